@@ -1,0 +1,1 @@
+"""The terminal console: shows what the daemon's API says, nothing else."""

@@ -1,0 +1,113 @@
+"""Assets on the wire."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from msgspec import Struct
+
+
+class Asset(Struct, kw_only=True):
+    """One photo, video or audio item.
+
+    ``width`` and ``height`` are pixels as shown, after orientation. ``taken_at`` is UTC,
+    ``taken_at_local`` the wall clock where it was made, without a zone; ``tz_source`` says how the
+    zone is known (``offset_tag | gps | utc | unknown``) and ``taken_source`` which clock was read
+    (``capture | file | upload``). ``path`` is relative to the repository's root. ``digest`` is
+    BLAKE3-256 in hex. ``status`` is ``processing | ready | undecodable``, with ``status_reason``.
+    """
+
+    id: UUID
+    type: str
+    status: str
+    status_reason: str | None
+    original_filename: str
+    repository: str
+    repository_id: UUID
+    path: str | None
+    digest: str
+    size_bytes: int
+    mime_type: str
+    width: int | None
+    height: int | None
+    duration_s: float | None
+    taken_at: datetime
+    taken_at_local: datetime
+    tz_source: str
+    taken_source: str
+    latitude: float | None
+    longitude: float | None
+    altitude_m: float | None
+    camera_make: str | None
+    camera_model: str | None
+    lens_model: str | None
+    iso: int | None
+    f_number: float | None
+    exposure_s: float | None
+    focal_length_mm: float | None
+    rating: int | None
+    title: str | None
+    description: str | None
+    keywords: list[str]
+    added_at: datetime
+    thumbnails: list[int]
+    """Long sides in pixels of the thumbnails that exist."""
+
+
+class AssetDetail(Asset, kw_only=True):
+    """An asset with everything its file says of itself."""
+
+    tags: dict[str, Any]
+
+
+class AssetPage(Struct, kw_only=True):
+    """One page; ``next_cursor`` goes into ``?cursor=`` for the next, absent on the last."""
+
+    items: list[Asset]
+    next_cursor: str | None = None
+
+
+class SearchPage(Struct, kw_only=True):
+    """One page of search results, best or newest first; ``total`` counts all matches."""
+
+    query: str
+    items: list[Asset]
+    total: int
+    next_cursor: str | None = None
+
+
+class SearchRequest(Struct, kw_only=True, forbid_unknown_fields=True):
+    """Body of ``POST /assets/search`` and ``POST /assets/filter``; ``query`` uses the one query grammar."""
+
+    query: str = ""
+    limit: int = 50
+    cursor: str | None = None
+
+
+class UploadTicket(Struct, kw_only=True):
+    """The answer to an accepted upload: its bytes are durable; ``task_id`` tells when it is an asset.
+
+    ``status`` is ``queued``, or ``duplicate`` when the library already has these bytes (``asset_id``).
+    """
+
+    task_id: UUID | None
+    status: str
+    filename: str
+    digest: str
+    size_bytes: int
+    asset_id: UUID | None = None
+
+
+class UploadFailure(Struct, kw_only=True):
+    """One refused file of a batch."""
+
+    filename: str
+    code: str
+    detail: str
+
+
+class BatchTicket(Struct, kw_only=True):
+    """The answer to ``POST /assets/batch``: per-file results in request order."""
+
+    accepted: list[UploadTicket]
+    failed: list[UploadFailure]

@@ -1,0 +1,80 @@
+"""Health and status on the wire."""
+
+from datetime import datetime
+from uuid import UUID
+
+from msgspec import Struct
+
+
+class ServiceHealth(Struct, kw_only=True):
+    """One service: ``state`` is ``starting | ready | degraded | failed | stopped``, with its reason."""
+
+    name: str
+    state: str
+    reason: str | None
+    since: datetime
+    restarts: int
+
+
+class Health(Struct, kw_only=True):
+    """The daemon's health: ``status`` is ``ok | degraded | failed``, the worst of its services."""
+
+    status: str
+    version: str
+    started_at: datetime
+    uptime_s: float
+    loop_lag_ms: float
+    """Worst delay of the event loop in the last ten seconds, milliseconds."""
+    services: list[ServiceHealth]
+
+
+class Live(Struct, kw_only=True):
+    """The process answers; nothing else was looked at."""
+
+    status: str = "ok"
+
+
+class JobCount(Struct, kw_only=True):
+    """Open and dead jobs of one kind and state."""
+
+    kind: str
+    queue: str
+    state: str
+    count: int
+
+
+class StageTime(Struct, kw_only=True):
+    """Work finished by one job kind since the daemon's database began: seconds are wall time inside the job."""
+
+    kind: str
+    completed: int
+    total_s: float
+    mean_ms: float
+
+
+class RunningScan(Struct, kw_only=True):
+    """A scan that waits or runs."""
+
+    repository: str
+    repository_id: UUID
+    task_id: UUID
+    state: str
+    done: int
+    total: int | None
+
+
+class Status(Struct, kw_only=True):
+    """One look at everything: what is in the library, what is still to do."""
+
+    version: str
+    health: str
+    assets: dict[str, int]
+    """Assets by type."""
+    asset_states: dict[str, int]
+    repositories: int
+    open_jobs: int
+    """Jobs that will still run: available, scheduled, running and retryable."""
+    discarded_jobs: int
+    jobs: list[JobCount]
+    scans: list[RunningScan]
+    stages: list[StageTime]

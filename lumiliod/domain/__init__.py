@@ -1,0 +1,1 @@
+"""Nouns, ids, errors and pure rules; standard library only, no I/O."""

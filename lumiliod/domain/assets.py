@@ -1,0 +1,88 @@
+"""Assets and file records as the library knows them. Pure data."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+from lumiliod.domain.ids import AssetId, Digest, RepositoryId, RepoPath, UserId
+from lumiliod.domain.media import AssetType
+
+
+class AssetStatus(StrEnum):
+    """How far an asset is understood."""
+
+    PROCESSING = "processing"
+    READY = "ready"
+    UNDECODABLE = "undecodable"
+    """The original is kept and served, but its picture, sound or film cannot be decoded."""
+
+
+class Outcome(StrEnum):
+    """What became of a file in a repository."""
+
+    PENDING = "pending"
+    ASSET = "asset"
+    DUPLICATE = "duplicate"
+    SIDECAR = "sidecar"
+    IGNORED = "ignored"
+    UNSUPPORTED = "unsupported"
+    CORRUPT = "corrupt"
+    TOO_LARGE = "too_large"
+    UNREADABLE = "unreadable"
+
+
+@dataclass(frozen=True, slots=True)
+class NewAsset:
+    """What must be known of an original for its row to exist."""
+
+    id: AssetId
+    owner_id: UserId
+    type: AssetType
+    digest: Digest
+    size_bytes: int
+    mime_type: str
+    original_filename: str
+    width: int | None
+    height: int | None
+    duration_s: float | None
+    taken_at: datetime
+    taken_at_local: datetime
+    tz_source: str
+    taken_source: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileStat:
+    """What the file system says of one file: bytes, nanoseconds, inode number."""
+
+    size_bytes: int
+    mtime_ns: int
+    inode: int
+
+
+@dataclass(frozen=True, slots=True)
+class FileRecord:
+    """One row per file of a repository, inbox and user area alike."""
+
+    id: UUID
+    repository_id: RepositoryId
+    path: RepoPath
+    stat: FileStat
+    outcome: Outcome
+    reason: str | None
+    asset_id: AssetId | None
+    digest: Digest | None
+
+
+@dataclass(frozen=True, slots=True)
+class ServedFile:
+    """A file the API may send: where it lies (a path only this host knows) and what it is."""
+
+    path: str
+    size_bytes: int
+    mime_type: str
+    filename: str
+    etag: str
+    """Strong validator without quotes: the digest of an original, the recipe of a derivative."""
+    modified_at: datetime
