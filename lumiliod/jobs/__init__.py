@@ -1,0 +1,1 @@
+"""Runs any job; knows no photograph."""

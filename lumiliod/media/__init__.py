@@ -1,0 +1,1 @@
+"""Understands the bytes of photos, videos and audio, in worker processes."""

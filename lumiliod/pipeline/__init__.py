@@ -1,0 +1,1 @@
+"""One file per job kind: what happens to an original, step by step."""

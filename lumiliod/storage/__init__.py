@@ -1,0 +1,1 @@
+"""Repositories on disk: layouts, backends, staging, derivatives."""
