@@ -5,7 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from lumiliod.domain.ids import AssetId, Digest, RepositoryId, RepoPath, UserId
+from lumiliod.domain.ids import AssetId, Digest, RepoPath, RepositoryId, UserId
 from lumiliod.domain.media import AssetType
 
 
@@ -50,6 +50,68 @@ class NewAsset:
     taken_at_local: datetime
     tz_source: str
     taken_source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """What admitting an original did: the asset it is, and whether the library had these bytes before."""
+
+    asset_id: AssetId
+    duplicate: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AssetRow:
+    """An asset as stored, with where its original lies; see ``contract.assets.Asset`` for meanings and units."""
+
+    id: AssetId
+    owner_id: UserId
+    type: AssetType
+    status: AssetStatus
+    status_reason: str | None
+    original_filename: str
+    repository_id: RepositoryId | None
+    repository: str | None
+    path: bytes | None
+    digest: bytes
+    size_bytes: int
+    mime_type: str
+    width: int | None
+    height: int | None
+    duration_s: float | None
+    taken_at: datetime
+    taken_at_local: datetime
+    tz_source: str
+    taken_source: str
+    latitude: float | None
+    longitude: float | None
+    altitude_m: float | None
+    camera_make: str | None
+    camera_model: str | None
+    lens_model: str | None
+    iso: int | None
+    f_number: float | None
+    exposure_s: float | None
+    focal_length_mm: float | None
+    rating: int | None
+    title: str | None
+    description: str | None
+    keywords: list[str]
+    added_at: datetime
+    thumbnails: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class NewDerivative:
+    """A derivative that lies in the store: ``path`` is relative to the repository's ``.lumilio``."""
+
+    kind: str
+    path: str
+    recipe: str
+    mime_type: str
+    size_bytes: int
+    width: int | None
+    height: int | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,138 @@
+"""The API as one ASGI application.
+
+Routes that move whole files talk ASGI themselves: a framework that buffers bodies costs several
+times the CPU and all of the memory. Quart-Trio answers everything else. Both share one table of
+routes, Quart's, and one translation of errors.
+"""
+
+from collections.abc import Callable
+from typing import cast
+
+import trio
+from hypercorn.typing import (
+    ASGIFramework,
+    ASGIReceiveCallable,
+    ASGISendCallable,
+    ASGISendEvent,
+    HTTPScope,
+    Scope,
+)
+from quart import Blueprint
+from quart.wrappers import Request
+from quart_trio import QuartTrio
+from quart_trio.asgi import TrioASGIHTTPConnection
+from quart_trio.wrappers.response import TrioResponse
+from werkzeug.exceptions import HTTPException
+
+from lumiliod.api import assets, description, health, jobs, repositories, uploads
+from lumiliod.api.errors import MEDIA_TYPE, failure
+from lumiliod.api.exchange import Exchange
+from lumiliod.api.routes import StreamView, operation_of
+from lumiliod.runtime import Runtime
+
+BASE_PATH = "/api/v1"
+
+BLUEPRINTS: tuple[Callable[[Runtime], Blueprint], ...] = (
+    health.blueprint,
+    repositories.blueprint,
+    uploads.blueprint,
+    assets.blueprint,
+    jobs.blueprint,
+    description.blueprint,
+)
+
+MAX_JSON_BYTES = 1 << 20
+"""The largest body of a route that takes JSON."""
+
+
+def create(rt: Runtime) -> ASGIFramework:
+    """Return the API over ``rt`` as an ASGI application."""
+    return Front(quart_app(rt))
+
+
+def quart_app(rt: Runtime) -> QuartTrio:
+    """Return the Quart application with every route, those that stream included."""
+    app = QuartTrio("lumiliod.api", static_folder=None)
+    app.asgi_http_class = _HttpConnection
+    app.config["MAX_CONTENT_LENGTH"] = MAX_JSON_BYTES
+    app.config["RESPONSE_TIMEOUT"] = None
+    app.url_map.strict_slashes = False
+    app.url_map.merge_slashes = False
+    app.register_error_handler(Exception, _problem)
+    for blueprint in BLUEPRINTS:
+        app.register_blueprint(blueprint(rt), url_prefix=BASE_PATH)
+    return app
+
+
+async def _problem(error: Exception) -> TrioResponse:
+    """Answer with the problem that ``error`` is."""
+    failed = failure(error)
+    return TrioResponse(failed.body, failed.problem.status, dict(failed.headers), content_type=MEDIA_TYPE)
+
+
+class _HttpConnection(TrioASGIHTTPConnection):
+    """Quart-Trio's connection, which does not cancel itself inside its own last send.
+
+    Hypercorn reports the end of an answer as a disconnect while the last send is still at work on
+    closing or reusing the connection; upstream takes that for the client going away.
+    """
+
+    _is_ending = False
+
+    async def __call__(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        async def noticing_send(message: ASGISendEvent) -> None:
+            if message["type"] == "http.response.body" and not message.get("more_body", False):
+                self._is_ending = True
+            await send(message)
+
+        await super().__call__(receive, noticing_send)
+
+    async def handle_messages(  # type: ignore[override]  # as upstream does
+        self, nursery: trio.Nursery, request: Request, receive: ASGIReceiveCallable
+    ) -> None:
+        while (message := await receive())["type"] == "http.request":
+            request.body.append(message.get("body", b""))
+            if not message.get("more_body", False):
+                request.body.set_complete()
+        if not self._is_ending:
+            nursery.cancel_scope.cancel()
+
+
+class Front:
+    """Send each request where it belongs, and turn whatever escapes into a problem."""
+
+    def __init__(self, app: QuartTrio) -> None:
+        self._app = app
+        self._routes = app.url_map.bind("lumiliod")
+        self._streaming = {
+            endpoint: cast(StreamView, view)
+            for endpoint, view in app.view_functions.items()
+            if operation_of(view).streams
+        }
+
+    async def __call__(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        """Serve one request (ASGI)."""
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1000, "reason": None})
+        elif scope["type"] == "http":
+            await self._serve(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    async def _serve(self, scope: HTTPScope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        try:
+            endpoint, arguments = self._routes.match(scope["path"].replace("\0", "\ufffd"), scope["method"])
+        except HTTPException:
+            endpoint, arguments = "", {}  # Quart says what is wrong with it
+        view = self._streaming.get(endpoint)
+        exchange = Exchange(scope, receive, send, arguments)
+        try:
+            if view is None or scope["method"] == "OPTIONS":
+                await self._app(scope, receive, exchange.send)
+            else:
+                await view(exchange)
+        except Exception as error:
+            if exchange.has_begun:
+                raise
+            failed = failure(error)
+            await exchange.reply(failed.problem.status, {"Content-Type": MEDIA_TYPE, **failed.headers}, failed.body)

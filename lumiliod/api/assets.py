@@ -1,0 +1,110 @@
+"""Assets: list, show, find, and send their originals and thumbnails."""
+
+from uuid import UUID
+
+import msgspec
+from quart import Blueprint
+from quart_trio.wrappers.response import TrioResponse
+
+from lumiliod.api.exchange import Exchange
+from lumiliod.api.routes import (
+    MAX_PAGE,
+    Cursor,
+    Limit,
+    NoQuery,
+    Operation,
+    PageQuery,
+    answer,
+    describes,
+    parse_query,
+    read_body,
+    read_query,
+    streams,
+)
+from lumiliod.api.sending import send_file
+from lumiliod.contract.assets import AssetDetail, AssetPage, SearchPage, SearchRequest
+from lumiliod.domain.errors import Shape
+from lumiliod.library import browse, search
+from lumiliod.runtime import Runtime
+
+_REVALIDATE = "private, no-cache"
+_FOR_EVER = "private, max-age=31536000, immutable"
+
+
+class SearchQuery(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """Query parameters of a search; ``q`` uses the one query grammar."""
+
+    q: str = ""
+    limit: Limit = 50
+    cursor: Cursor | None = None
+
+
+class ThumbnailQuery(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """Query parameters of a thumbnail: its long side in pixels; ``etag`` names a version that never changes."""
+
+    size: int = 300
+    etag: str | None = None
+
+
+def blueprint(rt: Runtime) -> Blueprint:
+    """Return the routes of assets."""
+    room = Blueprint("assets", __name__)
+
+    @room.get("/assets")
+    @describes(Operation(answers={200: AssetPage}, query=PageQuery))
+    async def page() -> TrioResponse:
+        """List assets, newest first."""
+        query = read_query(PageQuery)
+        return answer(await browse.page(rt, limit=query.limit, cursor=query.cursor))
+
+    @room.get("/assets/<uuid:asset_id>")
+    @describes(Operation(answers={200: AssetDetail}))
+    async def show(asset_id: UUID) -> TrioResponse:
+        """Show one asset with everything its file says of itself."""
+        return answer(await browse.show(rt, asset_id))
+
+    @streams(room, "GET", "/assets/<uuid:asset_id>/original", Operation(answers={200: "*/*", 206: "*/*", 304: None}))
+    async def original(exchange: Exchange) -> None:
+        """Send the original's bytes, or a range of them."""
+        parse_query(exchange.query, NoQuery)
+        file = await browse.original(rt, exchange.arguments["asset_id"])
+        await send_file(exchange, file, cache_control=_REVALIDATE)
+
+    @streams(
+        room,
+        "GET",
+        "/assets/<uuid:asset_id>/thumbnail",
+        Operation(answers={200: "image/*", 206: "image/*", 304: None}, query=ThumbnailQuery),
+    )
+    async def thumbnail(exchange: Exchange) -> None:
+        """Send a thumbnail; 404 `thumbnail_missing` when there is none, 503 `thumbnail_pending` when not yet."""
+        query = parse_query(exchange.query, ThumbnailQuery)
+        file = await browse.thumbnail(rt, exchange.arguments["asset_id"], query.size)
+        await send_file(exchange, file, cache_control=_FOR_EVER if query.etag == file.etag else _REVALIDATE)
+
+    @room.post("/assets/search")
+    @describes(Operation(answers={200: SearchPage}, body=SearchRequest))
+    async def find() -> TrioResponse:
+        """Find assets by the query grammar."""
+        return answer(await search.search(rt, _checked(await read_body(SearchRequest))))
+
+    @room.post("/assets/filter")
+    @describes(Operation(answers={200: SearchPage}, body=SearchRequest))
+    async def narrow() -> TrioResponse:
+        """Find assets by the query grammar; another name of `/assets/search`."""
+        return answer(await search.search(rt, _checked(await read_body(SearchRequest))))
+
+    @room.get("/search")
+    @describes(Operation(answers={200: SearchPage}, query=SearchQuery))
+    async def find_by_url() -> TrioResponse:
+        """Find assets by the query grammar, given in the URL."""
+        query = read_query(SearchQuery)
+        return answer(await search.search(rt, SearchRequest(query=query.q, limit=query.limit, cursor=query.cursor)))
+
+    return room
+
+
+def _checked(wanted: SearchRequest) -> SearchRequest:
+    if not 1 <= wanted.limit <= MAX_PAGE:
+        raise Shape(f"The request body is not right: `limit` must be 1 to {MAX_PAGE} - at `$.limit`.")
+    return wanted

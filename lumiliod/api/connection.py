@@ -1,0 +1,183 @@
+"""One HTTP/1.1 connection: Hypercorn's protocol on our own transport.
+
+Hypercorn's own ``TCPServer`` shields every send (a client that stops reading holds up shutdown),
+hands its application a queue that blocks for ever when the application answers before it read the
+body, and forgets pipelined requests when it stops. This one keeps the protocol and replaces the rest.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from math import inf
+from typing import cast
+
+import h11
+import msgspec
+import trio
+from hypercorn.app_wrappers import ASGIWrapper
+from hypercorn.config import Config
+from hypercorn.events import Closed, Event, RawData, Updated
+from hypercorn.protocol.h11 import H11Protocol
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.typing import (
+    AppWrapper,
+    ASGIFramework,
+    ASGIReceiveEvent,
+    ASGISendEvent,
+    ConnectionState,
+    Scope,
+    TaskGroup,
+)
+
+from lumiliod.api.errors import problem
+from lumiliod.api.sockets import peer_of
+
+MAX_RECV_BYTES = 1 << 20
+"""Bytes asked of the socket at once: 1 MiB costs a third of the CPU that 64 KiB does."""
+
+_log = logging.getLogger(__name__)
+
+_Send = Callable[[ASGISendEvent | None], Awaitable[None]]
+_Deliver = Callable[[ASGIReceiveEvent], Awaitable[None]]
+_Call = tuple[Scope, trio.MemoryReceiveChannel[ASGIReceiveEvent], _Send]
+
+
+class _Http11(H11Protocol):
+    """Hypercorn's HTTP/1.1 without upgrades, and with our shape of error."""
+
+    async def _check_protocol(self, event: h11.Request) -> None:
+        """Ignore offers of HTTP/2: on a local socket it only adds states."""
+
+    async def _send_error_response(self, status_code: int) -> None:
+        """Refuse a request that is not HTTP with problem details."""
+        code = "headers_too_large" if status_code == 431 else "bad_request"
+        body = msgspec.json.encode(problem(status_code, code, "The request is not valid HTTP/1.1."))
+        headers = [
+            (b"content-type", b"application/problem+json"),
+            (b"content-length", str(len(body)).encode()),
+            (b"connection", b"close"),
+            *self.config.response_headers("h11"),
+        ]
+        await self._send_h11_event(h11.Response(status_code=status_code, headers=headers))
+        await self._send_h11_event(h11.Data(data=body))
+        await self._send_h11_event(h11.EndOfMessage())
+
+
+class Connection:
+    """Serve the requests of one client, one after the other, until it or the server has had enough.
+
+    The kernel's word on who connected is in ``scope["state"]["peer"]``.
+    """
+
+    def __init__(self, app: ASGIFramework, config: Config, context: WorkerContext, stream: trio.SocketStream) -> None:
+        self._app = app
+        self._config = config
+        self._context = context
+        self._stream = stream
+        self._writing = trio.Lock()
+        self._reading = trio.CancelScope(deadline=trio.current_time() + config.keep_alive_timeout)
+        self._idle = True
+        self._calls, self._called = trio.open_memory_channel[_Call](1)
+        self._protocol = _Http11(
+            ASGIWrapper(app),
+            config,
+            context,
+            cast(TaskGroup, self),
+            ConnectionState({"peer": peer_of(stream.socket)}),
+            False,
+            None,
+            None,
+            self._on_event,
+        )
+
+    async def run(self) -> None:
+        """Serve until the connection ends; whatever goes wrong ends this connection only."""
+        try:
+            async with trio.open_nursery() as watching:
+                watching.start_soon(self._close_idle_on_stop)
+                async with trio.open_nursery() as working:
+                    working.start_soon(self._answer)
+                    await self._read()
+                watching.cancel_scope.cancel()
+        except Exception:
+            _log.exception("a connection failed")
+        finally:
+            self._stream.socket.close()
+
+    async def spawn_app(self, app: AppWrapper, config: Config, scope: Scope, send: _Send) -> _Deliver:
+        """Queue one request for :meth:`_answer` and return how its body is delivered (Hypercorn's ``TaskGroup``)."""
+        put, take = trio.open_memory_channel[ASGIReceiveEvent](config.max_app_queue_size)
+
+        async def deliver(message: ASGIReceiveEvent) -> None:
+            if message["type"] == "http.disconnect":
+                put.close()  # never waits, unlike a message in a full queue
+            else:
+                with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+                    await put.send(message)
+
+        await self._calls.send((scope, take, send))
+        return deliver
+
+    async def _answer(self) -> None:
+        """Run the application for each request in turn."""
+        async for scope, messages, send in self._called:
+
+            async def receive(
+                messages: trio.MemoryReceiveChannel[ASGIReceiveEvent] = messages,
+            ) -> ASGIReceiveEvent:
+                try:
+                    return await messages.receive()
+                except trio.EndOfChannel:
+                    return {"type": "http.disconnect"}
+
+            with messages:  # a body nobody reads must not hold up the reader
+                try:
+                    await self._app(scope, receive, send)
+                except Exception:
+                    _log.exception("a request failed after its answer began")
+            await send(None)
+
+    async def _read(self) -> None:
+        """Feed the protocol until the client closes, stays idle too long, or :meth:`_close` is called."""
+        with self._calls:
+            with self._reading:
+                try:
+                    while data := await self._stream.receive_some(MAX_RECV_BYTES):
+                        await self._protocol.handle(RawData(bytes(data)))
+                    await self._protocol.handle(RawData(b""))
+                except (trio.BrokenResourceError, trio.ClosedResourceError):
+                    pass
+            await self._protocol.handle(Closed())
+
+    async def _on_event(self, event: Event) -> None:
+        """Do what the protocol asks: write, close, or note that a request began or ended."""
+        if isinstance(event, RawData):
+            await self._write(event.data)
+        elif isinstance(event, Closed):
+            self._close()
+            await self._protocol.handle(Closed())
+        elif isinstance(event, Updated):
+            self._idle = event.idle
+            self._reading.deadline = trio.current_time() + self._config.keep_alive_timeout if event.idle else inf
+
+    async def _write(self, data: bytes) -> None:
+        async with self._writing:
+            try:
+                await self._stream.send_all(data)
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                self._close()
+                await self._protocol.handle(Closed())
+            except trio.Cancelled:
+                self._close()  # half a message may be on the wire; nothing can follow it
+                raise
+
+    def _close(self) -> None:
+        """End the connection and whatever waits to read from it."""
+        self._reading.cancel()
+        self._stream.socket.close()
+
+    async def _close_idle_on_stop(self) -> None:
+        """When the server stops, close at once unless a request runs; the protocol closes after that one."""
+        await self._context.terminated.wait()
+        if self._idle:
+            self._close()

@@ -1,0 +1,130 @@
+"""One request and its answer at the level of ASGI, for the routes that move whole files."""
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import parse_qsl
+
+import trio
+from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, ASGISendEvent, HTTPScope
+from werkzeug.datastructures import Headers
+from werkzeug.sansio.utils import get_content_length
+
+from lumiliod.domain.errors import Shape
+
+DRAIN_BYTES = 1 << 20
+"""Unread body bytes worth reading to keep a connection, and to let a client notice an early answer."""
+
+DRAIN_S = 2.0
+
+
+class RequestBody:
+    """The bytes of a request as they arrive, in pieces of up to 1 MiB; ending early is an error, never an end.
+
+    Raises:
+        Shape: ``truncated_upload`` when the client went away before the body was whole.
+    """
+
+    def __init__(self, receive: ASGIReceiveCallable) -> None:
+        self._receive = receive
+        self.received_bytes = 0
+        self.is_whole = False
+
+    def __aiter__(self) -> "RequestBody":
+        return self
+
+    async def __anext__(self) -> bytes:
+        while not self.is_whole:
+            message = await self._receive()
+            if message["type"] != "http.request":
+                raise Shape("The upload ended before all of it had arrived.", code="truncated_upload")
+            self.is_whole = not message.get("more_body", False)
+            chunk = message.get("body", b"")
+            if chunk:
+                self.received_bytes += len(chunk)
+                return chunk
+        raise StopAsyncIteration
+
+    async def drain(self, limit_bytes: int) -> bool:
+        """Read and forget at most about ``limit_bytes``; tell whether that was all."""
+        end = self.received_bytes + limit_bytes
+        try:
+            async for _ in self:
+                if self.received_bytes > end:
+                    return self.is_whole
+        except Shape:
+            return False
+        return True
+
+
+class Exchange:
+    r"""A request being answered.
+
+    ``arguments`` are the values of the route's placeholders, ``query`` the decoded query string;
+    bytes in it that are not UTF-8 appear as ``\xff``.
+    """
+
+    def __init__(
+        self,
+        scope: HTTPScope,
+        receive: ASGIReceiveCallable,
+        send: ASGISendCallable,
+        arguments: Mapping[str, Any],
+    ) -> None:
+        self.method = scope["method"]
+        self.headers = Headers([(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]])
+        self.arguments = arguments
+        query_string = scope["query_string"].decode("latin-1")
+        self.query = parse_qsl(query_string, keep_blank_values=True, errors="backslashreplace")
+        self.body = RequestBody(receive)
+        self.receive = receive
+        self.has_begun = False
+        self._send = send
+
+    @property
+    def announced_bytes(self) -> int | None:
+        """The body's length as the client announced it, None when it did not."""
+        return get_content_length(
+            http_content_length=self.headers.get("Content-Length"),
+            http_transfer_encoding=self.headers.get("Transfer-Encoding"),
+        )
+
+    @property
+    def has_body(self) -> bool:
+        """Whether the request carries a body at all (RFC 9112 §6)."""
+        return "Content-Length" in self.headers or "Transfer-Encoding" in self.headers
+
+    async def send(self, message: ASGISendEvent) -> None:
+        """Pass on an ASGI message, noting when the answer begins."""
+        self.has_begun = self.has_begun or message["type"] == "http.response.start"
+        await self._send(message)
+
+    async def begin(self, status: int, headers: Mapping[str, str]) -> None:
+        """Send the head of the answer."""
+        encoded = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+        await self.send({"type": "http.response.start", "status": status, "headers": encoded})
+
+    async def write(self, chunk: bytes, *, last: bool = False) -> None:
+        """Send a piece of the answer's body; nothing may follow the ``last``."""
+        await self.send({"type": "http.response.body", "body": chunk, "more_body": not last})
+
+    async def reply(self, status: int, headers: Mapping[str, str], content: bytes) -> None:
+        """Send a whole answer, whether or not the request's body was read to its end.
+
+        A little that is left unread is read first and the connection lives on; otherwise the
+        client is told to close, and some more is read so that it sees the answer instead of a reset.
+        """
+        announced = self.announced_bytes
+        is_short = announced is not None and announced - self.body.received_bytes <= DRAIN_BYTES
+        keep = self.body.is_whole or not self.has_body
+        if is_short and not keep:
+            with trio.move_on_after(DRAIN_S):
+                keep = await self.body.drain(DRAIN_BYTES)
+        if keep:
+            await self.begin(status, {**headers, "Content-Length": str(len(content))})
+            await self.write(content, last=True)
+            return
+        await self.begin(status, {**headers, "Content-Length": str(len(content)), "Connection": "close"})
+        await self.write(content)
+        with trio.move_on_after(DRAIN_S):
+            await self.body.drain(32 * DRAIN_BYTES)
+        await self.write(b"", last=True)

@@ -1,0 +1,111 @@
+"""Multipart bodies read part by part, in constant memory, never spooled."""
+
+from werkzeug.datastructures import Headers
+from werkzeug.http import parse_options_header
+from werkzeug.sansio.multipart import NEED_DATA, Data, Epilogue, Field, File, MultipartDecoder, State
+
+from lumiliod.api.exchange import RequestBody
+from lumiliod.domain.errors import Shape
+
+MAX_HEAD_BYTES = 16 * 1024
+"""The most that may precede a part's data: preamble, boundary and headers."""
+
+MAX_FIELD_BYTES = 64 * 1024
+MAX_BOUNDARY_BYTES = 70
+"""RFC 2046 §5.1.1."""
+
+
+class Part:
+    """One part: iterate over it for its data. ``filename`` is None for a plain field."""
+
+    def __init__(self, multipart: "Multipart", event: Field | File) -> None:
+        # A part without a name reads as None from the decoder, whatever its annotation says.
+        self.name: str = event.name or ""
+        self.filename: str | None = event.filename if isinstance(event, File) else None
+        self.headers: Headers = event.headers
+        self._multipart = multipart
+
+    def __aiter__(self) -> "Part":
+        return self
+
+    async def __anext__(self) -> bytes:
+        chunk = await self._multipart.part_data()
+        if chunk is None:
+            raise StopAsyncIteration
+        return chunk
+
+    async def text(self) -> str:
+        """Return a field's value.
+
+        Raises:
+            Shape: it is too long or not UTF-8.
+        """
+        value = bytearray()
+        async for chunk in self:
+            value += chunk
+            if len(value) > MAX_FIELD_BYTES:
+                raise Shape(f"The form field `{self.name}` is too long.", code="bad_multipart")
+        try:
+            return value.decode()
+        except UnicodeDecodeError as error:
+            raise Shape(f"The form field `{self.name}` is not UTF-8.", code="bad_multipart") from error
+
+
+class Multipart:
+    """The parts of a ``multipart/form-data`` body, in order.
+
+    Raises:
+        Shape: ``bad_multipart`` when the content type or the body is malformed, ``truncated_upload``
+            when it ends early; both from any method.
+    """
+
+    def __init__(self, body: RequestBody, content_type: str) -> None:
+        boundary = parse_options_header(content_type)[1].get("boundary", "")
+        if not boundary or len(boundary) > MAX_BOUNDARY_BYTES or not boundary.isascii():
+            raise Shape("The multipart content type has no usable boundary.", code="bad_multipart")
+        self._body = body
+        self._decoder = MultipartDecoder(boundary.encode())
+        self._in_part = False
+
+    async def next_part(self) -> Part | None:
+        """Skip what is left of the present part and return the next, or None after the last."""
+        while await self.part_data() is not None:
+            pass
+        while True:
+            event = await self._next_event()
+            if isinstance(event, Field | File):
+                self._in_part = True
+                return Part(self, event)
+            if isinstance(event, Epilogue):
+                return None
+
+    async def part_data(self) -> bytes | None:
+        """Return the next piece of the present part, None at its end."""
+        while self._in_part:
+            event = await self._next_event()
+            if not isinstance(event, Data):
+                raise Shape("The multipart body is malformed.", code="bad_multipart")
+            self._in_part = event.more_data
+            if event.data:
+                return event.data
+        return None
+
+    async def _next_event(self) -> object:
+        try:
+            while (event := self._decoder.next_event()) is NEED_DATA:
+                if self._decoder.state in (State.PREAMBLE, State.PART) and len(self._decoder.buffer) > MAX_HEAD_BYTES:
+                    raise Shape("A part of the multipart body has too large a head.", code="bad_multipart")
+                if self._decoder.state is State.EPILOGUE:
+                    self._decoder.buffer.clear()  # text after the last boundary means nothing (RFC 2046 §5.1.1)
+                await self._feed()
+        except ValueError as error:
+            raise Shape(f"The multipart body is malformed: {error}.", code="bad_multipart") from error
+        return event
+
+    async def _feed(self) -> None:
+        try:
+            self._decoder.receive_data(await anext(self._body))
+        except StopAsyncIteration:
+            if self._decoder.state not in (State.EPILOGUE, State.COMPLETE):
+                raise Shape("The multipart body has no closing boundary.", code="truncated_upload") from None
+            self._decoder.receive_data(None)

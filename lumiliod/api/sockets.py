@@ -1,0 +1,126 @@
+"""Unix sockets: where the API listens and who is at the other end."""
+
+import os
+import socket
+import stat
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import trio
+
+from lumiliod.domain.errors import ConfigError
+
+MAX_PATH_BYTES = 107
+"""``sun_path`` holds 108 bytes on Linux, the last of them NUL (unix(7))."""
+
+_FIRST_INHERITED_FD = 3
+"""``SD_LISTEN_FDS_START`` (sd_listen_fds(3))."""
+
+_BACKLOG = 1024
+
+
+class Peer(NamedTuple):
+    """Who connected, as the kernel knows it: process, user and group ids (``SO_PEERCRED``)."""
+
+    pid: int
+    uid: int
+    gid: int
+
+
+def peer_of(sock: trio.socket.SocketType) -> Peer | None:
+    """Return who connected to ``sock``, or None when it is not a Unix socket."""
+    if sock.family != socket.AF_UNIX:
+        return None
+    raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    return Peer(*struct.unpack("3i", raw))
+
+
+@contextmanager
+def listening(path: str, mode: int) -> Iterator[list[socket.socket]]:
+    """Open the sockets to serve: those systemd passed on, else a new one at ``path``.
+
+    Our own socket file is removed on leaving; the caller closes the sockets.
+
+    Raises:
+        ConfigError: ``path`` cannot be listened on; ``socket_in_use`` when a process answers there.
+    """
+    inherited = _inherited()
+    if inherited:
+        yield inherited
+        return
+    sock = _bound(path, mode)
+    ours = Path(path).stat().st_ino
+    try:
+        yield [sock]
+    finally:
+        sock.close()
+        try:
+            if Path(path).stat().st_ino == ours:
+                Path(path).unlink()
+        except FileNotFoundError:
+            pass
+
+
+def _inherited() -> list[socket.socket]:
+    """Take over the stream sockets of socket activation, so that no child process sees them."""
+    count = os.environ.pop("LISTEN_FDS", "")
+    pid = os.environ.pop("LISTEN_PID", "")
+    os.environ.pop("LISTEN_FDNAMES", None)
+    if pid != str(os.getpid()) or not count.isdecimal():
+        return []
+    sockets: list[socket.socket] = []
+    for fd in range(_FIRST_INHERITED_FD, _FIRST_INHERITED_FD + int(count)):
+        os.set_inheritable(fd, False)
+        sock = socket.socket(fileno=fd)
+        if sock.type != socket.SOCK_STREAM or not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            raise ConfigError(f"The socket systemd passed as descriptor {fd} is not a listening stream socket.")
+        sock.setblocking(False)
+        sockets.append(sock)
+    return sockets
+
+
+def _bound(path: str, mode: int) -> socket.socket:
+    """Listen at ``path``; the file never has more permissions than ``mode``, not even for a moment."""
+    if len(os.fsencode(path)) > MAX_PATH_BYTES:
+        raise ConfigError(
+            f"The socket path is {len(os.fsencode(path))} bytes long and Linux allows {MAX_PATH_BYTES}: {path}",
+            code="socket_path_too_long",
+        )
+    try:
+        Path(path).parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        _remove_stale(path)
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            os.fchmod(sock.fileno(), mode)  # bind() creates the file with the socket's own mode less the umask
+            sock.bind(path)
+            Path(path).chmod(mode)
+            sock.listen(_BACKLOG)
+            sock.setblocking(False)
+        except BaseException:
+            sock.close()
+            raise
+    except OSError as error:
+        raise ConfigError(f"Cannot listen on {path}: {error.strerror or error}.", code="socket_unusable") from error
+    return sock
+
+
+def _remove_stale(path: str) -> None:
+    """Remove the socket file a dead process left behind; refuse when it lives or when it is something else."""
+    try:
+        if not stat.S_ISSOCK(os.lstat(path).st_mode):
+            raise ConfigError(f"{path} exists and is not a socket.", code="socket_unusable")
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1.0)
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            Path(path).unlink()
+            return
+        except (BlockingIOError, TimeoutError):
+            pass  # a full backlog is somebody, too
+    raise ConfigError(f"Another process already listens on {path}.", code="socket_in_use")

@@ -1,0 +1,214 @@
+"""Uploads: bodies stream into the library part by part; what cannot be kept is refused with its reason."""
+
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+import msgspec
+from quart import Blueprint
+from werkzeug.http import parse_options_header
+
+from lumiliod.api.errors import failure
+from lumiliod.api.exchange import Exchange
+from lumiliod.api.multipart import Multipart
+from lumiliod.api.routes import Operation, parse_query, streams
+from lumiliod.contract.assets import BatchTicket, UploadFailure, UploadTicket
+from lumiliod.domain.errors import LumilioError, Shape
+from lumiliod.domain.ids import is_digest, path_from_bytes, shown
+from lumiliod.library import upload
+from lumiliod.runtime import Runtime
+
+MAX_BATCH_FILES = 10_000
+
+_BINARY = {"type": "string", "format": "binary"}
+_HEADERS = {"X-Content-Hash": "BLAKE3-256 of the file in hex; an upload that differs is refused."}
+
+
+class UploadQuery(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """Query parameters of an upload; ``filename`` names a body that is the file itself."""
+
+    repository: str | None = None
+    filename: str | None = None
+
+
+class BatchQuery(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """Query parameters of a batch."""
+
+    repository: str | None = None
+
+
+def blueprint(rt: Runtime) -> Blueprint:
+    """Return the routes of uploads."""
+    room = Blueprint("uploads", __name__)
+
+    @streams(
+        room,
+        "POST",
+        "/assets",
+        Operation(
+            answers={202: UploadTicket},
+            accepts={
+                "multipart/form-data": _form({"repository": {"type": "string"}, "file": _BINARY}),
+                "application/octet-stream": _BINARY,
+            },
+            query=UploadQuery,
+            headers={**_HEADERS, "X-Filename": "Percent-encoded file name of a body that is the file itself."},
+        ),
+    )
+    async def one(exchange: Exchange) -> None:
+        """Upload one original: a form with the part `file` (`repository` before it), or the bytes themselves."""
+        query = parse_query(exchange.query, UploadQuery)
+        expected = _expected_digest(exchange.headers.get("X-Content-Hash"))
+        if _media_type(exchange) == "multipart/form-data":
+            ticket = await _receive_form(rt, exchange, query.repository, expected)
+        else:
+            ticket = await upload.receive(
+                rt,
+                repository=query.repository,
+                filename=_filename_of_body(exchange, query),
+                body=exchange.body,
+                expected_digest=expected,
+                announced_bytes=exchange.announced_bytes,
+            )
+        headers = {"Content-Type": "application/json"}
+        if ticket.task_id is not None:
+            headers["Location"] = f"/api/v1/tasks/{ticket.task_id}"
+        await exchange.reply(202, headers, msgspec.json.encode(ticket))
+
+    @streams(
+        room,
+        "POST",
+        "/assets/batch",
+        Operation(
+            answers={202: BatchTicket},
+            accepts={
+                "multipart/form-data": {
+                    "type": "object",
+                    "properties": {"repository": {"type": "string"}},
+                    "additionalProperties": _BINARY,
+                }
+            },
+            query=BatchQuery,
+        ),
+    )
+    async def many(exchange: Exchange) -> None:
+        """Upload several originals; a part's name may be its digest. Each has its own result."""
+        query = parse_query(exchange.query, BatchQuery)
+        ticket = await _receive_batch(rt, exchange, query.repository)
+        await exchange.reply(202, {"Content-Type": "application/json"}, msgspec.json.encode(ticket))
+
+    return room
+
+
+async def _receive_form(rt: Runtime, exchange: Exchange, repository: str | None, expected: str | None) -> UploadTicket:
+    """Receive the one file of a form."""
+    form = Multipart(exchange.body, exchange.headers.get("Content-Type", ""))
+    ticket: UploadTicket | None = None
+    while part := await form.next_part():
+        if part.filename is None:
+            if part.name == "repository" and ticket is None and repository is None:
+                repository = await part.text()
+        elif part.name == "file" and part.filename:
+            if ticket is not None:
+                raise Shape("One form carries one file; use /assets/batch for several.", code="too_many_files")
+            ticket = await upload.receive(
+                rt,
+                repository=repository,
+                filename=filename(part.filename),
+                body=part,
+                expected_digest=expected,
+                announced_bytes=None,
+            )
+    if ticket is None:
+        raise Shape("The form has no part named `file` with a file name.", code="no_file")
+    return ticket
+
+
+async def _receive_batch(rt: Runtime, exchange: Exchange, repository: str | None) -> BatchTicket:
+    """Receive every file of a form; a refused one does not stop the others.
+
+    Raises:
+        LumilioError: no file was accepted; the reason is the first one's.
+    """
+    if _media_type(exchange) != "multipart/form-data":
+        raise Shape("A batch is a multipart/form-data body.", code="bad_multipart")
+    form = Multipart(exchange.body, exchange.headers.get("Content-Type", ""))
+    accepted: list[UploadTicket] = []
+    failed: list[UploadFailure] = []
+    first: LumilioError | None = None
+    while part := await form.next_part():
+        if not part.filename:
+            if part.name == "repository" and repository is None:
+                repository = await part.text()
+            continue
+        try:
+            if len(accepted) + len(failed) >= MAX_BATCH_FILES:
+                raise Shape(f"A batch holds at most {MAX_BATCH_FILES} files.", code="too_many_files")
+            digest = part.name.lower()
+            ticket = await upload.receive(
+                rt,
+                repository=repository,
+                filename=filename(part.filename),
+                body=part,
+                expected_digest=digest if is_digest(digest) else None,
+                announced_bytes=None,
+            )
+        except LumilioError as error:
+            if error.code in ("truncated_upload", "bad_multipart"):
+                raise  # the body itself is broken; nothing can follow
+            first = first or error
+            problem = failure(error).problem
+            failed.append(
+                UploadFailure(filename=shown(part.filename), code=error.code, detail=problem.detail or problem.title)
+            )
+            if error.code == "too_many_files":
+                break
+        else:
+            accepted.append(ticket)
+    if not accepted:
+        raise first or Shape("The form has no part with a file name.", code="no_file")
+    return BatchTicket(accepted=accepted, failed=failed)
+
+
+def filename(raw: str) -> str:
+    r"""Return the last component of a client's file name, for a person to read.
+
+    Some browsers send a whole Windows path. Bytes that are not UTF-8 become ``\xff``.
+
+    Raises:
+        Shape: ``bad_filename`` when nothing usable is left.
+    """
+    name = raw.rsplit("/", 1)[-1]
+    if len(name) > 2 and name[0].isalpha() and name[1:3] == ":\\":
+        name = name.rsplit("\\", 1)[-1]
+    if name in ("", ".", "..") or "\0" in name:
+        raise Shape("The file name is not usable.", code="bad_filename")
+    return shown(name)
+
+
+def _filename_of_body(exchange: Exchange, query: UploadQuery) -> str:
+    """Return the name of a file that is itself the body."""
+    if query.filename is not None:
+        return filename(query.filename)
+    if "X-Filename" in exchange.headers:
+        return filename(path_from_bytes(unquote_to_bytes(exchange.headers["X-Filename"])))
+    name = parse_options_header(exchange.headers.get("Content-Disposition"))[1].get("filename")
+    if name is None:
+        raise Shape("A body that is not a form needs `?filename=` or `X-Filename`.", code="no_filename")
+    return filename(name)
+
+
+def _expected_digest(header: str | None) -> str | None:
+    if header is None:
+        return None
+    digest = header.strip().lower()
+    if not is_digest(digest):
+        raise Shape("`X-Content-Hash` must be 64 hex digits of BLAKE3.", code="bad_digest")
+    return digest
+
+
+def _media_type(exchange: Exchange) -> str:
+    return parse_options_header(exchange.headers.get("Content-Type"))[0].lower()
+
+
+def _form(properties: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "required": ["file"], "properties": properties}

@@ -1,0 +1,186 @@
+"""``lumilio assets`` and ``lumilio search``."""
+
+import csv
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from itertools import islice
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+from uuid import UUID
+
+import click
+import msgspec
+
+from lumiliod.cli.output import moment, note, pairs, print_json, size, table, visible
+from lumiliod.cli.program import Command, Failed, Group, Options, connected
+from lumiliod.contract.assets import Asset
+from lumiliod.contract.problems import Problem
+
+if TYPE_CHECKING:
+    from lumiliod.client import Client
+
+PAGE = 500
+
+
+@click.group(cls=Group)
+def assets() -> None:
+    """List, show and export assets."""
+
+
+@assets.command("list")
+@click.option("--all", "everything", is_flag=True, help="All of them instead of the first.")
+@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="At most this many.")
+@click.pass_obj
+def list_some(options: Options, everything: bool, limit: int) -> None:
+    """List assets, newest first."""
+    with connected(options) as client:
+        found = list(client.all_assets()) if everything else _first(client, limit)
+    if options.json:
+        print_json(found)
+    else:
+        _print(found)
+
+
+@assets.command()
+@click.argument("asset_id", metavar="ID", type=click.UUID)
+@click.pass_obj
+def show(options: Options, asset_id: UUID) -> None:
+    """Show one asset and everything its file says of itself."""
+    with connected(options) as client:
+        found = client.asset(asset_id)
+    if options.json:
+        print_json(found)
+        return
+    told = [(field, getattr(found, field)) for field in Asset.__struct_fields__]
+    pairs((name, ", ".join(map(str, value)) if isinstance(value, list) else value) for name, value in told)
+    click.echo()
+    pairs(sorted(found.tags.items()))
+
+
+@assets.command()
+@click.option("--output", type=click.Path(dir_okay=False), help="Write this file, whole or not at all.")
+@click.option("--format", "form", type=click.Choice(["json", "jsonl", "csv"]), default="json", show_default=True)
+@click.pass_obj
+def export(options: Options, output: str | None, form: str) -> None:
+    """Export what is known of every asset."""
+    count = 0
+
+    def counted(found: Iterable[Asset]) -> Iterator[Asset]:
+        nonlocal count
+        for asset in found:
+            count += 1
+            yield asset
+
+    with connected(options) as client:
+        try:
+            with _destination(output) as file:
+                _WRITERS[form](file, counted(client.all_assets()))
+        except OSError as error:
+            if output is None:
+                raise
+            detail = f"Cannot write {output}: {error.strerror}."
+            raise Failed(Problem(title="Not written", status=500, code="unwritable", detail=detail)) from error
+    if output is not None:
+        if options.json:
+            print_json({"assets": count, "output": output})
+        else:
+            note(f"{count} assets written to {visible(output)}.")
+
+
+@click.command(cls=Command)
+@click.argument("query", nargs=-1)
+@click.option("--all", "everything", is_flag=True, help="All matches instead of the first.")
+@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="At most this many.")
+@click.pass_obj
+def search(options: Options, query: tuple[str, ...], everything: bool, limit: int) -> None:
+    """Find assets, best or newest first."""
+    text = " ".join(query)
+    left = sys.maxsize if everything else limit
+    with connected(options) as client:
+        page = client.search(text, limit=min(left, PAGE))
+        found = page.items
+        while page.next_cursor is not None and len(found) < left:
+            page = client.search(text, limit=min(left - len(found), PAGE), cursor=page.next_cursor)
+            found.extend(page.items)
+    if options.json:
+        print_json(msgspec.structs.replace(page, items=found))
+        return
+    _print(found)
+    if page.total > len(found):
+        note(f"{len(found)} of {page.total} shown; --all shows the rest.")
+
+
+def _first(client: "Client", limit: int) -> list[Asset]:
+    if limit <= PAGE:
+        return client.assets(limit=limit).items
+    return list(islice(client.all_assets(), limit))
+
+
+def _print(found: list[Asset]) -> None:
+    rows = [(a.id, a.type, a.status, moment(a.taken_at), size(a.size_bytes), a.original_filename) for a in found]
+    table(("Id", "Type", "Status", "Taken", "Size", "Name"), rows, right=["Size"])
+
+
+def _write_json(file: IO[bytes], found: Iterable[Asset]) -> None:
+    """Write one list, an asset a line, without holding it all."""
+    separator = b"[\n"
+    for asset in found:
+        file.write(separator + msgspec.json.encode(asset))
+        separator = b",\n"
+    file.write(b"[]\n" if separator == b"[\n" else b"\n]\n")
+
+
+def _write_jsonl(file: IO[bytes], found: Iterable[Asset]) -> None:
+    for asset in found:
+        file.write(msgspec.json.encode(asset) + b"\n")
+
+
+def _write_csv(file: IO[bytes], found: Iterable[Asset]) -> None:
+    fields = Asset.__struct_fields__
+
+    class Lines:
+        def write(self, line: str) -> None:
+            file.write(line.encode("utf-8", "backslashreplace"))
+
+    writer = csv.writer(Lines())
+    writer.writerow(fields)
+    for asset in found:
+        writer.writerow([_cell(getattr(asset, name)) for name in fields])
+
+
+def _cell(value: object) -> object:
+    if isinstance(value, list):
+        return ";".join(map(str, value))
+    return value.isoformat() if isinstance(value, datetime) else value
+
+
+_WRITERS: dict[str, Callable[[IO[bytes], Iterable[Asset]], None]] = {
+    "json": _write_json,
+    "jsonl": _write_jsonl,
+    "csv": _write_csv,
+}
+
+
+@contextmanager
+def _destination(output: str | None) -> Iterator[IO[bytes]]:
+    """Open where to write: standard output, or a file that takes its name only when it is whole and on disk."""
+    if output is None:
+        yield sys.stdout.buffer
+        return
+    target = Path(output)
+    handle, name = tempfile.mkstemp(prefix=f".{target.name[:100]}.", dir=target.parent)
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+            file.flush()
+            os.fchmod(handle, target.stat().st_mode & 0o777 if target.exists() else 0o644)
+            os.fsync(handle)
+        temporary.replace(target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

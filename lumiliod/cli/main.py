@@ -1,0 +1,40 @@
+"""``lumilio``: every action of the daemon as a verb. It talks to the API and nothing else."""
+
+import click
+
+from lumiliod import __version__
+from lumiliod.cli.assets import assets, search
+from lumiliod.cli.jobs import jobs
+from lumiliod.cli.output import print_json
+from lumiliod.cli.program import Command, Options, Program
+from lumiliod.cli.repositories import repos, scan
+from lumiliod.cli.status import status, wait
+from lumiliod.cli.upload import upload
+
+
+@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
+def program() -> None:
+    """Look after a Lumilio library."""
+
+
+@click.command(cls=Command)
+@click.pass_obj
+def version(options: Options) -> None:
+    """Show the version of this command."""
+    if options.json:
+        print_json({"version": __version__})
+    else:
+        click.echo(f"lumilio {__version__}")
+
+
+for command in (status, wait, repos, scan, upload, assets, search, jobs, version):
+    program.add_command(command)
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    program.main(prog_name="lumilio")
+
+
+if __name__ == "__main__":
+    main()

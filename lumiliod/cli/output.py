@@ -1,0 +1,87 @@
+"""What a person or a program sees: JSON as one document, tables on terminals, aligned text elsewhere."""
+
+import sys
+import unicodedata
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+import click
+import msgspec
+
+_HIDDEN = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
+"""Unicode categories that could move the cursor, reverse text or show nothing."""
+
+
+def visible(value: object) -> str:
+    r"""Return ``value`` as text that cannot control a terminal: such characters appear as ``\x1b``."""
+    text = str(value)
+    if text.isprintable():
+        return text
+    return "".join(c.encode("unicode_escape").decode() if unicodedata.category(c) in _HIDDEN else c for c in text)
+
+
+def print_json(value: Any) -> None:
+    """Print ``value`` as one JSON document on standard output."""
+    text = msgspec.json.format(msgspec.json.encode(value), indent=2)
+    click.echo(text)
+
+
+def table(headers: Sequence[str], rows: Iterable[Sequence[object]], *, right: Iterable[str] = ()) -> None:
+    """Print rows under headers; the columns named in ``right`` are aligned to the right."""
+    cells = [[visible(cell) if cell is not None else "-" for cell in row] for row in rows]
+    if sys.stdout.isatty():
+        _rich_table(headers, cells, set(right))
+    else:
+        _plain_table(headers, cells, set(right))
+
+
+def pairs(items: Iterable[tuple[str, object]]) -> None:
+    """Print names and values, one pair a line, leaving out what is None."""
+    shown = [(name, visible(value)) for name, value in items if value is not None]
+    width = max((len(name) for name, _ in shown), default=0)
+    for name, value in shown:
+        click.echo(f"{name:<{width}}  {value}")
+
+
+def note(message: str) -> None:
+    """Print a message for people on standard error."""
+    click.echo(message, err=True)
+
+
+def size(size_bytes: float) -> str:
+    """Return a number of bytes for people, in units of 1024."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size_bytes < 1024:
+            return f"{size_bytes:.0f} {unit}" if unit == "B" else f"{size_bytes:.1f} {unit}"
+        size_bytes /= 1024
+    return f"{size_bytes:.1f} TiB"
+
+
+def moment(at: datetime | None) -> str | None:
+    """Return an instant for people, in the time zone of this machine."""
+    return at.astimezone().strftime("%Y-%m-%d %H:%M:%S") if at is not None else None
+
+
+def _plain_table(headers: Sequence[str], rows: list[list[str]], right: set[str]) -> None:
+    widths = [max(map(len, column)) for column in zip(headers, *rows, strict=True)]
+    for line in (list(headers), *rows):
+        cells = [
+            cell.rjust(width) if header in right else cell.ljust(width)
+            for header, cell, width in zip(headers, line, widths, strict=True)
+        ]
+        click.echo("  ".join(cells).rstrip())
+
+
+def _rich_table(headers: Sequence[str], rows: list[list[str]], right: set[str]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for header in headers:
+        drawn.add_column(header, justify="right" if header in right else "left", overflow="fold")
+    for row in rows:
+        drawn.add_row(*(Text(cell) for cell in row))
+    Console(file=sys.stdout).print(drawn)

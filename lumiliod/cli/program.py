@@ -1,0 +1,142 @@
+"""What every command shares: options that stand anywhere, errors that become exit codes."""
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+import msgspec
+
+from lumiliod.cli.output import visible
+from lumiliod.contract.problems import Problem
+
+if TYPE_CHECKING:
+    from lumiliod.client import Client
+
+DEFAULT_SOCKET = "/run/lumilio/lumiliod.sock"
+
+FAILURE = 1
+USAGE = 64
+UNAVAILABLE = 69
+TEMPORARY = 75
+FORBIDDEN = 77
+CONFIG = 78
+"""Exit codes of sysexits.h."""
+
+INTERRUPTED = 130
+
+
+@dataclass
+class Options:
+    """The global options, wherever on the command line they were given."""
+
+    socket: str
+    json: bool = False
+
+
+class Failed(Exception):
+    """A command failed: shown once, then the process exits with ``code``."""
+
+    def __init__(self, problem: Problem, code: int = FAILURE) -> None:
+        super().__init__(problem.detail or problem.title)
+        self.problem = problem
+        self.code = code
+
+
+class Command(click.Command):
+    """A command that takes the global options after its name, too."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.params.extend(_global_options())
+
+
+class Group(click.Group):
+    """A noun with its verbs."""
+
+    command_class = Command
+    group_class = type
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.params.extend(_global_options())
+
+
+class Program(Group):
+    """The whole command line: it exits with a code that says what happened, and never shows a traceback."""
+
+    def main(self, args: Sequence[str] | None = None, *rest: Any, **extra: Any) -> NoReturn:
+        """Run and exit."""
+        given = list(sys.argv[1:] if args is None else args)
+        options = Options(socket=os.environ.get("LUMILIO_SOCKET") or DEFAULT_SOCKET)
+        extra.update(standalone_mode=False, obj=options)
+        for stream in (sys.stdout, sys.stderr):
+            if hasattr(stream, "reconfigure"):
+                stream.reconfigure(errors="backslashreplace")
+        try:
+            code = super().main(given, *rest, **extra)
+        except click.UsageError as error:
+            as_json = options.json or "--json" in given
+            if not as_json:
+                error.show()
+            else:
+                _show(Problem(title="Bad usage", status=400, code="usage", detail=error.format_message()), as_json)
+            sys.exit(USAGE)
+        except (click.Abort, KeyboardInterrupt):
+            sys.exit(INTERRUPTED)
+        except click.ClickException as error:
+            _show(Problem(title="Failed", status=500, code="failed", detail=error.format_message()), options.json)
+            sys.exit(FAILURE)
+        except Failed as error:
+            _show(error.problem, options.json)
+            sys.exit(error.code)
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+@contextmanager
+def connected(options: Options) -> Iterator["Client"]:
+    """Open a client; what it raises becomes :class:`Failed` with the right exit code."""
+    from lumiliod.client import Client, ClientError
+
+    try:
+        with Client(options.socket) as client:
+            yield client
+    except ClientError as error:
+        raise Failed(error.problem, exit_code(error.problem)) from error
+
+
+def exit_code(problem: Problem) -> int:
+    """Return the exit code a problem ends the process with."""
+    if problem.code == "unreachable":
+        return UNAVAILABLE
+    return {400: USAGE, 401: FORBIDDEN, 403: FORBIDDEN, 503: TEMPORARY}.get(problem.status, FAILURE)
+
+
+def _show(problem: Problem, as_json: bool) -> None:
+    """Tell the person, or the program, what went wrong."""
+    if as_json:
+        click.echo(msgspec.json.encode({"error": problem}), err=True)
+    else:
+        click.echo(f"lumilio: {visible(problem.detail or problem.title)}", err=True)
+
+
+def _global_options() -> list[click.Parameter]:
+    return [
+        click.Option(
+            ["--socket"], metavar="PATH", expose_value=False, callback=_set_socket, help="The daemon's socket."
+        ),
+        click.Option(["--json"], is_flag=True, expose_value=False, callback=_set_json, help="Print one JSON document."),
+    ]
+
+
+def _set_socket(context: click.Context, _parameter: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        context.find_object(Options).socket = value  # type: ignore[union-attr]  # Program.main put it there
+
+
+def _set_json(context: click.Context, _parameter: click.Parameter, value: bool) -> None:
+    if value:
+        context.find_object(Options).json = True  # type: ignore[union-attr]  # Program.main put it there

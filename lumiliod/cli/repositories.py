@@ -1,0 +1,128 @@
+"""``lumilio repos`` and ``lumilio scan``."""
+
+import os
+
+import click
+
+from lumiliod.cli.output import moment, note, pairs, print_json, size, table
+from lumiliod.cli.polling import finished_job, progress
+from lumiliod.cli.program import Command, Failed, Group, Options, connected
+from lumiliod.contract.jobs import Job
+from lumiliod.contract.problems import Problem
+from lumiliod.contract.repositories import NewRepository, Repository
+
+OUTCOMES = ("asset", "sidecar", "ignored", "duplicate", "unsupported", "corrupt", "too_large", "unreadable", "pending")
+
+
+@click.group(cls=Group)
+def repos() -> None:
+    """Add and inspect repositories."""
+
+
+@repos.command()
+@click.argument("path")
+@click.option("--name", metavar="N", help="What to call it; the folder's name unless given.")
+@click.option("--layout", metavar="date|flat|cas", help="How its inbox is arranged.")
+@click.pass_obj
+def add(options: Options, path: str, name: str | None, layout: str | None) -> None:
+    """Create a repository at PATH, or open the one that is there."""
+    absolute = os.path.abspath(path)  # noqa: PTH100  keeps symbolic links as the person wrote them
+    try:
+        absolute.encode()
+    except UnicodeEncodeError as error:
+        raise click.UsageError("PATH is not valid UTF-8.") from error
+    with connected(options) as client:
+        added = client.add_repository(NewRepository(path=absolute, name=name, storage_strategy=layout))
+    _print_one(options, added)
+
+
+@repos.command("list")
+@click.pass_obj
+def list_all(options: Options) -> None:
+    """List all repositories."""
+    with connected(options) as client:
+        found = client.repositories()
+    if options.json:
+        print_json(found)
+        return
+    rows = [(r.name, r.status, r.storage_strategy, r.assets, r.files, size(r.size_bytes), r.path) for r in found]
+    table(("Name", "Status", "Layout", "Assets", "Files", "Size", "Path"), rows, right=("Assets", "Files", "Size"))
+
+
+@repos.command()
+@click.argument("repository")
+@click.pass_obj
+def show(options: Options, repository: str) -> None:
+    """Show one repository, by name or id."""
+    with connected(options) as client:
+        found = client.repository(repository)
+    _print_one(options, found)
+
+
+@repos.command()
+@click.argument("repository")
+@click.option("--outcome", type=click.Choice(OUTCOMES), help="Only files of which this became.")
+@click.pass_obj
+def files(options: Options, repository: str, outcome: str | None) -> None:
+    """List every file of a repository and what became of it."""
+    with connected(options) as client:
+        found = list(client.files(repository, outcome=outcome))
+    if options.json:
+        print_json(found)
+        return
+    rows = [(file.path, file.outcome, file.reason, size(file.size_bytes)) for file in found]
+    table(("Path", "Outcome", "Reason", "Size"), rows, right=["Size"])
+
+
+@click.command(cls=Command)
+@click.argument("repository")
+@click.option("--wait", is_flag=True, help="Wait until the scan is done.")
+@click.pass_obj
+def scan(options: Options, repository: str, wait: bool) -> None:
+    """Compare a repository's folders with what the library knows."""
+    with connected(options) as client:
+        ticket = client.scan(repository)
+        if not wait:
+            if options.json:
+                print_json(ticket)
+            else:
+                click.echo(f"Scan {ticket.task_id} is queued.")
+            return
+        with progress("Scanning", hidden=options.json) as advance:
+            advance(0, None)
+            job = finished_job(client, ticket.task_id)
+    if options.json:
+        print_json(job)
+    elif job.state == "completed":
+        pairs(sorted((job.result or {}).items()) or [("Scan", "completed")])
+    if job.state != "completed":
+        raise Failed(job_problem(job))
+
+
+def job_problem(job: Job) -> Problem:
+    """Say why a job did not complete."""
+    last = job.errors[-1] if job.errors else None
+    detail = last.message if last else f"The {job.kind} job was {job.state}."
+    return Problem(title=f"Job {job.state}", status=422, code=last.code if last else job.state, detail=detail)
+
+
+def _print_one(options: Options, found: Repository) -> None:
+    if options.json:
+        print_json(found)
+        return
+    pairs(
+        [
+            ("Name", found.name),
+            ("Id", found.id),
+            ("Path", found.path),
+            ("Layout", found.storage_strategy),
+            ("Status", found.status),
+            ("Reason", found.status_reason),
+            ("Assets", found.assets),
+            ("Files", found.files),
+            ("Size", size(found.size_bytes)),
+            ("Created", moment(found.created_at)),
+        ]
+    )
+    if found.scanning:
+        note("A scan is under way.")

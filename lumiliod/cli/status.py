@@ -1,0 +1,69 @@
+"""``lumilio status`` and ``lumilio wait``."""
+
+import time
+
+import click
+
+from lumiliod.cli.output import pairs, print_json, table
+from lumiliod.cli.polling import pauses, progress, sleep
+from lumiliod.cli.program import Command, Options, connected
+from lumiliod.contract.status import Status
+
+
+@click.command(cls=Command)
+@click.pass_obj
+def status(options: Options) -> None:
+    """Show what is in the library and what is still to do."""
+    with connected(options) as client:
+        now = client.status()
+    if options.json:
+        print_json(now)
+    else:
+        _print(now)
+
+
+@click.command(cls=Command)
+@click.option("--timeout", "timeout_s", type=click.FloatRange(min=0), metavar="S", help="Give up after S seconds (75).")
+@click.pass_obj
+def wait(options: Options, timeout_s: float | None) -> None:
+    """Wait until every job and scan is done."""
+    started = time.monotonic()
+    most = 0
+    with connected(options) as client, progress("Waiting", hidden=options.json) as advance:
+        for pause_s in pauses():
+            now = client.status()
+            if now.open_jobs == 0 and not now.scans:
+                break
+            most = max(most, now.open_jobs)
+            advance(most - now.open_jobs, most)
+            sleep(pause_s, started, timeout_s)
+    if options.json:
+        print_json(now)
+    elif now.discarded_jobs:
+        click.echo(f"Done; {now.discarded_jobs} jobs could not be: lumilio jobs list --state discarded")
+
+
+def _print(now: Status) -> None:
+    pairs(
+        [
+            ("Version", now.version),
+            ("Health", now.health),
+            ("Repositories", now.repositories),
+            ("Assets", _counts(now.assets)),
+            ("", _counts(now.asset_states) if now.asset_states else None),
+            ("Open jobs", now.open_jobs),
+            ("Discarded jobs", now.discarded_jobs),
+        ]
+    )
+    if now.jobs:
+        click.echo()
+        rows = [(job.kind, job.queue, job.state, job.count) for job in now.jobs]
+        table(("Kind", "Queue", "State", "Count"), rows, right=["Count"])
+    if now.scans:
+        click.echo()
+        scans = [(scan.repository, scan.state, scan.done, scan.total) for scan in now.scans]
+        table(("Scan of", "State", "Done", "Total"), scans, right=["Done", "Total"])
+
+
+def _counts(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in sorted(counts.items())) or "none"

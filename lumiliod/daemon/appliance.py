@@ -1,0 +1,214 @@
+"""The daemon itself: what is opened, what runs, and in which order it all ends.
+
+::
+
+    opened(config)                         lock, database, migrations, repositories, media
+      nursery faces:   API on the socket                     closed last
+        nursery lanes: the job engine                        drained second, with a grace period
+          nursery intake: LISTEN, adoption of what was left  stopped first
+"""
+
+import contextlib
+import logging
+import os
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+import trio
+
+from lumiliod import config as configuration
+from lumiliod import plugins
+from lumiliod.api import app as api
+from lumiliod.api.server import serve as serve_api
+from lumiliod.config import Config
+from lumiliod.daemon import systemd
+from lumiliod.daemon.supervise import keep_running, measure_lag
+from lumiliod.db import embedded, migrate, pool, users
+from lumiliod.db.jobs import CHANNEL
+from lumiliod.db.listen import listen
+from lumiliod.db.pool import Database
+from lumiliod.domain.errors import ConfigError
+from lumiliod.jobs import service as jobs_service
+from lumiliod.jobs.engine import Engine
+from lumiliod.jobs.kind import Kind
+from lumiliod.media import media
+from lumiliod.media.media import MediaSettings
+from lumiliod.pipeline import kinds
+from lumiliod.runtime import HealthBoard, Opened, Runtime, opened_repositories
+from lumiliod.storage import derivatives, staging
+
+log = logging.getLogger(__name__)
+
+
+async def run(config: Config, stop: trio.Event, environ: Mapping[str, str]) -> None:
+    """Run the daemon until ``stop`` is set, then shut down in order.
+
+    Raises:
+        ConfigError: the machine or the configuration does not allow it.
+        Conflict: another daemon uses the state folder.
+    """
+    health = HealthBoard()
+    async with opened(config, environ, health) as rt:
+        stop_api, stop_jobs = trio.Event(), trio.Event()
+        grace_s = float(config.jobs.shutdown_grace_s)
+        async with trio.open_nursery() as faces:
+            serve = partial(
+                serve_api,
+                api.create(rt),
+                config.server.socket,
+                mode=config.server.socket_mode,
+                stop=stop_api,
+                grace_s=grace_s,
+            )
+            await faces.start(partial(keep_running, health, "api", serve))
+            await faces.start(measure_lag, health)
+            await faces.start(systemd.watchdog)
+            async with trio.open_nursery() as lanes:
+                engine = partial(jobs_service.serve, rt.jobs, concurrency(config), stop=stop_jobs, grace_s=grace_s)
+                await lanes.start(partial(keep_running, health, "jobs", engine))
+                async with trio.open_nursery() as intake:
+                    hear = partial(listen, rt.db, [CHANNEL], partial(_heard, rt.jobs))
+                    await intake.start(partial(keep_running, health, "listen", hear))
+                    await adopt(rt)
+                    systemd.notify("READY=1\nSTATUS=serving")
+                    log.info("ready", extra={"socket": config.server.socket})
+                    await stop.wait()
+                    systemd.notify("STOPPING=1")
+                    intake.cancel_scope.cancel()
+                stop_jobs.set()
+            stop_api.set()
+            faces.cancel_scope.deadline = trio.current_time() + grace_s + 5
+
+
+@asynccontextmanager
+async def opened(config: Config, environ: Mapping[str, str], health: HealthBoard) -> AsyncIterator[Runtime]:
+    """Open everything the daemon stands on; closes it in reverse."""
+    async with (
+        opened_database(config, environ, health) as database,
+        opened_repositories(database) as repositories,
+        media.opened(media_settings(config), media_types()) as room,
+    ):
+        engine = Engine(database, [], lease_s=float(config.jobs.lease_s))
+        rt = Runtime(
+            config=config,
+            db=database,
+            jobs=engine,
+            repositories=repositories,
+            media=room,
+            owner_id=await database.call(users.ensure_admin),
+            health=health,
+        )
+        for kind in job_kinds(rt):
+            engine.kinds[kind.name] = kind
+        if room.degraded:
+            log.warning("metadata is degraded", extra={"reason": room.degraded})
+            health.set("exiftool", "degraded", room.degraded)
+        yield rt
+
+
+@asynccontextmanager
+async def opened_database(config: Config, environ: Mapping[str, str], health: HealthBoard) -> AsyncIterator[Database]:
+    """Open the database: the embedded server, or the one ``database.url`` names; migrated."""
+    url = configuration.database_url(config, environ)
+    async with contextlib.AsyncExitStack() as stack:
+        stack.enter_context(embedded.locked(Path(config.state_dir)))
+        if url is None:
+            server = await trio.to_thread.run_sync(embedded.prepare, Path(config.state_dir).absolute())
+            nursery = await stack.enter_async_context(trio.open_nursery())
+            stack.callback(nursery.cancel_scope.cancel)
+            serve = partial(embedded.serve, server)
+            await nursery.start(partial(keep_running, health, "database", serve))
+            await trio.to_thread.run_sync(embedded.create_database, server)
+            url = server.conninfo
+        database = await stack.enter_async_context(
+            pool.opened(
+                url,
+                pool_size=config.database.pool_size,
+                statement_timeout_s=float(config.database.statement_timeout_s),
+            )
+        )
+        for migration in await trio.to_thread.run_sync(_migrate, database):
+            log.info("migrated", extra={"number": migration.number, "name_": migration.name})
+        yield database
+
+
+def _migrate(database: Database) -> list[migrate.Migration]:
+    conn = database.connect(autocommit=True)
+    try:
+        conn.execute("SET statement_timeout = 0")
+        return migrate.migrate(conn, migrate.load(migrate.folder()))
+    finally:
+        conn.close()
+
+
+def job_kinds(rt: Runtime) -> list[Kind]:
+    """Bind every job kind that a plugin provides.
+
+    Raises:
+        ConfigError: a plugin does not give a kind.
+    """
+    found = []
+    for name, setup in plugins.load_all("lumilio.job").items():
+        kind = setup(rt) if callable(setup) else None
+        if not isinstance(kind, Kind):
+            raise ConfigError(f"the plugin {name} of lumilio.job gives no job kind", code="bad_plugin")
+        found.append(kind)
+    return found
+
+
+def media_types() -> list[str]:
+    """Return the media types that plugins provide, as ``module:attribute``, in the order they look at a file."""
+    return [target for _, target in sorted(plugins.targets("lumilio.media").items())]
+
+
+def media_settings(config: Config) -> MediaSettings:
+    """Return the media room's part of the configuration."""
+    chosen = config.media
+    return MediaSettings(
+        workers=chosen.workers,
+        memory_limit_mb=chosen.memory_limit_mb,
+        wall_limit_s=float(chosen.wall_limit_s),
+        max_pixels=chosen.max_megapixels * 1_000_000,
+        thumbnail_format=chosen.thumbnail_format,
+        thumbnail_quality=chosen.thumbnail_quality,
+        exiftool=chosen.exiftool,
+    )
+
+
+def concurrency(config: Config) -> dict[str, int]:
+    """Return how many jobs of each queue run at once."""
+    lanes = config.jobs.concurrency
+    return {
+        "ingest": lanes.ingest,
+        "media": lanes.media or len(os.sched_getaffinity(0)),
+        "transcode": lanes.transcode,
+        "ml": lanes.ml,
+        "maintenance": lanes.maintenance,
+    }
+
+
+async def adopt(rt: Runtime) -> None:
+    """Take up what a killed daemon left: half uploads go, whole ones and unfinished work get their jobs."""
+    for opened_repository in rt.repositories.online():
+        staged = await trio.to_thread.run_sync(_sweep, opened_repository)
+        for upload in staged:
+            job = kinds.ingest_upload(upload.id, opened_repository.id, upload.filename)
+            await rt.jobs.call(kinds.enqueue_one, job)
+    while added := await rt.jobs.call(kinds.backfill):
+        log.info("missing work found", extra={"jobs": added})
+
+
+def _sweep(opened_repository: Opened) -> list[staging.Staged]:
+    repo = opened_repository.repository
+    staging.sweep(repo)
+    derivatives.sweep_scratch(repo)
+    return staging.waiting(repo)
+
+
+def _heard(engine: Engine, _channel: str, queue: str) -> None:
+    if queue:
+        engine.wake([queue])
+    else:
+        engine.wake_all()

@@ -1,0 +1,145 @@
+"""``lumiliod``: the daemon's own command line."""
+
+import logging
+import os
+import signal
+import sys
+
+import click
+import trio
+
+from lumiliod import __version__
+from lumiliod import config as configuration
+from lumiliod.domain.errors import ConfigError, Conflict, LumilioError, Retryable
+
+log = logging.getLogger(__name__)
+
+EX_USAGE, EX_TEMPFAIL, EX_CONFIG = 64, 75, 78
+"""Exit statuses of sysexits(3)."""
+
+_config_option = click.option(
+    "--config", "config_path", type=click.Path(), help="Configuration file; else $LUMILIO_CONFIG, else /etc/lumilio."
+)
+_state_option = click.option("--state-dir", type=click.Path(), help="Folder of everything the daemon owns.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="lumiliod")
+def cli() -> None:
+    """Run a photo, video and audio library that loses nothing."""
+
+
+@cli.command()
+@_config_option
+@_state_option
+def run(config_path: str | None, state_dir: str | None) -> None:
+    """Run the daemon in the foreground until SIGTERM or SIGINT."""
+    from lumiliod.daemon import appliance, logs
+
+    config = configuration.load(config_path, state_dir=state_dir, environ=os.environ)
+    logs.configure(config.log.level, config.log.format)
+
+    async def main() -> None:
+        stop = trio.Event()
+        async with trio.open_nursery() as nursery:
+            await nursery.start(_wait_for_signals, stop, nursery.cancel_scope)
+            await appliance.run(config, stop, os.environ)
+            nursery.cancel_scope.cancel()
+
+    trio.run(main)
+
+
+async def _wait_for_signals(
+    stop: trio.Event, scope: trio.CancelScope, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> None:
+    """Stop in order at the first signal, at once at the second."""
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        task_status.started()
+        async for number in signals:
+            log.info("stopping", extra={"signal": signal.Signals(number).name})
+            if stop.is_set():
+                scope.cancel()
+            stop.set()
+
+
+@cli.group()
+def config() -> None:
+    """Look at the configuration."""
+
+
+@config.command()
+@_config_option
+@_state_option
+def check(config_path: str | None, state_dir: str | None) -> None:
+    """Check the configuration and say what is wrong, all of it."""
+    configuration.load(config_path, state_dir=state_dir, environ=os.environ)
+    click.echo("the configuration is good")
+
+
+@config.command()
+@_config_option
+@_state_option
+def show(config_path: str | None, state_dir: str | None) -> None:
+    """Print the configuration in force, secrets hidden."""
+    click.echo(configuration.show(configuration.load(config_path, state_dir=state_dir, environ=os.environ)), nl=False)
+
+
+@config.command()
+def default() -> None:
+    """Print the documented configuration file: every key with its default."""
+    click.echo(configuration.default_text(), nl=False)
+
+
+@cli.command()
+@_config_option
+@_state_option
+def doctor(config_path: str | None, state_dir: str | None) -> None:
+    """Say which tools and libraries are found, and what is degraded without them."""
+    from lumiliod.daemon import appliance
+    from lumiliod.media import media
+
+    settings = appliance.media_settings(configuration.load(config_path, state_dir=state_dir, environ=os.environ))
+
+    async def main() -> None:
+        async with media.opened(settings, appliance.media_types()) as room:
+            for name, version in sorted(room.tools.items()):
+                click.echo(f"{name:24} {version}")
+            if room.degraded:
+                click.echo(f"degraded: {room.degraded}")
+
+    trio.run(main)
+
+
+def main() -> None:
+    """Run the command line; every expected error is one clear message and its exit status."""
+    try:
+        cli(standalone_mode=False)
+    except click.exceptions.Exit as done:
+        sys.exit(done.exit_code)
+    except click.UsageError as wrong:
+        wrong.show()
+        sys.exit(EX_USAGE)
+    except click.Abort:
+        sys.exit(130)
+    except BaseException as caught:
+        error = _single(caught)
+        if not isinstance(error, LumilioError):
+            raise
+        click.echo(f"lumiliod: {error.message}", err=True)
+        sys.exit(_status(error))
+
+
+def _status(error: LumilioError) -> int:
+    match error:
+        case ConfigError():
+            return EX_CONFIG
+        case Retryable() | Conflict():
+            return EX_TEMPFAIL
+        case _:
+            return 1
+
+
+def _single(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error

@@ -1,0 +1,197 @@
+"""Assets and their derivatives."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, LiteralString
+
+from psycopg.rows import class_row, dict_row
+from psycopg.types.json import Jsonb
+
+from lumiliod.db.pool import Connection
+from lumiliod.db.sql import Queries
+from lumiliod.domain.assets import Admitted, AssetRow, AssetStatus, NewAsset, NewDerivative
+from lumiliod.domain.ids import AssetId, Digest, RepositoryId, UserId
+from lumiliod.domain.media import AssetType, Metadata
+from lumiliod.domain.text import search_text
+
+Q = Queries(__file__)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where the bytes of an asset are read from."""
+
+    id: AssetId
+    type: AssetType
+    mime_type: str
+    original_filename: str
+    size_bytes: int
+    digest: str
+    repository_id: RepositoryId
+    path: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Derivative:
+    """A derivative and the name of the original it was made from."""
+
+    repository_id: RepositoryId
+    path: str
+    recipe: str
+    mime_type: str
+    size_bytes: int
+    created_at: Any
+    original_filename: str
+
+
+def admit(conn: Connection, asset: NewAsset) -> Admitted:
+    """Insert an asset, or find the one with the same owner and digest and take it out of the trash."""
+    params = {
+        "id": asset.id,
+        "owner_id": asset.owner_id,
+        "type": asset.type,
+        "digest": bytes.fromhex(asset.digest),
+        "size_bytes": asset.size_bytes,
+        "mime_type": asset.mime_type,
+        "original_filename": asset.original_filename,
+        "width": asset.width,
+        "height": asset.height,
+        "duration_s": asset.duration_s,
+        "taken_at": asset.taken_at,
+        "taken_at_local": asset.taken_at_local,
+        "tz_source": asset.tz_source,
+        "taken_source": asset.taken_source,
+        "search_text": search_text(asset.original_filename),
+    }
+    if conn.execute(Q["admit"], params).fetchone():
+        return Admitted(asset.id, duplicate=False)
+    existing = by_digest(conn, asset.owner_id, asset.digest)
+    if existing is None:
+        raise LookupError("the asset that was in the way is gone")
+    conn.execute(Q["restore"], {"id": existing})
+    return Admitted(existing, duplicate=True)
+
+
+def by_digest(conn: Connection, owner_id: UserId, digest: Digest) -> AssetId | None:
+    """Return the owner's asset with these bytes, in the trash or not."""
+    params = {"owner_id": owner_id, "digest": bytes.fromhex(digest)}
+    row = conn.execute(Q["by_digest"], params).fetchone()
+    return AssetId(row[0]) if row else None
+
+
+def restore(conn: Connection, asset_id: AssetId) -> None:
+    """Take an asset out of the trash."""
+    conn.execute(Q["restore"], {"id": asset_id})
+
+
+def set_metadata(conn: Connection, asset_id: AssetId, original_filename: str, metadata: Metadata) -> None:
+    """Write what the file says of itself; what a person has set (rating, title, keywords) stays."""
+    taken = metadata.taken
+    params = {
+        "id": asset_id,
+        "width": metadata.width,
+        "height": metadata.height,
+        "duration_s": metadata.duration_s,
+        "orientation": metadata.orientation,
+        "taken_at": taken.utc if taken else None,
+        "taken_at_local": taken.local if taken else None,
+        "tz_source": taken.tz_source if taken else None,
+        "latitude": metadata.latitude,
+        "longitude": metadata.longitude,
+        "altitude_m": metadata.altitude_m,
+        "camera_make": metadata.camera_make,
+        "camera_model": metadata.camera_model,
+        "lens_model": metadata.lens_model,
+        "iso": metadata.iso,
+        "f_number": metadata.f_number,
+        "exposure_s": metadata.exposure_s,
+        "focal_length_mm": metadata.focal_length_mm,
+        "rating": metadata.rating,
+        "title": metadata.title,
+        "description": metadata.description,
+        "keywords": list(metadata.keywords),
+        "content_id": metadata.content_id,
+        "burst_id": metadata.burst_id,
+        "video_codec": metadata.video_codec,
+        "audio_codec": metadata.audio_codec,
+        "artist": metadata.artist,
+        "album_title": metadata.album,
+        "tags": Jsonb(dict(metadata.tags)),
+        "search_text": search_text(
+            original_filename,
+            metadata.title,
+            metadata.description,
+            *metadata.keywords,
+            metadata.camera_make,
+            metadata.camera_model,
+            metadata.lens_model,
+            metadata.artist,
+            metadata.album,
+        ),
+    }
+    conn.execute(Q["set_metadata"], params)
+
+
+def set_status(conn: Connection, asset_id: AssetId, status: AssetStatus, reason: str | None = None) -> None:
+    """Say how far an asset is understood; ``undecodable`` needs a reason."""
+    conn.execute(Q["set_status"], {"id": asset_id, "status": status, "reason": reason})
+
+
+def set_size_as_shown(conn: Connection, asset_id: AssetId, width: int, height: int) -> None:
+    """Fill in the pixels as shown where the header told none."""
+    conn.execute(Q["set_size_as_shown"], {"id": asset_id, "width": width, "height": height})
+
+
+def sources(conn: Connection, ids: Sequence[AssetId]) -> dict[AssetId, Source]:
+    """Return where to read these assets' originals; those without a file are left out."""
+    with conn.cursor(row_factory=class_row(Source)) as cursor:
+        return {source.id: source for source in cursor.execute(Q["source"], {"ids": list(ids)})}
+
+
+def select(conn: Connection, rest: LiteralString, params: dict[str, Any]) -> list[AssetRow]:
+    """Return assets by the clauses ``rest`` (WHERE, ORDER BY, LIMIT) over the tables a, f and r."""
+    with conn.cursor(row_factory=class_row(AssetRow)) as cursor:
+        return cursor.execute(Q["columns"] + "\n" + rest, params).fetchall()
+
+
+def show(conn: Connection, asset_id: AssetId) -> tuple[AssetRow, dict[str, Any]] | None:
+    """Return one asset with its full tag set; not from the trash."""
+    found = select(conn, "WHERE a.id = %(id)s AND a.deleted_at IS NULL", {"id": asset_id})
+    if not found:
+        return None
+    row = conn.execute(Q["tags"], {"id": asset_id}).fetchone()
+    return found[0], row[0] if row else {}
+
+
+def counts(conn: Connection) -> list[tuple[str, str, int]]:
+    """Count assets outside the trash by type and status."""
+    return [(type_, status, count) for type_, status, count in conn.execute(Q["counts"])]
+
+
+def put_derivative(conn: Connection, asset_id: AssetId, repository_id: RepositoryId, new: NewDerivative) -> None:
+    """Record a derivative that lies in the store, replacing its older recipe."""
+    params = {
+        "asset_id": asset_id,
+        "kind": new.kind,
+        "repository_id": repository_id,
+        "path": new.path,
+        "recipe": new.recipe,
+        "mime_type": new.mime_type,
+        "size_bytes": new.size_bytes,
+        "width": new.width,
+        "height": new.height,
+    }
+    conn.execute(Q["put_derivative"], params)
+
+
+def derivative(conn: Connection, asset_id: AssetId, kind: str) -> Derivative | None:
+    """Return one derivative of an asset."""
+    with conn.cursor(row_factory=class_row(Derivative)) as cursor:
+        return cursor.execute(Q["derivative"], {"asset_id": asset_id, "kind": kind}).fetchone()
+
+
+def missing_work(conn: Connection, kind: str, count: int) -> list[tuple[AssetId, RepositoryId]]:
+    """Return assets that lack what jobs of ``kind`` (``metadata`` or ``thumbnails``) make and have no such job."""
+    with conn.cursor(row_factory=dict_row) as cursor:
+        rows = cursor.execute(Q[f"without_{kind}"], {"count": count}).fetchall()
+    return [(AssetId(row["id"]), RepositoryId(row["repository_id"])) for row in rows]

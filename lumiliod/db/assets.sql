@@ -1,0 +1,98 @@
+-- name: admit
+-- the digest decides: the same bytes of the same owner are the same asset
+INSERT INTO assets (id, owner_id, type, digest, size_bytes, mime_type, original_filename, width, height, duration_s,
+                    taken_at, taken_at_local, tz_source, taken_source, search_text)
+VALUES (%(id)s, %(owner_id)s, %(type)s, %(digest)s, %(size_bytes)s, %(mime_type)s, %(original_filename)s,
+        %(width)s, %(height)s, %(duration_s)s, %(taken_at)s, %(taken_at_local)s, %(tz_source)s, %(taken_source)s,
+        %(search_text)s)
+ON CONFLICT (owner_id, digest) DO NOTHING
+RETURNING id
+
+-- name: by_digest
+SELECT id, deleted_at IS NOT NULL AS in_trash FROM assets
+WHERE owner_id = %(owner_id)s::uuid AND digest = %(digest)s::bytea
+
+-- name: restore
+-- an original that comes again leaves the trash, with everything it had
+UPDATE assets SET deleted_at = NULL, updated_at = now() WHERE id = %(id)s::uuid AND deleted_at IS NOT NULL
+
+-- name: set_metadata
+UPDATE assets SET
+    width = coalesce(%(width)s, width), height = coalesce(%(height)s, height),
+    duration_s = coalesce(%(duration_s)s, duration_s), orientation = %(orientation)s,
+    taken_at = CASE WHEN %(taken_at)s::timestamptz IS NULL THEN taken_at ELSE %(taken_at)s END,
+    taken_at_local = CASE WHEN %(taken_at)s::timestamptz IS NULL THEN taken_at_local
+                          ELSE %(taken_at_local)s::timestamp END,
+    tz_source = CASE WHEN %(taken_at)s::timestamptz IS NULL THEN tz_source ELSE %(tz_source)s::text END,
+    taken_source = CASE WHEN %(taken_at)s::timestamptz IS NULL THEN taken_source ELSE 'capture' END,
+    latitude = %(latitude)s, longitude = %(longitude)s, altitude_m = %(altitude_m)s,
+    camera_make = %(camera_make)s, camera_model = %(camera_model)s, lens_model = %(lens_model)s,
+    iso = %(iso)s, f_number = %(f_number)s, exposure_s = %(exposure_s)s, focal_length_mm = %(focal_length_mm)s,
+    rating = coalesce(rating, %(rating)s), title = coalesce(title, %(title)s),
+    description = coalesce(description, %(description)s),
+    keywords = CASE WHEN keywords = '{}' THEN %(keywords)s::text[] ELSE keywords END,
+    content_id = %(content_id)s, burst_id = %(burst_id)s, video_codec = %(video_codec)s,
+    audio_codec = %(audio_codec)s, artist = %(artist)s, album_title = %(album_title)s, tags = %(tags)s::jsonb,
+    search_text = %(search_text)s, metadata_at = now(), updated_at = now()
+WHERE id = %(id)s::uuid
+
+-- name: set_status
+UPDATE assets SET status = %(status)s::text, status_reason = %(reason)s::text, updated_at = now()
+WHERE id = %(id)s::uuid
+
+-- name: set_size_as_shown
+-- pixels of the decoded picture, where the header told none
+UPDATE assets SET width = %(width)s::int, height = %(height)s::int
+WHERE id = %(id)s::uuid AND width IS NULL
+
+-- name: source
+-- where the bytes of an asset are read from
+SELECT a.id, a.type, a.mime_type, a.original_filename, a.size_bytes, encode(a.digest, 'hex') AS digest,
+       f.repository_id, f.path
+FROM assets a JOIN file_records f ON f.asset_id = a.id AND f.outcome = 'asset'
+WHERE a.id = ANY (%(ids)s::uuid[])
+
+-- name: columns
+SELECT a.id, a.owner_id, a.type, a.status, a.status_reason, a.original_filename, f.repository_id,
+       r.name AS repository, f.path, a.digest, a.size_bytes, a.mime_type, a.width, a.height, a.duration_s,
+       a.taken_at, a.taken_at_local, a.tz_source, a.taken_source, a.latitude, a.longitude, a.altitude_m,
+       a.camera_make, a.camera_model, a.lens_model, a.iso, a.f_number, a.exposure_s, a.focal_length_mm,
+       a.rating, a.title, a.description, a.keywords, a.added_at,
+       ARRAY(SELECT substr(d.kind, 11)::int FROM derivatives d
+             WHERE d.asset_id = a.id AND d.kind LIKE 'thumbnail\_%%' ORDER BY 1) AS thumbnails
+FROM assets a
+LEFT JOIN file_records f ON f.asset_id = a.id AND f.outcome = 'asset'
+LEFT JOIN repositories r ON r.id = f.repository_id
+
+-- name: tags
+SELECT tags FROM assets WHERE id = %(id)s::uuid
+
+-- name: counts
+SELECT type, status, count(*) FROM assets WHERE deleted_at IS NULL GROUP BY type, status
+
+-- name: put_derivative
+INSERT INTO derivatives (asset_id, kind, repository_id, path, recipe, mime_type, size_bytes, width, height)
+VALUES (%(asset_id)s, %(kind)s, %(repository_id)s, %(path)s, %(recipe)s, %(mime_type)s, %(size_bytes)s,
+        %(width)s, %(height)s)
+ON CONFLICT (asset_id, kind) DO UPDATE SET
+    repository_id = excluded.repository_id, path = excluded.path, recipe = excluded.recipe,
+    mime_type = excluded.mime_type, size_bytes = excluded.size_bytes, width = excluded.width,
+    height = excluded.height, created_at = now()
+
+-- name: derivative
+SELECT d.repository_id, d.path, d.recipe, d.mime_type, d.size_bytes, d.created_at, a.original_filename
+FROM derivatives d JOIN assets a ON a.id = d.asset_id
+WHERE d.asset_id = %(asset_id)s::uuid AND d.kind = %(kind)s::text
+
+-- name: without_metadata
+-- missing work is a query: assets whose metadata job is neither done, open nor given up
+SELECT a.id, f.repository_id FROM assets a JOIN file_records f ON f.asset_id = a.id AND f.outcome = 'asset'
+WHERE a.metadata_at IS NULL AND a.deleted_at IS NULL
+  AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.asset_id = a.id AND j.kind = 'metadata')
+LIMIT %(count)s::int
+
+-- name: without_thumbnails
+SELECT a.id, f.repository_id FROM assets a JOIN file_records f ON f.asset_id = a.id AND f.outcome = 'asset'
+WHERE a.status = 'processing' AND a.deleted_at IS NULL
+  AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.asset_id = a.id AND j.kind = 'thumbnails')
+LIMIT %(count)s::int

@@ -1,0 +1,107 @@
+-- name: next_generation
+UPDATE repositories SET scan_generation = scan_generation + 1 WHERE id = %(id)s::uuid RETURNING scan_generation
+
+-- name: seen
+-- One page of a walk. A file whose size, time or inode changed is looked at anew; one that did not
+-- keeps its outcome. What is pending comes back, also when an earlier scan found it: its job may be lost.
+INSERT INTO file_records AS f (id, repository_id, path, size_bytes, mtime_ns, inode, outcome, reason, scan_generation)
+SELECT s.id, %(repository_id)s::uuid, s.path, s.size_bytes, s.mtime_ns, s.inode, s.outcome, s.reason,
+       %(generation)s::bigint
+FROM unnest(%(ids)s::uuid[], %(paths)s::bytea[], %(sizes)s::bigint[], %(mtimes)s::bigint[], %(inodes)s::bigint[],
+            %(outcomes)s::text[], %(reasons)s::text[])
+    AS s (id, path, size_bytes, mtime_ns, inode, outcome, reason)
+ON CONFLICT (repository_id, path) DO UPDATE SET
+    scan_generation = excluded.scan_generation, missing_since = NULL,
+    outcome = CASE WHEN (f.size_bytes, f.mtime_ns, f.inode) IS DISTINCT FROM
+                        (excluded.size_bytes, excluded.mtime_ns, excluded.inode)
+                     OR (excluded.outcome <> 'pending' AND f.outcome <> excluded.outcome)
+                   THEN excluded.outcome ELSE f.outcome END,
+    reason = CASE WHEN (f.size_bytes, f.mtime_ns, f.inode) IS DISTINCT FROM
+                       (excluded.size_bytes, excluded.mtime_ns, excluded.inode)
+                    OR (excluded.outcome <> 'pending' AND f.outcome <> excluded.outcome)
+                  THEN excluded.reason ELSE f.reason END,
+    size_bytes = excluded.size_bytes, mtime_ns = excluded.mtime_ns, inode = excluded.inode, updated_at = now()
+RETURNING f.id, f.path, f.outcome = 'pending' AS pending, f.created_at = now() AS added
+
+-- name: get
+SELECT id, repository_id, path, size_bytes, mtime_ns, inode, outcome, reason, asset_id, encode(digest, 'hex') AS digest
+FROM file_records WHERE id = %(id)s::uuid
+
+-- name: original_of
+SELECT id, repository_id, path, size_bytes, mtime_ns, inode, outcome, reason, asset_id, encode(digest, 'hex') AS digest
+FROM file_records WHERE asset_id = %(asset_id)s::uuid AND outcome = 'asset'
+
+-- name: drop_original
+-- the file is gone and another with the same bytes takes its place
+DELETE FROM file_records WHERE asset_id = %(asset_id)s::uuid AND outcome = 'asset' AND id <> %(except_id)s::uuid
+
+-- name: settle
+UPDATE file_records SET
+    outcome = %(outcome)s::text, reason = %(reason)s::text, asset_id = %(asset_id)s::uuid, digest = %(digest)s::bytea,
+    size_bytes = %(size_bytes)s::bigint, mtime_ns = %(mtime_ns)s::bigint, inode = %(inode)s::bigint,
+    missing_since = NULL, updated_at = now()
+WHERE id = %(id)s::uuid
+
+-- name: reject
+UPDATE file_records SET outcome = %(outcome)s::text, reason = %(reason)s::text, asset_id = NULL, digest = NULL,
+                        updated_at = now()
+WHERE id = %(id)s::uuid
+
+-- name: forget
+DELETE FROM file_records WHERE id = %(id)s::uuid
+
+-- name: place
+-- a scan may have seen the file between its placing and this row
+INSERT INTO file_records (id, repository_id, path, size_bytes, mtime_ns, inode, digest, outcome, asset_id)
+VALUES (%(id)s, %(repository_id)s, %(path)s, %(size_bytes)s, %(mtime_ns)s, %(inode)s, %(digest)s, 'asset',
+        %(asset_id)s)
+ON CONFLICT (repository_id, path) DO UPDATE SET
+    size_bytes = excluded.size_bytes, mtime_ns = excluded.mtime_ns, inode = excluded.inode, digest = excluded.digest,
+    outcome = 'asset', reason = NULL, asset_id = excluded.asset_id, missing_since = NULL, updated_at = now()
+
+-- name: attach_sidecars
+-- a sidecar belongs to the asset whose file it is named after
+UPDATE file_records SET asset_id = %(asset_id)s::uuid, reason = NULL, updated_at = now()
+WHERE repository_id = %(repository_id)s::uuid AND path = ANY (%(paths)s::bytea[]) AND outcome = 'sidecar'
+
+-- name: attach_sidecar
+UPDATE file_records SET asset_id = o.asset_id, reason = NULL
+FROM (SELECT asset_id FROM file_records
+      WHERE repository_id = %(repository_id)s::uuid AND path = ANY (%(paths)s::bytea[])
+        AND outcome IN ('asset', 'duplicate') LIMIT 1) AS o
+WHERE file_records.id = %(id)s::uuid AND file_records.outcome = 'sidecar'
+
+-- name: count_unseen
+SELECT count(*) FILTER (WHERE scan_generation < %(generation)s::bigint), count(*)
+FROM file_records WHERE repository_id = %(repository_id)s::uuid AND missing_since IS NULL
+
+-- name: mark_missing
+-- only what nothing depends on is forgotten; an original that is not there is marked, never concluded away
+UPDATE file_records SET missing_since = now(), updated_at = now()
+WHERE repository_id = %(repository_id)s::uuid AND scan_generation < %(generation)s::bigint AND missing_since IS NULL
+
+-- name: page
+SELECT id, repository_id, path, size_bytes, mtime_ns, inode, outcome, reason, asset_id, encode(digest, 'hex') AS digest
+FROM file_records
+WHERE repository_id = %(repository_id)s::uuid AND path > %(after)s::bytea AND missing_since IS NULL
+  AND (%(outcome)s::text IS NULL OR outcome = %(outcome)s::text)
+ORDER BY path LIMIT %(count)s::int
+
+-- name: pending_without_job
+SELECT f.id, f.repository_id FROM file_records f
+WHERE f.outcome = 'pending' AND f.missing_since IS NULL
+  AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.kind = 'ingest' AND j.unique_key = 'file:' || f.id::text)
+LIMIT %(count)s::int
+
+-- name: begin_sync
+INSERT INTO sync_operations (id, repository_id, type, status) VALUES (%(id)s, %(repository_id)s, %(type)s, 'running')
+
+-- name: end_sync
+UPDATE sync_operations SET status = %(status)s::text, found = %(found)s, added = %(added)s, changed = %(changed)s,
+    missing = %(missing)s, ignored = %(ignored)s, error = %(error)s::text, finished_at = now()
+WHERE id = %(id)s::uuid
+
+-- name: abandon_syncs
+-- runs that a killed daemon left open
+UPDATE sync_operations SET status = 'failed', error = 'the daemon stopped during this run', finished_at = now()
+WHERE repository_id = %(repository_id)s::uuid AND status = 'running'

@@ -1,0 +1,82 @@
+"""What the engine must know of a kind of job."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from lumiliod.db.pool import Connection
+from lumiliod.domain.ids import JobId, uuid7
+from lumiliod.domain.jobs import PRIORITY_NORMAL, ClaimedJob, FailedAttempt, NewJob
+
+if TYPE_CHECKING:
+    from lumiliod.jobs.engine import Running
+
+Handler = Callable[[Sequence["Running"]], Awaitable[None]]
+OnDiscard = Callable[[Connection, ClaimedJob, FailedAttempt], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of job and the function that does it.
+
+    Args:
+        name: the kind, as stored.
+        queue: the lane it runs in.
+        run: does up to ``batch`` jobs at once. It finishes each by ``complete`` or ``fail``; one it
+            leaves unfinished is completed when it returns, and failed with its exception when it raises.
+        batch: how many jobs of this kind ``run`` takes together.
+        max_attempts: failed attempts after which a job is discarded.
+        limit_s: wall-clock limit of one call of ``run``, in seconds.
+        on_discard: runs in the transaction that discards a job, to mark what it was about.
+    """
+
+    name: str
+    queue: str
+    run: Handler
+    batch: int = 1
+    max_attempts: int = 5
+    limit_s: float = 3600.0
+    on_discard: OnDiscard | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobSpec:
+    """How to enqueue a kind of job; lives beside its arguments, so that enqueuing needs no engine."""
+
+    kind: str
+    queue: str
+    max_attempts: int = 5
+    priority: int = PRIORITY_NORMAL
+
+    def new(
+        self,
+        args: Mapping[str, Any],
+        *,
+        unique_key: str | None = None,
+        priority: int | None = None,
+        asset_id: UUID | None = None,
+        repository_id: UUID | None = None,
+    ) -> NewJob:
+        """Make a job of this kind, ready for :func:`lumiliod.db.jobs.enqueue`."""
+        return NewJob(
+            id=JobId(uuid7()),
+            kind=self.kind,
+            queue=self.queue,
+            args=args,
+            priority=priority or self.priority,
+            max_attempts=self.max_attempts,
+            unique_key=unique_key,
+            asset_id=asset_id,
+            repository_id=repository_id,
+        )
+
+
+def each(handle: Callable[["Running"], Awaitable[None]]) -> Handler:
+    """Adapt a function of one job to the engine's batches of one."""
+
+    async def run(jobs: Sequence["Running"]) -> None:
+        for job in jobs:
+            await handle(job)
+
+    return run

@@ -1,0 +1,51 @@
+"""The engine as one service: lease, committer, keeper and one lane per queue, nested in shutdown order."""
+
+from collections.abc import Mapping
+
+import trio
+
+from lumiliod.db import jobs as db_jobs
+from lumiliod.jobs.engine import Engine
+from lumiliod.jobs.worker import Drain, run_lane
+
+
+async def serve(
+    engine: Engine,
+    concurrency: Mapping[str, int],
+    *,
+    stop: trio.Event,
+    grace_s: float,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Run all lanes until ``stop`` is set, then drain them: at most ``grace_s`` seconds for running jobs.
+
+    Jobs that still run after the grace period are cancelled and given back.
+
+    Raises:
+        Retryable: the lease was lost or the database went away; the supervisor starts this again.
+    """
+    await engine.register()
+    try:
+        # what a killed predecessor held is available again before the first claim
+        await engine.database.call(db_jobs.reap_workers, engine.lease.worker_id)
+        await engine.database.call(db_jobs.rescue)
+        async with trio.open_nursery() as keeping:
+            await keeping.start(engine.committer)
+            await keeping.start(engine.keeper)
+            async with trio.open_nursery() as lanes:
+                drains: list[Drain] = [
+                    await lanes.start(run_lane, engine, queue, count) for queue, count in concurrency.items()
+                ]
+                task_status.started()
+                lanes.start_soon(_drain, stop, drains, lanes.cancel_scope, grace_s)
+            keeping.cancel_scope.cancel()
+    finally:
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + grace_s):
+            await engine.leave()
+
+
+async def _drain(stop: trio.Event, drains: list[Drain], scope: trio.CancelScope, grace_s: float) -> None:
+    await stop.wait()
+    for drain in drains:
+        drain.stop()
+    scope.deadline = trio.current_time() + grace_s

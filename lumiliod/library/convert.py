@@ -1,0 +1,73 @@
+"""From rows to wire types."""
+
+import base64
+import binascii
+from typing import Any, TypeVar
+
+import msgspec
+
+from lumiliod.contract.assets import Asset, AssetDetail
+from lumiliod.contract.jobs import Job, JobError
+from lumiliod.db.jobs import JobRow
+from lumiliod.domain.assets import AssetRow
+from lumiliod.domain.errors import Shape
+from lumiliod.domain.ids import path_from_bytes, shown
+from lumiliod.runtime import Runtime
+
+T = TypeVar("T")
+
+MAX_PAGE = 500
+
+
+def asset(rt: Runtime, row: AssetRow) -> Asset:
+    """Return the wire form of an asset."""
+    return Asset(**_asset_fields(rt, row))
+
+
+def asset_detail(rt: Runtime, row: AssetRow, tags: dict[str, Any]) -> AssetDetail:
+    """Return the wire form of an asset with its full tag set."""
+    return AssetDetail(**_asset_fields(rt, row), tags=tags)
+
+
+def _asset_fields(rt: Runtime, row: AssetRow) -> dict[str, Any]:
+    fields = {name: getattr(row, name) for name in Asset.__struct_fields__ if hasattr(row, name)}
+    fields["digest"] = row.digest.hex()
+    fields["path"] = shown(path_from_bytes(row.path)) if row.path is not None else None
+    fields["repository"] = row.repository
+    return fields
+
+
+def job(row: JobRow) -> Job:
+    """Return the wire form of a job."""
+    fields = {name: getattr(row, name) for name in Job.__struct_fields__}
+    fields["errors"] = msgspec.convert(row.errors, list[JobError])
+    return Job(**fields)
+
+
+def limited(limit: int) -> int:
+    """Check a page's size.
+
+    Raises:
+        Shape: not between 1 and 500.
+    """
+    if not 1 <= limit <= MAX_PAGE:
+        raise Shape(f"limit is between 1 and {MAX_PAGE}", code="bad_limit")
+    return limit
+
+
+def cursor(*parts: object) -> str:
+    """Make an opaque cursor of where a page ended."""
+    return base64.urlsafe_b64encode(msgspec.msgpack.encode(parts)).decode().rstrip("=")
+
+
+def from_cursor(text: str, type_: type[T]) -> T:
+    """Read a cursor made by :func:`cursor`.
+
+    Raises:
+        Shape: it is none of ours.
+    """
+    try:
+        raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+        return msgspec.msgpack.decode(raw, type=type_)
+    except (binascii.Error, msgspec.DecodeError, ValueError) as error:
+        raise Shape("this cursor is not one of ours", code="bad_cursor") from error

@@ -1,0 +1,277 @@
+"""exiftool, kept open: perl starts once, each file costs one command on its standard input.
+
+exiftool reads untrusted bytes too: it runs with limits of its own and is killed when it takes too
+long. It does not end when its standard input does (12.57 polls on), so a shim asks the kernel to
+kill it with the daemon before it becomes exiftool.
+"""
+
+import json
+import math
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path, PurePath
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import msgspec
+import trio
+
+from lumiliod.domain.errors import Permanent, Retryable
+from lumiliod.media.sandbox import CLOSE_LIMIT_S, REAP_LIMIT_S
+
+Tag = Any
+"""A value as exiftool's JSON has it: text, number, list or mapping."""
+
+COMMAND = (
+    "-json", "-n", "-G1", "-fast", "-api", "QuickTimeUTC=1", "-api", "largefilesupport=1",
+    "-charset", "filename=utf8",
+)  # fmt: skip  # -fast2 would lose HEIC and video values
+READY = b"{ready}\n"
+MEMORY_LIMIT_BYTES = 1 << 30
+START_LIMIT_S = 20.0
+OUTPUT_LIMIT_BYTES = 16 << 20
+MAX_STRING_CHARACTERS = 4096
+MAX_TAGS_BYTES = 256 << 10
+ATTEMPTS = 2
+
+# group:name of what would be noise in a library: paths, thumbnails, exiftool's own words
+_DROPPED_GROUPS = ("System:", "ExifTool:")
+_DROPPED_NAMES = ("ThumbnailImage", "PreviewImage", "JpgFromRaw", "OtherImage", "SourceFile", "DataDump")
+
+# PR_SET_PDEATHSIG is 1, SIGKILL 9; the parent may have died before it was asked for
+_SHIM = """
+import ctypes, os, resource, sys
+libc = ctypes.CDLL(None)
+libc.prctl(1, 9, 0, 0, 0)
+libc.prctl(38, 1, 0, 0, 0)
+if os.getppid() != int(sys.argv[1]): sys.exit(1)
+limit = int(sys.argv[2])
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+try: open("/proc/self/oom_score_adj", "w").write("800")
+except OSError: pass
+os.execvp(sys.argv[3], sys.argv[3:])
+"""
+
+
+class _Ended(Exception):
+    """The process closed its pipes in the middle of a command."""
+
+
+class _Process:
+    """One kept-open exiftool.
+
+    Started by this thread and not by trio's pool: the kernel's death signal follows the *thread*
+    that started a process, and pool threads come and go.
+    """
+
+    def __init__(self, command: str) -> None:
+        shim = [sys.executable, "-I", "-S", "-c", _SHIM, str(os.getpid()), str(MEMORY_LIMIT_BYTES)]
+        # vfork and exec: a few milliseconds
+        self.process = subprocess.Popen(
+            [*shim, command, "-stay_open", "True", "-@", "-"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8", "TZ": "UTC"},
+            start_new_session=True,
+        )
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self._stdin = trio.lowlevel.FdStream(os.dup(self.process.stdin.fileno()))
+        self._stdout = trio.lowlevel.FdStream(os.dup(self.process.stdout.fileno()))
+        self.process.stdin.close()
+        self.process.stdout.close()
+
+    async def execute(self, path: str) -> bytes:
+        """Return what exiftool writes about ``path`` (absolute, without line breaks).
+
+        Raises:
+            _Ended: the process died, or writes without end.
+        """
+        lines = [*(os.fsencode(word) for word in COMMAND), os.fsencode(path), b"-execute", b""]
+        output = bytearray()
+        try:
+            await self._stdin.send_all(b"\n".join(lines))
+            while not output.endswith(READY):
+                chunk = await self._stdout.receive_some()
+                output += chunk
+                if not chunk or len(output) > OUTPUT_LIMIT_BYTES:
+                    raise _Ended
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            raise _Ended from error
+        return bytes(output[: -len(READY)])
+
+    async def end(self) -> None:
+        """Kill and reap, even in a cancelled scope."""
+        self.process.kill()
+        with trio.move_on_after(REAP_LIMIT_S, shield=True):
+            descriptor = os.pidfd_open(self.process.pid)
+            try:
+                await trio.lowlevel.wait_readable(descriptor)
+            finally:
+                os.close(descriptor)
+        self.process.poll()
+        with trio.move_on_after(REAP_LIMIT_S, shield=True):
+            await self._stdin.aclose()
+            await self._stdout.aclose()
+
+
+class ExifTool:
+    """Up to ``processes`` kept-open exiftools; a batch goes to one of them, a command per file."""
+
+    def __init__(self, command: str, processes: int, wall_limit_s: float, folder: str) -> None:
+        self._command = command
+        self._slots = trio.Semaphore(processes)
+        self._wall_limit_s = wall_limit_s
+        self._folder = folder
+        self._names_given = 0
+        self._idle: list[_Process] = []
+        self._alive: set[_Process] = set()
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """Return the ids of the processes alive now."""
+        return tuple(process.process.pid for process in self._alive)
+
+    async def read(self, paths: Sequence[str]) -> list[dict[str, Tag] | Permanent]:
+        """Return each file's tags, ``group:name`` to value, bounded in size; in the order asked.
+
+        Paths are absolute.
+
+        A file exiftool says nothing of has no tags. One that hangs it is a Permanent (``timeout``),
+        one that ends it twice too (``poison``); the others of the batch are not disturbed.
+        """
+        async with self._slots:
+            return [await self._read_one(path) for path in paths]
+
+    async def close(self) -> None:
+        """Kill and reap every process."""
+        await trio.lowlevel.cancel_shielded_checkpoint()
+        for process in tuple(self._alive):
+            await self._end(process)
+
+    async def _read_one(self, path: str) -> dict[str, Tag] | Permanent:
+        if "\n" not in path and "\r" not in path:
+            return await self._read_named(path)
+        self._names_given += 1  # a command's line cannot carry such a name
+        suffix = "".join(PurePath(path).suffix.split())
+        link = Path(self._folder, f"{self._names_given}{suffix}")
+        link.symlink_to(path)
+        try:
+            return await self._read_named(str(link))
+        finally:
+            link.unlink()
+
+    async def _read_named(self, path: str) -> dict[str, Tag] | Permanent:
+        for _ in range(ATTEMPTS):
+            process = self._idle.pop() if self._idle else self._started()
+            is_healthy, output = False, b""
+            try:
+                with trio.move_on_after(self._wall_limit_s) as scope:
+                    output = await process.execute(path)
+                    is_healthy = True
+                if scope.cancelled_caught:
+                    return Permanent(f"exiftool did not end within {self._wall_limit_s:g} s", code="timeout")
+                return bounded(_parsed(output))
+            except _Ended:
+                continue
+            finally:
+                if is_healthy:
+                    self._idle.append(process)
+                else:
+                    with trio.move_on_after(CLOSE_LIMIT_S, shield=True):
+                        await self._end(process)
+        return Permanent("the file ended exiftool twice", code="poison")
+
+    def _started(self) -> _Process:
+        try:
+            process = _Process(self._command)
+        except OSError as error:
+            raise Retryable("exiftool cannot be started", code="no_exiftool", after_s=30.0) from error
+        self._alive.add(process)
+        return process
+
+    async def _end(self, process: _Process) -> None:
+        self._alive.discard(process)
+        if process in self._idle:
+            self._idle.remove(process)
+        await process.end()
+
+
+@asynccontextmanager
+async def opened(command: str, processes: int, wall_limit_s: float) -> AsyncIterator[ExifTool]:
+    """Hand out exiftool; none of its processes outlives the block."""
+    with TemporaryDirectory(prefix="lumilio-exiftool-") as folder:
+        exiftool = ExifTool(command, processes, wall_limit_s, folder)
+        try:
+            yield exiftool
+        finally:
+            with trio.move_on_after(CLOSE_LIMIT_S, shield=True):
+                await exiftool.close()
+
+
+async def version(command: str) -> str | None:
+    """Return exiftool's version, or None where ``command`` does not run."""
+    with trio.move_on_after(START_LIMIT_S):
+        try:
+            done = await trio.run_process([command, "-ver"], capture_stdout=True, stderr=subprocess.DEVNULL)
+        except (OSError, subprocess.CalledProcessError):
+            return None
+        return done.stdout.decode("ascii", "replace").strip() or None
+    return None
+
+
+def bounded(tags: dict[str, Tag]) -> dict[str, Tag]:
+    """Return ``tags`` without binary values and exiftool's own words, within the size limits.
+
+    Where they are too many the shortest are kept. NUL characters go: no database text holds them.
+    """
+    kept: dict[str, Tag] = {}
+    for key, value in tags.items():
+        name = key.rpartition(":")[2]
+        is_binary = isinstance(value, str) and value.startswith("(Binary data ")
+        if not is_binary and name not in _DROPPED_NAMES and not key.startswith(_DROPPED_GROUPS):
+            kept[_cut(key)] = _trimmed(value)
+    sizes = {key: len(key) + len(msgspec.json.encode(value)) for key, value in kept.items()}
+    total = sum(sizes.values())
+    for key in sorted(sizes, key=sizes.__getitem__, reverse=True):
+        if total <= MAX_TAGS_BYTES:
+            break
+        total -= sizes[key]
+        del kept[key]
+    return kept
+
+
+def _parsed(output: bytes) -> dict[str, Tag]:
+    text = output.decode("utf-8", "replace")
+    try:
+        documents = msgspec.json.decode(text, type=list[dict[str, Tag]])
+    except msgspec.MsgspecError:
+        try:
+            documents = json.loads(text)  # knows numbers beyond a float and half surrogates
+        except ValueError:
+            return {}
+    first = documents[0] if isinstance(documents, list) and documents else None
+    return first if isinstance(first, dict) else {}
+
+
+def _trimmed(value: Tag) -> Tag:
+    match value:
+        case str():
+            return _cut(value)
+        case float() if not math.isfinite(value):
+            return None
+        case list():
+            return [_trimmed(item) for item in value]
+        case dict():
+            return {_cut(key): _trimmed(item) for key, item in value.items()}
+        case _:
+            return value
+
+
+def _cut(text: str) -> str:
+    return text.replace("\0", "")[:MAX_STRING_CHARACTERS].encode("utf-8", "replace").decode()

@@ -1,0 +1,101 @@
+"""What libav reads of a container's header: streams, duration, tags. Opened by descriptor, local files only."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import av
+import av.logging
+from av.container import InputContainer
+from av.error import FFmpegError
+from av.video.stream import VideoStream
+
+from lumiliod.domain.errors import Permanent
+
+av.logging.set_level(av.logging.PANIC)
+
+# playlists and remote protocols stay closed, whatever a file pretends to be (CVE-2016-1897 and kin)
+_OPTIONS = {"protocol_whitelist": "file", "enable_drefs": "0", "use_absolute_path": "0"}
+_COORDINATES = re.compile(r"([+-]\d+(?:\.\d+)?)([+-]\d+(?:\.\d+)?)([+-]\d+(?:\.\d+)?)?")  # ISO 6709 in degrees
+_ATTACHED_PICTURE = 0x400  # AV_DISPOSITION_ATTACHED_PIC
+
+# demuxers that belong to what the sniffers admit
+FORMATS = {
+    "video/mp4": "mov", "video/quicktime": "mov", "video/3gpp": "mov", "video/3gpp2": "mov", "audio/mp4": "mov",
+    "video/x-matroska": "matroska", "video/webm": "matroska", "video/x-msvideo": "avi", "video/x-flv": "flv",
+    "video/x-ms-wmv": "asf", "audio/x-ms-wma": "asf", "video/m2ts": "mpegts", "video/mpeg": "mpeg",
+    "video/ogg": "ogg", "audio/ogg": "ogg", "audio/opus": "ogg", "audio/flac": "flac", "audio/x-wav": "wav",
+    "audio/x-aiff": "aiff", "audio/aac": "aac", "audio/mpeg": "mp3",
+}  # fmt: skip
+
+
+@contextmanager
+def opened(path: str, mime_type: str) -> Iterator[InputContainer]:
+    """Open a container with the one demuxer that fits its sniffed type.
+
+    Raises:
+        Permanent: ``corrupt``, libav cannot read the header.
+    """
+    try:
+        container = av.open(
+            path, format=FORMATS.get(mime_type), options=dict(_OPTIONS), metadata_errors="replace", timeout=None
+        )
+    except FFmpegError as error:
+        raise Permanent(f"the container cannot be read: {error.strerror}", code="corrupt") from error
+    with container:
+        yield container
+
+
+def picture_stream(container: InputContainer) -> VideoStream | None:
+    """Return the film in a container: the first video stream that is no cover picture."""
+    for stream in container.streams.video:
+        if not int(stream.disposition) & _ATTACHED_PICTURE and stream.codec_context is not None:
+            return stream
+    return None
+
+
+def duration_s(container: InputContainer) -> float | None:
+    """Return the length in seconds, or None where the header does not say."""
+    if container.duration and container.duration > 0:
+        return round(container.duration / 1_000_000, 6)
+    lengths = [float(s.duration * s.time_base) for s in container.streams if s.duration and s.time_base]
+    return round(max(lengths), 6) if lengths and max(lengths) > 0 else None
+
+
+def codec(container: InputContainer, kind: str) -> str | None:
+    """Return the codec name of the first ``audio`` or ``video`` stream, cover pictures apart."""
+    stream = picture_stream(container) if kind == "video" else next(iter(container.streams.audio), None)
+    if stream is None or stream.codec_context is None:
+        return None
+    return str(stream.codec_context.codec.canonical_name)
+
+
+def quick_tags(container: InputContainer, mime_type: str) -> dict[str, str | int | float]:
+    """Return the tags libav sees, under exiftool's names."""
+    raw = {key.lower(): value for key, value in container.metadata.items()}
+    for stream in container.streams.audio[:1]:  # ogg keeps them there
+        raw = {key.lower(): value for key, value in stream.metadata.items()} | raw
+    tags: dict[str, str | int | float] = {}
+    for key, name in (
+        ("com.apple.quicktime.creationdate", "Keys:CreationDate"),
+        ("com.apple.quicktime.make", "Keys:Make"),
+        ("com.apple.quicktime.model", "Keys:Model"),
+        ("com.apple.quicktime.content.identifier", "Keys:ContentIdentifier"),
+        ("title", "Container:Title"),
+        ("artist", "Container:Artist"),
+        ("album", "Container:Album"),
+        ("comment", "Container:Comment"),
+    ):
+        if raw.get(key):
+            tags[name] = raw[key][:4096]
+    if raw.get("creation_time"):
+        is_quicktime = FORMATS.get(mime_type) == "mov"
+        tags["QuickTime:CreateDate" if is_quicktime else "Container:DateTimeOriginal"] = raw["creation_time"]
+    place = _COORDINATES.match(raw.get("com.apple.quicktime.location.iso6709") or raw.get("location") or "")
+    if place:
+        with suppress(ValueError):
+            tags["Composite:GPSLatitude"] = float(place[1])
+            tags["Composite:GPSLongitude"] = float(place[2])
+            if place[3]:
+                tags["Composite:GPSAltitude"] = float(place[3])
+    return tags

@@ -1,0 +1,217 @@
+"""The media room's door: identify, read metadata, draw thumbnails; all in supervised processes."""
+
+import errno
+import os
+import stat
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from typing import Literal
+
+import trio
+
+from lumiliod.domain.errors import LumilioError, NotFound, Permanent, Retryable
+from lumiliod.domain.media import AssetType, Identified, Metadata, Rendered
+from lumiliod.media import exiftool, sandbox
+from lumiliod.media.exiftool import ExifTool
+from lumiliod.media.media_type import Inspected
+from lumiliod.media.metadata import merged, metadata_from_tags
+from lumiliod.media.sandbox import Sandbox
+from lumiliod.media.wire import Drawn, Inspect, Known, Render, Setup
+
+THUMBNAIL_SIZES = (150, 300, 1024)
+"""Long sides in pixels of the derivatives every asset has."""
+
+_PACKAGES = ("pillow", "simplejpeg", "opencv-python-headless", "rawpy", "pi-heif", "pillow-jxl-plugin", "av")
+_STAT_THREADS = 4
+
+
+@dataclass(frozen=True)
+class MediaSettings:
+    """How much machine the media room may take; ``workers`` 0 means one per core."""
+
+    workers: int = 0
+    memory_limit_mb: int = 2048
+    wall_limit_s: float = 60.0
+    max_pixels: int = 1_000_000_000
+    thumbnail_format: Literal["jpeg", "webp"] = "jpeg"
+    thumbnail_quality: int = 80
+    exiftool: str = "exiftool"
+
+
+def builtin_types() -> tuple[str, ...]:
+    """Return our own media types as ``module:attribute``; only worker processes import them."""
+    return tuple(f"lumiliod.media.{name}:{name.title()}" for name in ("raw", "photo", "video", "audio"))
+
+
+@asynccontextmanager
+async def opened(settings: MediaSettings, media_types: Sequence[str] | None = None) -> AsyncIterator["Media"]:
+    """Hand out the media room; no worker and no exiftool outlives the block.
+
+    Args:
+        settings: limits and formats.
+        media_types: what the workers load, as entry points name it; by default our own.
+    """
+    workers = settings.workers or len(os.sched_getaffinity(0))
+    setup = Setup(
+        media_types=tuple(builtin_types() if media_types is None else media_types),
+        memory_limit_bytes=settings.memory_limit_mb << 20,
+        cpu_limit_s=int(settings.wall_limit_s) + 2,
+        max_pixels=settings.max_pixels,
+        thumbnail_format=settings.thumbnail_format,
+        thumbnail_quality=settings.thumbnail_quality,
+    )
+    exiftool_version = await exiftool.version(settings.exiftool)
+    async with (
+        sandbox.opened(setup, workers, settings.wall_limit_s) as box,
+        exiftool.opened(settings.exiftool, workers, settings.wall_limit_s) as tool,
+    ):
+        yield Media(box, tool if exiftool_version else None, exiftool_version)
+
+
+class Media:
+    """What the library asks of media files; made by :func:`opened`."""
+
+    def __init__(self, box: Sandbox, tool: ExifTool | None, exiftool_version: str | None) -> None:
+        self._sandbox = box
+        self._exiftool = tool
+        self._exiftool_version = exiftool_version
+        self._stat_limiter = trio.CapacityLimiter(_STAT_THREADS)
+
+    @property
+    def tools(self) -> dict[str, str]:
+        """Return the tools at work and their versions; what the libraries carry is known once a worker runs."""
+        tools = {"exiftool": self._exiftool_version} if self._exiftool_version else {}
+        for package in _PACKAGES:
+            try:
+                tools[package] = version(package)
+            except PackageNotFoundError:
+                continue
+        return tools | self._sandbox.libraries
+
+    @property
+    def degraded(self) -> str | None:
+        """Return in one line what works worse than it should, or None."""
+        return None if self._exiftool else "exiftool is missing: metadata is limited to what the decoders read"
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """Return the ids of all processes this room has running, for supervision and for tests."""
+        return self._sandbox.pids + (self._exiftool.pids if self._exiftool else ())
+
+    async def identify(self, path: str) -> Identified:
+        """Tell by content what a file is, without decoding its pixels.
+
+        Raises:
+            Permanent: ``empty``, ``unsupported``, ``corrupt`` (only zeros), ``unreadable``,
+                ``timeout``, ``poison``.
+            Refused: ``too_large``, more pixels than the limit.
+            NotFound: the file is gone.
+            Retryable: the disk fails, or no worker can be started.
+        """
+        return (await self._inspect(path)).identified
+
+    async def metadata(self, files: Sequence[tuple[str, Identified | str]]) -> list[Metadata | LumilioError]:
+        """Read what files say of themselves: exiftool's tags, the decoders' numbers.
+
+        Args:
+            files: paths, each with its identity or its MIME type. A photo's identity spares a second look at it.
+
+        Returns:
+            One result per file, in order; an error concerns its own file only.
+        """
+        results: list[Metadata | LumilioError] = []
+        readable: list[int] = []
+        for position, (path, _) in enumerate(files):
+            problem = await trio.to_thread.run_sync(_problem, path, limiter=self._stat_limiter)
+            results.append(problem or Metadata())
+            if problem is None:
+                readable.append(position)
+        tag_sets = (
+            await self._exiftool.read([_absolute(files[position][0]) for position in readable])
+            if self._exiftool
+            else None
+        )
+        for number, position in enumerate(readable):
+            tags = tag_sets[number] if tag_sets is not None else None
+            results[position] = tags if isinstance(tags, LumilioError) else await self._one(*files[position], tags)
+        return results
+
+    async def thumbnails(
+        self, path: str, mime_type: str, into: str, sizes: tuple[int, ...] = THUMBNAIL_SIZES
+    ) -> list[Rendered]:
+        """Write a picture per size into the existing folder ``into``, as ``<size>.jpg`` or ``.webp``.
+
+        One decode; upright, sRGB, never enlarged. Photos, RAW and films (the poster at 10 %); sound
+        gives none. The content decides; ``mime_type`` is what :meth:`identify` said of it.
+
+        Raises:
+            LumilioError: as :meth:`identify`; ``corrupt`` where the pixels cannot be decoded.
+        """
+        if not sizes:
+            return []
+        answer = await self._sandbox.ask(Render(os.fsencode(_absolute(path)), os.fsencode(into), sizes))
+        assert isinstance(answer, Drawn)
+        return [
+            Rendered(
+                picture.size,
+                os.path.join(into, picture.name),
+                picture.mime_type,
+                picture.width,
+                picture.height,
+                picture.size_bytes,
+            )
+            for picture in answer.pictures
+        ]
+
+    async def _inspect(self, path: str) -> Inspected:
+        answer = await self._sandbox.ask(Inspect(os.fsencode(_absolute(path))))
+        assert isinstance(answer, Known)
+        return answer.inspected
+
+    async def _one(
+        self, path: str, known: Identified | str, tags: dict[str, exiftool.Tag] | None
+    ) -> Metadata | LumilioError:
+        identified = known if isinstance(known, Identified) else None
+        is_photo = (
+            identified.type is AssetType.PHOTO if identified else str(known).startswith(("image/", "application/"))
+        )
+        inspected = None
+        if tags is None or not is_photo:
+            try:
+                inspected = await self._inspect(path)
+            except Retryable:
+                raise
+            except LumilioError as error:
+                if tags is None:
+                    return error
+        now = datetime.now(UTC)
+        metadata = metadata_from_tags(tags if tags is not None else inspected.tags if inspected else {}, now)
+        if tags is None:
+            metadata = replace(metadata, tags={})
+        return merged(metadata, identified, inspected)
+
+
+def _absolute(path: str) -> str:
+    """Return ``path`` from the root, so that no leading dash, blank or hash is taken for something else."""
+    return os.path.abspath(path)  # noqa: PTH100  # pathlib would fold what the caller means literally
+
+
+def _problem(path: str) -> LumilioError | None:
+    """Return why a file cannot be read at all, or None."""
+    try:
+        with open(path, "rb", opener=_open_without_waiting) as file:
+            is_regular = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR):
+            return NotFound("the file is gone")
+        if error.errno in (errno.EACCES, errno.EPERM):
+            return Permanent("the file may not be read", code="unreadable")
+        return Retryable(f"the disk failed: {error.strerror}", code="io")
+    return None if is_regular else Permanent("not a regular file", code="unsupported")
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)

@@ -1,0 +1,129 @@
+"""What a kind of media must be able to do: sniff bytes, inspect a file, render it.
+
+Every function of a media type runs inside a worker process, on bytes nobody vouches for.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import BinaryIO, Literal, Protocol
+
+from lumiliod.domain.errors import Refused
+from lumiliod.domain.media import Identified
+
+HEAD_BYTES = 65536
+"""How much of a file's beginning the sniffers see; holds IFD0 of every RAW and the ASF header."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sniffed:
+    """What a file's first bytes say it is: a MIME type and the usual extension, with the dot."""
+
+    mime_type: str
+    extension: str
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One opened original, as a media type's functions see it.
+
+    ``path`` is ``/proc/self/fd/N``: libraries that insist on a name open the same file by it, and
+    no file name can be mistaken for a URL, an option or a playlist.
+    """
+
+    file: BinaryIO
+    head: bytes
+    size_bytes: int
+
+    @property
+    def path(self) -> str:
+        """Return a name by which this process, and only it, may open the same file again."""
+        return f"/proc/self/fd/{self.file.fileno()}"
+
+
+@dataclass(frozen=True, slots=True)
+class Inspected:
+    """What a file's header says, read without decoding its pixels or sound.
+
+    ``tags`` are the few tags read quickly, named as exiftool names them; they stand in where
+    exiftool is missing.
+    """
+
+    identified: Identified
+    video_codec: str | None = None
+    audio_codec: str | None = None
+    tags: Mapping[str, str | int | float] = field(default_factory=dict[str, str | int | float])
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How derivative pictures are made: long sides in pixels, format, quality 1-100, and the pixel limit."""
+
+    into: bytes
+    sizes: tuple[int, ...]
+    format: Literal["jpeg", "webp"]
+    quality: int
+    max_pixels: int
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One written derivative: the requested size, its file name in the recipe's folder, its pixels and bytes."""
+
+    size: int
+    name: str
+    mime_type: str
+    width: int
+    height: int
+    size_bytes: int
+
+
+class MediaType(Protocol):
+    """One kind of media; found by name through the entry points of ``lumilio.media``."""
+
+    @property
+    def name(self) -> str:
+        """Return the type's name, for people and for the order among equals."""
+        ...
+
+    @property
+    def order(self) -> int:
+        """Return the place in the order of sniffing; lower is asked first."""
+        ...
+
+    def sniff(self, head: bytes, size: int) -> Sniffed | None:
+        """Tell from the first bytes whether a file of ``size`` bytes is of this type; never raises."""
+        ...
+
+    def inspect(self, source: Source, sniffed: Sniffed, max_pixels: int) -> Inspected:
+        """Read the header.
+
+        Broken pixels are no reason to fail: what the header does not give stays None.
+
+        Raises:
+            Refused: ``too_large``, more than ``max_pixels``.
+        """
+        ...
+
+    def render(self, source: Source, sniffed: Sniffed, recipe: Recipe) -> list[Picture]:
+        """Write one upright sRGB picture per size from a single decode; none where there is nothing to see.
+
+        Raises:
+            Permanent: ``corrupt``, the pixels cannot be decoded.
+            Refused: ``too_large``, decoding would exceed ``recipe.max_pixels``.
+        """
+        ...
+
+
+def check_pixels(width: int | None, height: int | None, max_pixels: int) -> None:
+    """Raise Refused (``too_large``) where a picture has more than ``max_pixels``."""
+    if width and height and width * height > max_pixels:
+        raise Refused(
+            f"{width} x {height} pixels are more than this server decodes", code="too_large", limit_pixels=max_pixels
+        )
+
+
+def shown_size(width: int | None, height: int | None, orientation: int) -> tuple[int | None, int | None]:
+    """Return width and height as shown: EXIF orientations 5-8 lie on their side. None for what is missing."""
+    if not width or not height:
+        return None, None
+    return (height, width) if 5 <= orientation <= 8 else (width, height)

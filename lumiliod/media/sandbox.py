@@ -1,0 +1,227 @@
+"""A pool of media workers: started when first needed, one request each, killed and replaced when they misbehave."""
+
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import msgspec
+import trio
+
+from lumiliod.domain.errors import LumilioError, NotFound, Permanent, Refused, Retryable
+from lumiliod.media.wire import MAX_FRAME_BYTES, Answer, Failed, Ready, Request, Setup, frame
+
+START_LIMIT_S = 120.0
+"""How long the imports of a worker may take, on a slow disk."""
+REQUESTS_PER_WORKER = 2000
+"""A worker retires after so many, and with it whatever its libraries leaked."""
+ATTEMPTS = 2
+"""A file that ends this many workers is poison."""
+REAP_LIMIT_S = 5.0
+"""How long a killed process may take to go; longer only in uninterruptible sleep."""
+CLOSE_LIMIT_S = 20.0
+"""Bound of everything that awaits while being closed or cancelled."""
+
+_ERRORS: dict[str, type[LumilioError]] = {
+    "permanent": Permanent,
+    "refused": Refused,
+    "not_found": NotFound,
+    "retryable": Retryable,
+}
+_ANSWERS: msgspec.msgpack.Decoder[Answer] = msgspec.msgpack.Decoder(Answer)
+_KEPT_ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "TMPDIR")
+
+
+class WorkerDied(Exception):
+    """The worker's pipe closed in the middle of a request."""
+
+
+class Worker:
+    """One worker process and the pipes to it."""
+
+    def __init__(self, process: trio.Process) -> None:
+        self.process = process
+        self.requests_left = REQUESTS_PER_WORKER
+        self._received = bytearray()
+
+    async def send(self, data: bytes) -> None:
+        """Send one frame.
+
+        Raises:
+            WorkerDied: nobody reads any more.
+        """
+        assert self.process.stdin is not None
+        try:
+            await self.process.stdin.send_all(data)
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            raise WorkerDied from error
+
+    async def receive(self) -> bytes:
+        """Return the next frame's payload.
+
+        Raises:
+            WorkerDied: the pipe closed first, or what came is no frame.
+        """
+        header = await self._take(4)
+        length = int.from_bytes(header, "big")
+        if length > MAX_FRAME_BYTES:
+            raise WorkerDied
+        return await self._take(length)
+
+    async def _take(self, count: int) -> bytes:
+        assert self.process.stdout is not None
+        await trio.lowlevel.checkpoint()
+        while len(self._received) < count:
+            try:
+                chunk = await self.process.stdout.receive_some()
+            except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+                raise WorkerDied from error
+            if not chunk:
+                raise WorkerDied
+            self._received += chunk
+        taken = bytes(self._received[:count])
+        del self._received[:count]
+        return taken
+
+
+class Sandbox:
+    """Runs requests in worker processes, at most ``workers`` at a time, first come first served."""
+
+    def __init__(self, setup: Setup, workers: int, wall_limit_s: float) -> None:
+        self._setup = setup
+        self._slots = trio.Semaphore(workers)
+        self._wall_limit_s = wall_limit_s
+        self._idle: list[Worker] = []
+        self._alive: set[Worker] = set()
+        self.libraries: dict[str, str] = {}
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """Return the process ids of the workers alive now."""
+        return tuple(worker.process.pid for worker in self._alive)
+
+    async def ask(self, request: Request) -> Answer:
+        """Return a worker's answer.
+
+        Raises:
+            LumilioError: what the worker said of the file; ``timeout`` past the wall-clock limit,
+                ``poison`` when the file ended two workers, Retryable when no worker can be started.
+        """
+        async with self._slots:
+            for _ in range(ATTEMPTS):
+                try:
+                    answer = await self._asked_once(request)
+                except WorkerDied:
+                    continue
+                if isinstance(answer, Failed):
+                    raise _ERRORS[answer.kind](answer.message, code=answer.code)
+                return answer
+        raise Permanent("the file ended two media workers", code="poison")
+
+    async def close(self) -> None:
+        """Kill and reap every worker."""
+        await trio.lowlevel.cancel_shielded_checkpoint()
+        for worker in tuple(self._alive):
+            await self._end(worker)
+
+    async def _asked_once(self, request: Request) -> Answer:
+        worker = self._idle.pop() if self._idle else await self._started()
+        is_healthy, payload = False, b""
+        try:
+            with trio.move_on_after(self._wall_limit_s) as scope:
+                await worker.send(frame(request))
+                payload = await worker.receive()
+                is_healthy = True
+            if scope.cancelled_caught:
+                raise Permanent(f"not decoded within {self._wall_limit_s:g} s", code="timeout")
+            worker.requests_left -= 1
+            is_healthy = worker.requests_left > 0
+            try:
+                return _ANSWERS.decode(payload)
+            except msgspec.DecodeError as error:
+                is_healthy = False
+                raise WorkerDied from error
+        finally:
+            if is_healthy:
+                self._idle.append(worker)
+            else:
+                with trio.move_on_after(CLOSE_LIMIT_S, shield=True):
+                    await self._end(worker)
+
+    async def _started(self) -> Worker:
+        """Start a worker and wait until its imports are warm.
+
+        Raises:
+            Retryable: ``no_worker``; the file is not to blame.
+        """
+        process = await trio.lowlevel.open_process(
+            [sys.executable, "-P", "-m", "lumiliod.media.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=_environment(),
+            start_new_session=True,  # the terminal's Ctrl-C is for the daemon
+        )
+        worker = Worker(process)
+        self._alive.add(worker)
+        is_ready = False
+        try:
+            with trio.move_on_after(START_LIMIT_S):
+                await worker.send(frame(self._setup))
+                self.libraries = msgspec.msgpack.decode(await worker.receive(), type=Ready).libraries
+                is_ready = True
+                return worker
+        except (WorkerDied, msgspec.DecodeError) as error:
+            raise Retryable("a media worker does not start", code="no_worker", after_s=30.0) from error
+        finally:
+            if not is_ready:
+                with trio.move_on_after(CLOSE_LIMIT_S, shield=True):
+                    await self._end(worker)
+        raise Retryable("a media worker does not start in time", code="no_worker", after_s=30.0)
+
+    async def _end(self, worker: Worker) -> None:
+        """Kill a worker and reap it, cancelled or not."""
+        self._alive.discard(worker)
+        if worker in self._idle:
+            self._idle.remove(worker)
+        await end_process(worker.process)
+
+
+@asynccontextmanager
+async def opened(setup: Setup, workers: int, wall_limit_s: float) -> AsyncIterator[Sandbox]:
+    """Hand out a sandbox; no worker outlives the block."""
+    sandbox = Sandbox(setup, workers, wall_limit_s)
+    try:
+        yield sandbox
+    finally:
+        with trio.move_on_after(CLOSE_LIMIT_S, shield=True):
+            await sandbox.close()
+
+
+async def end_process(process: trio.Process) -> None:
+    """Kill ``process``, reap it and close its pipes, even in a cancelled scope."""
+    process.kill()
+    assert process.stdin is not None
+    assert process.stdout is not None
+    with trio.move_on_after(REAP_LIMIT_S, shield=True):
+        await process.wait()
+    with trio.move_on_after(REAP_LIMIT_S, shield=True):
+        await process.stdin.aclose()
+        await process.stdout.aclose()
+
+
+def _environment() -> dict[str, str]:
+    """Return what a worker may know of ours: its import path and one thread for every library."""
+    kept = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
+    threads = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL", "OPENCV_FOR")}
+    return (
+        kept
+        | threads
+        | {
+            "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+            "LANG": "C.UTF-8",
+            "TZ": "UTC",
+            "MALLOC_ARENA_MAX": "2",
+            "OPENCV_LOG_LEVEL": "SILENT",
+        }
+    )

@@ -1,0 +1,189 @@
+"""Films: MP4, MOV, M4V, 3GP, AVI, MKV, WebM, FLV, WMV, MPEG transport and program streams."""
+
+from collections.abc import Iterator
+from fractions import Fraction
+
+import numpy as np
+from av.container import InputContainer
+from av.error import FFmpegError
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from lumiliod.domain.errors import Permanent
+from lumiliod.domain.media import AssetType, Identified
+from lumiliod.media import isobmff, libav, picture
+from lumiliod.media.asf import asf_mime_type
+from lumiliod.media.media_type import Inspected, Picture, Recipe, Sniffed, Source, check_pixels
+from lumiliod.media.quick_taken import quick_taken
+
+POSTER_POSITION = 0.1
+"""The poster is taken at this share of the length."""
+MAX_FRAMES_TO_POSTER = 48
+"""Frames decoded from the key frame before the poster's place; then the last one will do."""
+
+_EXTENSIONS = {"video/mp4": ".mp4", "video/quicktime": ".mov", "video/3gpp": ".3gp", "video/3gpp2": ".3g2"}
+_PACKET, _BLURAY_PACKET = 188, 192  # MPEG transport stream; the same with a time stamp before each
+
+
+class Video:
+    """Films, and files of such containers that turn out to hold sound only."""
+
+    name = "video"
+    order = 30
+
+    def sniff(self, head: bytes, size: int) -> Sniffed | None:
+        """Tell a film by its container."""
+        mime_type = isobmff.mime_type(head, size)
+        if mime_type in _EXTENSIONS:
+            return Sniffed(mime_type, ".m4v" if head[8:11] == b"M4V" else _EXTENSIONS[mime_type])
+        if head.startswith(b"\x1aE\xdf\xa3"):
+            is_webm = b"webm" in head[:64]
+            return Sniffed("video/webm", ".webm") if is_webm else Sniffed("video/x-matroska", ".mkv")
+        if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
+            return Sniffed("video/x-msvideo", ".avi")
+        if head.startswith(b"FLV\x01"):
+            return Sniffed("video/x-flv", ".flv")
+        if asf_mime_type(head) == "video/x-ms-wmv":
+            return Sniffed("video/x-ms-wmv", ".wmv")
+        if head.startswith(b"OggS") and (b"\x80theora" in head[:512] or b"OVP80" in head[:512]):
+            return Sniffed("video/ogg", ".ogv")
+        if head.startswith((b"\0\0\x01\xba", b"\0\0\x01\xb3")):
+            return Sniffed("video/mpeg", ".mpg")
+        for length, start, extension in ((_BLURAY_PACKET, 4, ".m2ts"), (_PACKET, 0, ".ts")):
+            if len(head) > 4 * length and all(head[start + n * length] == 0x47 for n in range(4)):
+                return Sniffed("video/m2ts", extension)
+        return None
+
+    def inspect(self, source: Source, sniffed: Sniffed, max_pixels: int) -> Inspected:
+        """Read streams, duration and tags; the first frame says how the film is turned."""
+        try:
+            with libav.opened(source.path, sniffed.mime_type) as container:
+                return _inspected(container, sniffed, max_pixels)
+        except FFmpegError:
+            pass
+        except Permanent as error:
+            if error.code != "corrupt":
+                raise
+        return Inspected(Identified(AssetType.VIDEO, sniffed.mime_type, sniffed.extension))
+
+    def render(self, source: Source, sniffed: Sniffed, recipe: Recipe) -> list[Picture]:
+        """Write the poster at a tenth of the length, turned, in display proportions."""
+        try:
+            with libav.opened(source.path, sniffed.mime_type) as container:
+                stream = libav.picture_stream(container)
+                if stream is None:
+                    if container.streams.audio:
+                        return []
+                    raise Permanent("the container holds neither film nor sound", code="corrupt")
+                check_pixels(stream.codec_context.width, stream.codec_context.height, recipe.max_pixels)
+                frame = _poster_frame(container, stream)
+                check_pixels(frame.width, frame.height, recipe.max_pixels)
+                pixels = _frame_pixels(frame, stream, max(recipe.sizes))
+        except FFmpegError as error:
+            raise Permanent(f"no frame can be decoded: {error.strerror}", code="corrupt") from error
+        return picture.write_pictures(pixels, 1, b"", recipe)
+
+
+def _inspected(container: InputContainer, sniffed: Sniffed, max_pixels: int) -> Inspected:
+    tags = libav.quick_tags(container, sniffed.mime_type)
+    duration, sound = libav.duration_s(container), libav.codec(container, "audio")
+    stream = libav.picture_stream(container)
+    width = height = None
+    if stream is not None:
+        check_pixels(stream.codec_context.width, stream.codec_context.height, max_pixels)
+        film = libav.codec(container, "video")
+        width, height = _shown_size(container, stream)
+    elif sound is not None:
+        mime_type = {"video/mp4": "audio/mp4", "video/x-ms-wmv": "audio/x-ms-wma"}.get(sniffed.mime_type)
+        extension = {"audio/mp4": ".m4a", "audio/x-ms-wma": ".wma"}.get(mime_type or "", sniffed.extension)
+        identified = Identified(
+            AssetType.AUDIO, mime_type or sniffed.mime_type, extension, duration_s=duration, taken=quick_taken(tags)
+        )
+        return Inspected(identified, audio_codec=sound, tags=tags)
+    else:
+        film = None
+    identified = Identified(
+        AssetType.VIDEO, sniffed.mime_type, sniffed.extension, width, height, duration, quick_taken(tags)
+    )
+    return Inspected(identified, video_codec=film, audio_codec=sound, tags=tags)
+
+
+def _shown_size(container: InputContainer, stream: VideoStream) -> tuple[int | None, int | None]:
+    """Return the display size: sample aspect applied, sides swapped where the first frame is turned."""
+    context = stream.codec_context
+    width, height = context.width or None, context.height or None
+    rotation, aspect = 0, stream.sample_aspect_ratio or context.sample_aspect_ratio
+    try:
+        frame = next(_decoded(container, stream), None)
+        if frame is not None:
+            rotation, width, height = frame.rotation, frame.width, frame.height
+    except FFmpegError:
+        pass  # a film that cannot be decoded is still a film
+    if width is None or height is None:
+        return None, None
+    width, height = _squared(width, height, aspect)
+    return (height, width) if rotation % 180 else (width, height)
+
+
+def _squared(width: int, height: int, aspect: Fraction | None) -> tuple[int, int]:
+    """Return the size in square pixels; absurd aspects count as square."""
+    if not aspect or not Fraction(1, 8) <= aspect <= 8:
+        return width, height
+    return max(1, round(width * aspect)), height
+
+
+def _decoded(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
+    if not stream.codec_context.is_open:  # libav may have opened it while probing
+        stream.thread_type = "NONE"
+        stream.codec_context.thread_count = 1
+    return container.decode(stream)
+
+
+def _poster_frame(container: InputContainer, stream: VideoStream) -> VideoFrame:
+    """Return the frame at the poster's place; the film's first where it cannot be reached.
+
+    Raises:
+        Permanent: ``corrupt``, no frame at all can be decoded.
+    """
+    length = libav.duration_s(container)
+    if length:
+        try:
+            target_s = length * POSTER_POSITION + (container.start_time or 0) / 1_000_000
+            container.seek(int(target_s * 1_000_000))
+            frame = _frame_at(container, stream, target_s)
+            if frame is not None:
+                return frame
+        except FFmpegError:
+            pass
+        try:
+            container.seek(container.start_time or 0)
+        except FFmpegError as error:
+            raise Permanent(f"no frame can be decoded: {error.strerror}", code="corrupt") from error
+    frame = _frame_at(container, stream, 0.0)
+    if frame is None:
+        raise Permanent("the film holds no frame", code="corrupt")
+    return frame
+
+
+def _frame_at(container: InputContainer, stream: VideoStream, target_s: float) -> VideoFrame | None:
+    """Return the first frame at or after ``target_s``, or the last of a bounded number before it."""
+    frame: VideoFrame | None = None
+    try:
+        for count, frame in enumerate(_decoded(container, stream)):
+            if frame.time is None or frame.time >= target_s or count >= MAX_FRAMES_TO_POSTER:
+                break
+    except FFmpegError:
+        if frame is None:
+            raise
+    return frame
+
+
+def _frame_pixels(frame: VideoFrame, stream: VideoStream, long_side: int) -> picture.Pixels:
+    """Return the frame as upright RGB, scaled to display proportions no longer than ``long_side``."""
+    aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
+    width, height = _squared(frame.width, frame.height, aspect)
+    factor = min(1.0, long_side / max(width, height))
+    size = max(1, round(width * factor)), max(1, round(height * factor))
+    scaled = frame.reformat(width=size[0], height=size[1], format="rgb24", interpolation="AREA")
+    pixels = np.asarray(scaled.to_ndarray(), np.uint8)
+    return np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90) % 4))

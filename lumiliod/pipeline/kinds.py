@@ -1,0 +1,61 @@
+"""The kinds of job there are and how to ask for them."""
+
+from uuid import UUID
+
+from lumiliod.db import assets, files
+from lumiliod.db import jobs as db_jobs
+from lumiliod.db.pool import Connection
+from lumiliod.domain.ids import AssetId, JobId, RepositoryId
+from lumiliod.domain.jobs import PRIORITY_LOW, NewJob
+from lumiliod.jobs.kind import JobSpec
+
+INGEST = JobSpec("ingest", "ingest")
+METADATA = JobSpec("metadata", "media")
+THUMBNAILS = JobSpec("thumbnails", "media")
+SCAN = JobSpec("scan", "maintenance", max_attempts=3)
+
+BACKFILL_PAGE = 1000
+
+
+def ingest_upload(upload_id: UUID, repository_id: RepositoryId, filename: str) -> NewJob:
+    """Make the job that turns a staged upload into an asset."""
+    args = {"upload": str(upload_id), "repository": str(repository_id), "filename": filename}
+    return INGEST.new(args, unique_key=f"upload:{upload_id}", repository_id=repository_id)
+
+
+def ingest_file(record_id: UUID, repository_id: RepositoryId) -> NewJob:
+    """Make the job that looks at a file where it lies; a person's upload goes first."""
+    args = {"file": str(record_id), "repository": str(repository_id)}
+    return INGEST.new(args, unique_key=f"file:{record_id}", priority=PRIORITY_LOW, repository_id=repository_id)
+
+
+def understand(asset_id: AssetId, repository_id: RepositoryId) -> list[NewJob]:
+    """Make the jobs that follow once an asset exists."""
+    return [_about(spec, asset_id, repository_id) for spec in (METADATA, THUMBNAILS)]
+
+
+def scan(repository_id: RepositoryId) -> NewJob:
+    """Make the job that compares a repository's folders with its file records."""
+    args = {"repository": str(repository_id)}
+    return SCAN.new(args, unique_key=f"repository:{repository_id}", repository_id=repository_id)
+
+
+def backfill(conn: Connection) -> int:
+    """Enqueue whatever a query finds undone and no job does; return how many. Missing work is a query."""
+    jobs = [ingest_file(*found) for found in files.pending_without_job(conn, BACKFILL_PAGE)]
+    for spec in (METADATA, THUMBNAILS):
+        jobs += [_about(spec, *found) for found in assets.missing_work(conn, spec.kind, BACKFILL_PAGE)]
+    return len(db_jobs.enqueue(conn, jobs))
+
+
+def enqueue_one(conn: Connection, job: NewJob) -> JobId:
+    """Enqueue a job and return its id, or that of the open one with its unique key."""
+    if job.id in db_jobs.enqueue(conn, [job]):
+        return job.id
+    existing = db_jobs.open_by_key(conn, job.kind, job.unique_key or "")
+    return existing if existing is not None else enqueue_one(conn, job)
+
+
+def _about(spec: JobSpec, asset_id: AssetId, repository_id: RepositoryId) -> NewJob:
+    args = {"asset": str(asset_id)}
+    return spec.new(args, unique_key=str(asset_id), asset_id=asset_id, repository_id=repository_id)

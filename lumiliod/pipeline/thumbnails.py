@@ -1,0 +1,98 @@
+"""Thumbnails: three sizes from one decode, put into the derivatives store, then their rows."""
+
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from uuid import UUID
+
+import msgspec
+import trio
+
+from lumiliod.db import assets
+from lumiliod.db.pool import Connection
+from lumiliod.domain.assets import AssetStatus, NewDerivative
+from lumiliod.domain.errors import NotFound, Permanent
+from lumiliod.domain.ids import AssetId, RepositoryId, path_from_bytes
+from lumiliod.domain.jobs import ClaimedJob, FailedAttempt
+from lumiliod.domain.media import Rendered
+from lumiliod.domain.repositories import THUMBNAIL_SIZES
+from lumiliod.jobs.engine import Result, Running
+from lumiliod.jobs.kind import Kind, each
+from lumiliod.pipeline import kinds
+from lumiliod.runtime import Runtime
+from lumiliod.storage import derivatives, repository
+from lumiliod.storage.repository import Repository
+
+RECIPE = "thumbnail-1"
+"""Changes when thumbnails of the same original come out differently."""
+
+
+class Args(msgspec.Struct):
+    """The asset to picture."""
+
+    asset: UUID
+
+
+def setup(rt: Runtime) -> Kind:
+    """Bind the job kind ``thumbnails``."""
+
+    async def run(running: Running) -> None:
+        await render(rt, running)
+
+    return Kind(kinds.THUMBNAILS.kind, kinds.THUMBNAILS.queue, each(run), limit_s=600, on_discard=_give_up)
+
+
+async def render(rt: Runtime, running: Running) -> None:
+    """Make the thumbnails of one asset; an asset without a picture is ready without them."""
+    asset_id = AssetId(msgspec.convert(running.args, Args).asset)
+    source = (await rt.db.call(assets.sources, [asset_id])).get(asset_id)
+    if source is None:
+        raise Permanent("the asset has no original", code="original_missing")
+    repo = rt.repositories.get(source.repository_id).repository
+    path = repo.absolute(path_from_bytes(source.path))
+    stack = ExitStack()
+    scratch = await trio.to_thread.run_sync(stack.enter_context, derivatives.scratch(repo), limiter=rt.disk)
+    try:
+        try:
+            rendered = await rt.media.thumbnails(path, source.mime_type, scratch, THUMBNAIL_SIZES)
+        except NotFound as error:
+            await trio.to_thread.run_sync(repository.check_identity, repo, limiter=rt.disk)
+            raise Permanent("the original is not where it was", code="original_missing") from error
+        made = await trio.to_thread.run_sync(_store, repo, asset_id, rendered, limiter=rt.disk)
+    finally:
+        with trio.CancelScope(shield=True):
+            await trio.to_thread.run_sync(stack.close, limiter=rt.disk)
+    await running.complete(partial(_record, asset_id, repo.marker.id, made))
+
+
+def _store(repo: Repository, asset_id: AssetId, rendered: list[Rendered]) -> list[NewDerivative]:
+    made = []
+    for picture in rendered:
+        extension = Path(picture.path).suffix
+        stored = derivatives.put(repo, asset_id, picture.size, picture.path, extension)
+        made.append(
+            NewDerivative(
+                kind=f"thumbnail_{picture.size}",
+                path=stored,
+                recipe=RECIPE,
+                mime_type=picture.mime_type,
+                size_bytes=picture.size_bytes,
+                width=picture.width,
+                height=picture.height,
+            )
+        )
+    return made
+
+
+def _record(asset_id: AssetId, repository_id: RepositoryId, made: list[NewDerivative], conn: Connection) -> Result:
+    for derivative in made:
+        assets.put_derivative(conn, asset_id, repository_id, derivative)
+    assets.set_status(conn, asset_id, AssetStatus.READY)
+    return {"thumbnails": [derivative.kind for derivative in made]}
+
+
+def _give_up(conn: Connection, job: ClaimedJob, failed: FailedAttempt) -> None:
+    """Keep the original and say why it has no picture."""
+    if job.asset_id is not None:
+        reason = f"{failed.code}: {failed.message}"
+        assets.set_status(conn, AssetId(job.asset_id), AssetStatus.UNDECODABLE, reason)

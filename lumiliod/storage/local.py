@@ -1,0 +1,268 @@
+"""Backend ``local``: a folder of this host. Never replaces a file, never follows a symbolic link below the root."""
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from typing import BinaryIO
+
+from lumiliod.domain.assets import FileStat
+from lumiliod.domain.errors import Conflict, NotFound, Permanent, Shape
+from lumiliod.domain.ids import RepoPath, path_bytes, shown
+from lumiliod.storage import durable
+from lumiliod.storage.backend import Entry
+
+_Folder = list[tuple[bytes, os.DirEntry[bytes]]]
+
+_OWN = frozenset({".lumilio", ".lumiliorepo"})
+_TEMP = (".lumilio", "temp")
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+# O_NONBLOCK: opening a FIFO must not wait for its writer.
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+
+
+class LocalBackend:
+    """Files below ``root``, an absolute path that may itself be reached through links.
+
+    Args:
+        root: the repository's root.
+        hard_links: store by a hard link to the source where the file system can; else copy.
+    """
+
+    atomic_no_replace = True
+    local = True
+
+    def __init__(self, root: str, *, hard_links: bool = True) -> None:
+        self.root = root
+        self._hard_links = hard_links
+
+    def open(self, path: RepoPath) -> BinaryIO:
+        """Open a stored file; see :class:`~lumiliod.storage.backend.Backend`."""
+        *folders, name = _parts(path)
+        with durable.translated("open", path), _folder(self.root, folders) as folder:
+            fd = open_plain(name, folder)
+            return os.fdopen(fd, "rb")
+
+    def stat(self, path: RepoPath) -> FileStat:
+        """Return what is stored; see :class:`~lumiliod.storage.backend.Backend`."""
+        *folders, name = _parts(path)
+        with durable.translated("look at", path), _folder(self.root, folders) as folder:
+            found = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        if not stat.S_ISREG(found.st_mode):
+            raise Permanent(f"{shown(path)} is not a plain file", code="unreadable")
+        return stat_of(found)
+
+    def put_new(self, source: str, target: RepoPath) -> bool:
+        """Store ``source`` as ``target``; see :class:`~lumiliod.storage.backend.Backend`."""
+        *folders, name = _parts(target)
+        with ExitStack() as opened:
+            opened.enter_context(durable.translated("store", target, writing=True))
+            source_fd = open_plain(source)
+            opened.callback(os.close, source_fd)
+            os.fsync(source_fd)
+            folder = opened.enter_context(_folder(self.root, folders, create=True))
+            try:
+                if not self._linked(source, source_fd, name, folder):
+                    self._copied(source_fd, name, folder)
+            except FileExistsError:
+                if not _same_bytes(source_fd, name, folder):
+                    raise Conflict(
+                        f"{shown(target)} holds other bytes", code="name_taken", path=shown(target)
+                    ) from None
+                durable.fsync_folder_fd(folder)
+                return False
+            durable.fsync_folder_fd(folder)
+            return True
+
+    def link(self, source: RepoPath, target: RepoPath) -> bool:
+        """Give a stored file a second name; see :class:`~lumiliod.storage.backend.Links`."""
+        self.stat(source)
+        return self.put_new(self.local_path(source), target)
+
+    def list(self, after: RepoPath | None, limit: int) -> list[Entry]:
+        """Return a page of plain files in byte order, without our own; an unreadable folder raises."""
+        page: list[Entry] = []
+        start = b"" if after is None else path_bytes(after)
+        pending: list[Iterator[tuple[bytes, os.DirEntry[bytes]]]] = [iter(self._sorted(b""))]
+        while pending and len(page) < limit:
+            for path, entry in pending[-1]:
+                if path.endswith(b"/"):
+                    # Every path below begins with this one: skip what ends before ``start``.
+                    if path > start or start.startswith(path):
+                        pending.append(iter(self._sorted(path)))
+                        break
+                elif path > start:
+                    with suppress(FileNotFoundError):
+                        text = RepoPath(os.fsdecode(path))
+                        page.append(Entry(text, stat_of(entry.stat(follow_symlinks=False))))
+                        if len(page) >= limit:
+                            break
+            else:
+                pending.pop()
+        return page
+
+    def remove(self, path: RepoPath) -> None:
+        """Remove a stored file; see :class:`~lumiliod.storage.backend.Backend`."""
+        *folders, name = _parts(path)
+        try:
+            with durable.translated("remove", path, writing=True), _folder(self.root, folders) as folder:
+                os.unlink(name, dir_fd=folder)
+                durable.fsync_folder_fd(folder)
+        except NotFound:
+            return
+
+    def local_path(self, path: RepoPath) -> str:
+        """Return the absolute path of ``path``; what lies there may be anything."""
+        return os.path.join(self.root, *_parts(path))
+
+    def _linked(self, source: str, source_fd: int, name: str, folder: int) -> bool:
+        """Link the source into place; False where links cannot be made."""
+        if not self._hard_links:
+            return False
+        try:
+            os.link(source, name, dst_dir_fd=folder, follow_symlinks=False)
+        except OSError as error:
+            if error.errno in durable.NO_LINK_ERRNOS:
+                return False
+            raise
+        placed, ours = os.stat(name, dir_fd=folder, follow_symlinks=False), os.fstat(source_fd)
+        if (placed.st_dev, placed.st_ino) != (ours.st_dev, ours.st_ino):
+            os.unlink(name, dir_fd=folder)
+            raise Conflict(f"{shown(source)} was replaced while it was stored", code="unstable")
+        return True
+
+    def _copied(self, source_fd: int, name: str, folder: int) -> None:
+        """Copy the source to our temp folder, make it durable, then rename it to the free name."""
+        if _exists(name, folder):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name)
+        with _folder(self.root, _TEMP, create=True):
+            temp_fd, temp = durable.create_owned(os.path.join(self.root, *_TEMP), mode=0o644)
+        try:
+            os.lseek(source_fd, 0, os.SEEK_SET)
+            while block := os.read(source_fd, durable.BLOCK_BYTES):
+                durable.write_all(temp_fd, block)
+            found = os.fstat(source_fd)
+            os.utime(temp_fd, ns=(found.st_atime_ns, found.st_mtime_ns))
+            os.fsync(temp_fd)
+            durable.rename_new(temp, name, target_fd=folder)
+        except BaseException:
+            durable.unlink(temp)
+            raise
+        finally:
+            os.close(temp_fd)
+
+    def _sorted(self, prefix: bytes) -> "_Folder":
+        """List one folder in the order of full paths: a folder sorts as its name and a slash."""
+        found: _Folder = []
+        with (
+            durable.translated("list", os.fsdecode(prefix)),
+            os.scandir(os.fsencode(self.root) + b"/" + prefix) as all_,
+        ):
+            for entry in all_:
+                if not prefix and os.fsdecode(entry.name) in _OWN:
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    found.append((prefix + entry.name + b"/", entry))
+                elif entry.is_file(follow_symlinks=False):
+                    found.append((prefix + entry.name, entry))
+        found.sort(key=lambda pair: pair[0])
+        return found
+
+
+@contextmanager
+def _folder(root: str, parts: list[str] | tuple[str, ...], *, create: bool = False) -> Iterator[int]:
+    """Open the folder ``parts`` below the root, one part after the other, following no link."""
+    fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for part in parts:
+            try:
+                below = os.open(part, _FOLDER, dir_fd=fd)
+            except FileNotFoundError:
+                if not create:
+                    raise
+                with suppress(FileExistsError):
+                    os.mkdir(part, 0o777, dir_fd=fd)
+                durable.fsync_folder_fd(fd)
+                below = os.open(part, _FOLDER, dir_fd=fd)
+            except NotADirectoryError as error:
+                if stat.S_ISLNK(os.stat(part, dir_fd=fd, follow_symlinks=False).st_mode):
+                    raise Permanent(f"{shown(part)} is a symbolic link", code="unreadable") from error
+                if create:
+                    raise Conflict(f"{shown(part)} is not a folder", code="folder_taken") from error
+                raise
+            os.close(fd)
+            fd = below
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def stat_of(found: os.stat_result) -> FileStat:
+    """Return the part of a stat result we keep."""
+    return FileStat(size_bytes=found.st_size, mtime_ns=found.st_mtime_ns, inode=found.st_ino)
+
+
+def open_below(root: str, path: str) -> int:
+    """Open a plain file for reading, by its path relative to ``root``, following no link below the root."""
+    *folders, name = path.split("/")
+    if any(part in {"", ".", ".."} for part in (*folders, name)):
+        raise Shape(f"{shown(path)!r} does not lie below {shown(root)}", code="bad_path")
+    with _folder(root, folders) as folder:
+        return open_plain(name, folder)
+
+
+def _parts(path: RepoPath) -> list[str]:
+    try:
+        path_bytes(path)
+    except UnicodeEncodeError as error:
+        raise Shape("the path holds characters no file system can", code="bad_path") from error
+    parts = path.split("/")
+    if any(part in {"", ".", ".."} for part in parts) or "\0" in path or parts[0] in _OWN:
+        raise Shape(f"{shown(path)!r} is no place for an original", code="bad_path")
+    return parts
+
+
+def open_plain(path: str, folder: int | None = None) -> int:
+    """Open a plain file for reading; links, pipes, sockets and devices are refused."""
+    try:
+        fd = os.open(path, _FILE, dir_fd=folder)
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # a socket, or a device without a driver
+            raise Permanent(f"{shown(path)} is not a plain file", code="unreadable") from error
+        raise
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise Permanent(f"{shown(path)} is not a plain file", code="unreadable")
+    return fd
+
+
+def _exists(name: str, folder: int) -> bool:
+    try:
+        os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _same_bytes(source_fd: int, name: str, folder: int) -> bool:
+    """Tell whether the file ``name`` holds the bytes of the source; if so they are durable afterwards."""
+    try:
+        fd = open_plain(name, folder)
+    except (OSError, Permanent):
+        return False
+    try:
+        ours, theirs = os.fstat(source_fd), os.fstat(fd)
+        if (ours.st_dev, ours.st_ino) == (theirs.st_dev, theirs.st_ino):
+            return True
+        if ours.st_size != theirs.st_size:
+            return False
+        offset = 0
+        while block := os.pread(source_fd, durable.BLOCK_BYTES, offset):
+            if os.pread(fd, len(block), offset) != block:
+                return False
+            offset += len(block)
+        os.fsync(fd)
+        return True
+    finally:
+        os.close(fd)

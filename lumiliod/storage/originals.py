@@ -1,0 +1,114 @@
+"""Originals: read them once to know them, commit them to the inbox without ever replacing anything."""
+
+import os
+from dataclasses import dataclass, replace
+
+from blake3 import blake3
+
+from lumiliod.domain.assets import FileStat
+from lumiliod.domain.errors import Conflict, Retryable, Shape
+from lumiliod.domain.ids import Digest, RepoPath, shown
+from lumiliod.domain.naming import candidates
+from lumiliod.domain.repositories import DuplicateNames
+from lumiliod.storage import durable, local
+from lumiliod.storage.backend import Backend
+from lumiliod.storage.layout import Layout, Placing
+from lumiliod.storage.repository import Repository
+
+UNSTABLE_AFTER_S = 2.0
+"""How long to leave a file alone that changed while it was read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """Where an original lies now; ``created`` is False when the same bytes already lay there."""
+
+    path: RepoPath
+    stat: FileStat
+    created: bool
+
+
+def commit(
+    repo: Repository,
+    backend: Backend,
+    layout: Layout,
+    staged_path: str,
+    item: Placing,
+    policy: DuplicateNames,
+) -> Placed:
+    """Store a staged file durably at the first free place its layout and ``policy`` allow.
+
+    Doing it again after a crash finds the same place and returns ``created=False``. ``overwrite``
+    behaves as ``rename``: the older original may belong to an asset, whose trash knows its
+    relations; storage alone never takes bytes from it. Where the repository does not preserve
+    file names, or the file system cannot hold this one, the digest is the name.
+
+    Raises:
+        Conflict: every candidate is taken (``name_taken``).
+        Refused: no room (``no_space``). Retryable: the disk does not take it now.
+    """
+    if not repo.marker.local_settings.preserve_original_filename:
+        item = _nameless(item)
+    try:
+        return _commit(backend, layout.place(item), staged_path, item.digest, policy)
+    except Shape as error:
+        if error.code != "name_unstorable" or item == _nameless(item):
+            raise
+    return _commit(backend, layout.place(_nameless(item)), staged_path, item.digest, policy)
+
+
+def digest_file(path: str, *, root: str | None = None) -> tuple[Digest, FileStat]:
+    """Return the digest of a plain file and its stat, both of the same state of it.
+
+    With ``root``, an ancestor folder of ``path``, no symbolic link below it is followed; without,
+    none at the last part. Reads with a 1 MiB buffer: a memory map of a file that shrinks would
+    kill the process (SIGBUS).
+
+    Raises:
+        Retryable: it changed while it was read (``unstable``), or the disk failed (``io_error``).
+        Permanent: no permission, a symbolic link, or no plain file (``unreadable``).
+        NotFound: it is not there (``file_missing``).
+    """
+    with durable.translated("read", path):
+        fd = local.open_plain(path) if root is None else local.open_below(root, os.path.relpath(path, root))
+        try:
+            before = os.fstat(fd)
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_SEQUENTIAL)
+            hasher = blake3()
+            buffer = memoryview(bytearray(min(durable.BLOCK_BYTES, before.st_size + 1)))
+            total = 0
+            while count := os.readv(fd, [buffer]):
+                hasher.update(buffer[:count])
+                total += count
+            after = os.fstat(fd)
+        finally:
+            os.close(fd)
+        now = _stat_now(path)
+    found = local.stat_of(before)
+    if found != local.stat_of(after) or found != now or total != before.st_size:
+        raise Retryable(f"{shown(path)} changed while it was read", code="unstable", after_s=UNSTABLE_AFTER_S)
+    return Digest(hasher.hexdigest()), found
+
+
+def _commit(backend: Backend, first: RepoPath, staged_path: str, digest: Digest, policy: DuplicateNames) -> Placed:
+    for path in candidates(first, policy, digest):
+        try:
+            created = backend.put_new(staged_path, path)
+        except Conflict as error:
+            if error.code != "name_taken":
+                raise
+            continue
+        return Placed(path, backend.stat(path), created)
+    raise Conflict(f"every name for {shown(first)} is taken", code="name_taken", path=shown(first))
+
+
+def _nameless(item: Placing) -> Placing:
+    return replace(item, filename=f"{item.digest}{item.extension}")
+
+
+def _stat_now(path: str) -> FileStat | None:
+    """Return what ``path`` names now; None when it is gone."""
+    try:
+        return local.stat_of(os.stat(path, follow_symlinks=False))  # noqa: PTH116
+    except FileNotFoundError:
+        return None

@@ -1,0 +1,383 @@
+"""Staging: bytes of strangers on their way in. What is acknowledged survives; what is not leaves no trace.
+
+A staged file is two files in ``incoming/``: ``<uuid>`` with the bytes and ``<uuid>.json``, written
+last, which commits it. While bytes arrive their file is locked, so that :func:`sweep` can tell a
+dead writer from a slow one.
+"""
+
+import os
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TypeVar, TypeVarTuple, Unpack
+from uuid import UUID
+
+import msgspec
+import trio
+from blake3 import blake3
+
+from lumiliod.domain.errors import NotFound, Refused, Shape
+from lumiliod.domain.ids import Digest, UploadId, UserId, uuid7
+from lumiliod.domain.naming import text_name
+from lumiliod.storage import durable
+from lumiliod.storage.repository import Repository, check_identity
+
+CLEANUP_TIMEOUT_S = 30.0
+
+_Result = TypeVar("_Result")
+_Args = TypeVarTuple("_Args")
+_THREADS = trio.CapacityLimiter(16)
+
+
+class _Mark(msgspec.Struct, frozen=True):
+    """Content of ``<uuid>.json``."""
+
+    filename: str
+    digest: str
+    size_bytes: int
+    received_at: datetime
+    owner_id: UUID | None = None
+
+
+class _Reason(msgspec.Struct, frozen=True):
+    """Content of ``<uuid>.reason.json``."""
+
+    filename: str
+    digest: str
+    size_bytes: int
+    owner_id: UUID | None
+    code: str
+    message: str
+    at: datetime
+
+
+@dataclass(frozen=True)
+class Staged:
+    """A complete staged file; ``filename`` is what the sender called it, as text."""
+
+    id: UploadId
+    path: str
+    digest: Digest
+    size_bytes: int
+    filename: str
+    received_at: datetime
+    owner_id: UserId | None
+
+
+async def write(
+    repo: Repository,
+    filename: str,
+    chunks: AsyncIterator[bytes],
+    *,
+    owner_id: UserId | None = None,
+    max_bytes: int | None,
+    min_free_bytes: int,
+    announced_bytes: int | None = None,
+    expected_digest: Digest | None = None,
+) -> Staged:
+    """Stage the bytes of ``chunks`` durably, hashing on the way, in constant memory.
+
+    Chunks are gathered into blocks of 1 MiB; one block is written while the next arrives. When
+    this returns, the bytes survive power loss; when it raises or is cancelled, nothing is left.
+
+    Args:
+        repo: where to.
+        filename: what the sender calls it.
+        chunks: the bytes; its own errors pass through, and its caller closes it.
+        owner_id: whose it will be.
+        max_bytes: largest size taken; None for no limit.
+        min_free_bytes: what stays free on the disk.
+        announced_bytes: the size the sender promised.
+        expected_digest: the digest the sender promised.
+
+    Raises:
+        Refused: larger than allowed (``too_large``), or no room (``no_space``).
+        Shape: not the bytes promised (``truncated_upload``, ``length_mismatch``, ``digest_mismatch``),
+            or none (``empty_file``).
+        Retryable: the disk does not take it now.
+    """
+    writer = _Writer(repo, max_bytes, min_free_bytes, announced_bytes)
+    mark_name = text_name(filename)
+    try:
+        await _in_thread(writer.open)
+        try:
+            async with trio.open_nursery() as nursery:
+                send, receive = trio.open_memory_channel[bytes | bytearray](0)
+                nursery.start_soon(_write_blocks, writer, receive)
+                async with send:
+                    await _gather_blocks(writer, chunks, send)
+        except BaseExceptionGroup as group:
+            raise _first_error(group) from None
+        writer.check_complete(expected_digest)
+        return await _in_thread(writer.commit, mark_name, owner_id)
+    except BaseException:
+        with trio.move_on_after(CLEANUP_TIMEOUT_S, shield=True):
+            await _in_thread(writer.discard)
+        raise
+
+
+def load(repo: Repository, id: UploadId) -> Staged | None:  # noqa: A002  the word of the room
+    """Return a complete staged file, or None."""
+    path = _data(repo, id)
+    mark = _read_mark(f"{path}.json")
+    if mark is None or not os.path.lexists(path):
+        return None
+    return Staged(
+        id=id,
+        path=path,
+        digest=Digest(mark.digest),
+        size_bytes=mark.size_bytes,
+        filename=mark.filename,
+        received_at=mark.received_at,
+        owner_id=None if mark.owner_id is None else UserId(mark.owner_id),
+    )
+
+
+def waiting(repo: Repository) -> list[Staged]:
+    """Return every complete staged file, oldest first."""
+    with durable.translated("read", repo.incoming):
+        staged = [load(repo, id_) for id_ in _ids(repo, ".json")]
+    return sorted((found for found in staged if found is not None), key=lambda found: (found.received_at, found.id))
+
+
+def sweep(repo: Repository) -> list[str]:
+    """Remove what interrupted writers left in ``incoming``; return the names removed.
+
+    Complete files stay, and so do partial ones whose writer lives. A file whose mark cannot be
+    read was acknowledged once: it is kept in ``failed``.
+    """
+    removed: list[str] = []
+    with durable.translated("sweep", repo.incoming, writing=True):
+        for id_ in _ids(repo, ""):
+            path = _data(repo, id_)
+            with durable.owned_by_nobody(path) as fd:
+                if fd is None:
+                    continue
+                # Looked for under the lock: the writer may have finished since the folder was read.
+                if os.path.lexists(f"{path}.json"):
+                    if _read_mark(f"{path}.json") is None:
+                        fail(repo, id_, "mark_unreadable", "what was received with the file cannot be read")
+                    continue
+                durable.unlink(path)
+                removed.append(str(id_))
+        for suffix in (".json", ".json.tmp"):
+            for id_ in _ids(repo, suffix):
+                if not os.path.lexists(_data(repo, id_)) and durable.unlink(f"{_data(repo, id_)}{suffix}"):
+                    removed.append(f"{id_}{suffix}")
+    return removed
+
+
+def forget(repo: Repository, id: UploadId) -> None:  # noqa: A002
+    """Remove a staged file, if it is there. The mark goes first: bytes without one are swept."""
+    with durable.translated("forget", str(id), writing=True):
+        durable.unlink(f"{_data(repo, id)}.json")
+        durable.unlink(_data(repo, id))
+
+
+def fail(repo: Repository, id: UploadId, code: str, message: str) -> None:  # noqa: A002
+    """Move a staged file to ``failed`` with its reason; doing it again changes nothing but the reason.
+
+    Order: reason, bytes, mark; a crash between is healed by doing it again, or by :func:`sweep`.
+
+    Raises:
+        NotFound: it is neither staged nor failed (``not_staged``).
+    """
+    path, kept = _data(repo, id), os.path.join(repo.failed, str(id))
+    with durable.translated("set aside", str(id), writing=True):
+        mark = _read_mark(f"{path}.json")
+        staged = os.path.lexists(path)
+        if not staged:
+            if not os.path.lexists(kept):
+                raise NotFound(f"no upload {id} is staged", code="not_staged")
+            durable.unlink(f"{path}.json")
+            return
+        reason = _Reason(
+            filename=mark.filename if mark else "",
+            digest=mark.digest if mark else "",
+            size_bytes=os.lstat(path).st_size,
+            owner_id=mark.owner_id if mark else None,
+            code=code,
+            message=text_name(message),
+            at=datetime.now(UTC),
+        )
+        durable.write_file(f"{kept}.reason.json", msgspec.json.encode(reason))
+        os.rename(path, kept)  # noqa: PTH104
+        durable.fsync_folder(repo.failed)
+        durable.unlink(f"{path}.json")
+        durable.fsync_folder(repo.incoming)
+
+
+class _Writer:
+    """One upload being written; every method but the checks blocks."""
+
+    def __init__(self, repo: Repository, max_bytes: int | None, min_free_bytes: int, announced: int | None) -> None:
+        self._repo = repo
+        self._max_bytes = max_bytes
+        self._min_free_bytes = min_free_bytes
+        self._announced = announced
+        self._id = UploadId(uuid7())
+        self._path = _data(repo, self._id)
+        self._fd: int | None = None
+        self._hasher = blake3()
+        self._received = 0
+        self._written = 0
+
+    def open(self) -> None:
+        """Check what was announced and that the disk is there, then create the locked file."""
+        announced = self._announced or 0
+        if self._max_bytes is not None and announced > self._max_bytes:
+            raise self._too_large(announced)
+        check_identity(self._repo)
+        with durable.translated("stage an upload in", self._repo.incoming, writing=True):
+            self._check_room(announced)
+            self._fd, _ = durable.create_owned(self._repo.incoming, str(self._id), mode=0o644)
+
+    def count(self, size_bytes: int) -> None:
+        """Count arriving bytes against the limits."""
+        self._received += size_bytes
+        if self._max_bytes is not None and self._received > self._max_bytes:
+            raise self._too_large(self._received)
+        if self._announced is not None and self._received > self._announced:
+            raise Shape(f"more bytes arrived than the {self._announced} announced", code="length_mismatch")
+
+    def write(self, block: bytes | bytearray) -> None:
+        """Hash and write one block."""
+        assert self._fd is not None
+        with durable.translated("stage", self._path, writing=True):
+            self._check_room(len(block))
+            self._hasher.update(block)
+            durable.write_all(self._fd, block)
+            self._written += len(block)
+
+    def check_complete(self, expected: Digest | None) -> None:
+        """Compare what arrived with what was promised."""
+        if self._announced is not None and self._received < self._announced:
+            message = f"{self._received} of {self._announced} announced bytes arrived"
+            raise Shape(message, code="truncated_upload", received_bytes=self._received)
+        if not self._received:
+            raise Shape("the file is empty", code="empty_file")
+        assert self._written == self._received
+        digest = self._hasher.hexdigest()
+        if expected is not None and digest != expected.lower():
+            raise Shape("the bytes that arrived have another digest", code="digest_mismatch", digest=digest)
+
+    def commit(self, filename: str, owner_id: UserId | None) -> Staged:
+        """Make the bytes durable, then write the mark; from then on the file is staged."""
+        assert self._fd is not None
+        staged = Staged(
+            id=self._id,
+            path=self._path,
+            digest=Digest(self._hasher.hexdigest()),
+            size_bytes=self._written,
+            filename=filename,
+            received_at=datetime.now(UTC),
+            owner_id=owner_id,
+        )
+        mark = _Mark(staged.filename, staged.digest, staged.size_bytes, staged.received_at, owner_id)
+        with durable.translated("stage", self._path, writing=True):
+            os.fsync(self._fd)
+            durable.write_file(f"{self._path}.json", msgspec.json.encode(mark))
+        self._close()
+        return staged
+
+    def discard(self) -> None:
+        """Remove every trace; the lock goes last."""
+        if self._fd is None:
+            return
+        for suffix in (".json", ".json.tmp", ""):
+            with suppress(OSError):  # a failing disk: sweep does it later
+                durable.unlink(f"{self._path}{suffix}")
+        self._close()
+
+    def _close(self) -> None:
+        if self._fd is not None:
+            fd, self._fd = self._fd, None
+            os.close(fd)
+
+    def _check_room(self, size_bytes: int) -> None:
+        disk = os.statvfs(self._repo.incoming)
+        free_bytes = disk.f_bavail * disk.f_frsize
+        if free_bytes - size_bytes < self._min_free_bytes:
+            message = f"{free_bytes} bytes are free where {self._min_free_bytes} have to stay free"
+            raise Refused(message, code="no_space", free_bytes=free_bytes)
+
+    def _too_large(self, size_bytes: int) -> Refused:
+        return Refused(f"the file is larger than {self._max_bytes} bytes", code="too_large", size_bytes=size_bytes)
+
+
+async def _gather_blocks(
+    writer: _Writer, chunks: AsyncIterator[bytes], send: trio.MemorySendChannel[bytes | bytearray]
+) -> None:
+    """Hand on ``chunks`` in blocks; the channel has no room, so sending waits for the write before."""
+    block = bytearray()
+    async for chunk in chunks:
+        writer.count(len(chunk))
+        if not block and len(chunk) >= durable.BLOCK_BYTES:
+            await send.send(chunk)
+            continue
+        view = memoryview(chunk)
+        while view:
+            room = durable.BLOCK_BYTES - len(block)
+            block += view[:room]
+            view = view[room:]
+            if len(block) == durable.BLOCK_BYTES:
+                await send.send(block)
+                block = bytearray()
+    if block:
+        await send.send(block)
+
+
+async def _write_blocks(writer: _Writer, receive: trio.MemoryReceiveChannel[bytes | bytearray]) -> None:
+    async with receive:
+        async for block in receive:
+            await _in_thread(writer.write, block)
+
+
+async def _in_thread(fn: Callable[[Unpack[_Args]], _Result], *args: *_Args) -> _Result:
+    return await trio.to_thread.run_sync(fn, *args, limiter=_THREADS)
+
+
+def _first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the error that stopped the upload; cancellation only when there is nothing else."""
+    leaves = list(_leaves(group))
+    return next((leaf for leaf in leaves if not isinstance(leaf, trio.Cancelled)), group)
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterable[BaseException]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error
+
+
+def _data(repo: Repository, id_: UploadId) -> str:
+    return os.path.join(repo.incoming, str(id_))
+
+
+def _ids(repo: Repository, suffix: str) -> list[UploadId]:
+    """Return the ids of files in ``incoming`` that are named ``<uuid><suffix>``, sorted."""
+    found: list[UploadId] = []
+    for name in sorted(os.listdir(repo.incoming)):
+        stem = name.removesuffix(suffix) if suffix else name
+        if stem + suffix != name or len(stem) != 36:
+            continue
+        try:
+            found.append(UploadId(UUID(stem)))
+        except ValueError:
+            continue
+    return found
+
+
+def _read_mark(path: str) -> _Mark | None:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return None
+    try:
+        return msgspec.json.decode(os.read(fd, 1 << 16), type=_Mark)
+    except msgspec.DecodeError:
+        return None
+    finally:
+        os.close(fd)

@@ -1,0 +1,102 @@
+"""Scan: compare a repository's folders with its file records; what changed becomes ingest jobs."""
+
+import logging
+from dataclasses import replace
+from functools import partial
+from uuid import UUID
+
+import msgspec
+import trio
+
+from lumiliod.db import files
+from lumiliod.db import jobs as db_jobs
+from lumiliod.db.files import SeenFile, SyncCounts
+from lumiliod.db.pool import Connection
+from lumiliod.domain.errors import LumilioError
+from lumiliod.domain.ignore import IgnoreRule
+from lumiliod.jobs.engine import Result, Running
+from lumiliod.jobs.kind import Kind, each
+from lumiliod.pipeline import kinds
+from lumiliod.runtime import Opened, Runtime
+from lumiliod.storage import repository
+from lumiliod.watch.walk import Walk
+
+log = logging.getLogger(__name__)
+
+PAGE = 1000
+
+HOLD_SHARE, HOLD_FILES = 0.20, 50
+"""More than a fifth and more than fifty files gone at once is not believed (an unmounted disk looks like that)."""
+
+
+class Args(msgspec.Struct):
+    """The repository to scan."""
+
+    repository: UUID
+
+
+def setup(rt: Runtime) -> Kind:
+    """Bind the job kind ``scan``."""
+
+    async def run(running: Running) -> None:
+        opened = rt.repositories.get(msgspec.convert(running.args, Args).repository)
+        await scan(rt, opened, running)
+
+    return Kind(kinds.SCAN.kind, kinds.SCAN.queue, each(run), max_attempts=3, limit_s=86_400)
+
+
+async def scan(rt: Runtime, opened: Opened, running: Running) -> None:
+    """Walk the whole repository, enqueue what is new or changed, and mark what a complete walk did not meet.
+
+    Raises:
+        Retryable: the root is offline; nothing is concluded from that.
+    """
+    repo = opened.repository
+    await trio.to_thread.run_sync(repository.check_identity, repo, limiter=rt.disk)
+    operation = await rt.db.call(files.begin_sync, opened.id, "full")
+    counts = SyncCounts()
+    try:
+        generation = await rt.db.call(files.next_generation, opened.id)
+        walk = Walk(repo, IgnoreRule(repo.marker.sync_settings.ignore_patterns))
+        while page := await trio.to_thread.run_sync(walk.next_page, PAGE, limiter=rt.disk):
+            added, pending = await rt.jobs.call(_record_page, opened, generation, page)
+            ignored = sum(file.outcome == "ignored" for file in page)
+            counts = replace(
+                counts,
+                found=counts.found + len(page),
+                added=counts.added + added,
+                changed=counts.changed + max(pending - added, 0),
+                ignored=counts.ignored + ignored,
+            )
+            await running.progress(counts.found, unit="files", text=repo.name)
+        await trio.to_thread.run_sync(repository.check_identity, repo, limiter=rt.disk)
+    except LumilioError as error:
+        await rt.db.call(files.end_sync, operation, counts, error.message)
+        raise
+    except Exception:
+        await rt.db.call(files.end_sync, operation, counts, "an internal error")
+        raise
+    await running.complete(partial(_conclude, opened, generation, operation, counts, walk.problems))
+
+
+def _record_page(conn: Connection, opened: Opened, generation: int, page: list[SeenFile]) -> tuple[int, int]:
+    recorded = files.seen(conn, opened.id, generation, page)
+    pending = [found for found in recorded if found.pending]
+    db_jobs.enqueue(conn, [kinds.ingest_file(found.id, opened.id) for found in pending])
+    return sum(found.added and found.pending for found in recorded), len(pending)
+
+
+def _conclude(
+    opened: Opened, generation: int, operation: UUID, counts: SyncCounts, problems: list[str], conn: Connection
+) -> Result:
+    unseen, known = files.count_unseen(conn, opened.id, generation)
+    note: str | None = None
+    if problems:
+        note = f"{len(problems)} folders could not be read, the first {problems[0]}; nothing was marked missing"
+    elif unseen > HOLD_FILES and unseen > known * HOLD_SHARE:
+        note = f"{unseen} of {known} files are missing at once; that is held until a person approves it"
+    elif unseen:
+        counts = replace(counts, missing=files.mark_missing(conn, opened.id, generation))
+    files.end_sync(conn, operation, counts, note)
+    return {"found": counts.found, "added": counts.added, "changed": counts.changed, "missing": counts.missing,
+            "ignored": counts.ignored, "note": note}  # fmt: skip

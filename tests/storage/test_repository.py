@@ -1,0 +1,268 @@
+import os
+import stat
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lumiliod.domain.errors import Conflict, LumilioError, NotFound, Permanent, Retryable, Shape
+from lumiliod.domain.ids import RepoPath, RepositoryId
+from lumiliod.domain.repositories import LocalSettings, Marker, SyncSettings
+from lumiliod.storage import marker as markers
+from lumiliod.storage import repository
+from lumiliod.storage.repository import Repository
+
+UPSTREAM = b"""
+version: "1.0"
+id: "550e8400-e29b-41d4-a716-446655440000"
+name: "2024"
+created_at: 2024-01-15T10:30:00.123456789+08:00
+storage_strategy: "cas"
+sync_settings:
+  quick_scan_interval: 5m0s
+  full_scan_interval: 30m
+  ignore_patterns: [".DS_Store", "Icon\\r"]
+  later: [1, 2]
+local_settings:
+  preserve_original_filename: false
+  handle_duplicate_filenames: "uuid"
+  max_file_size: 1024
+  compress_files: false
+  create_backups: true
+  backup_path: ".lumilio/backups"
+extra:
+  deep: {kept: yes}
+"""
+
+
+def test_create_makes_everything(tmp_path: Path) -> None:
+    at = datetime(2024, 5, 1, tzinfo=UTC)
+    repo = repository.create(str(tmp_path), " Photos ", storage_strategy="flat", created_at=at)
+    assert stat.S_IMODE(os.stat(repo.lumilio).st_mode) == 0o700
+    for path in (
+        repo.inbox,
+        repo.incoming,
+        repo.failed,
+        repo.temp,
+        repo.trash,
+        f"{repo.lumilio}/assets/thumbnails/300",
+    ):
+        assert os.path.isdir(path)
+    assert os.listdir(repo.temp) == []
+    assert repo.absolute(RepoPath("inbox/a")) == f"{tmp_path}/inbox/a"
+    assert repository.validate(repo) == []
+    tree = yaml.safe_load((tmp_path / ".lumiliorepo").read_text())
+    assert tree["sync_settings"] == {
+        "quick_scan_interval": "5m0s",
+        "full_scan_interval": "24h0m0s",
+        "ignore_patterns": [],
+    }
+    assert tree["id"] == str(repo.id)
+    again = repository.open_repository(str(tmp_path))
+    assert again == repo
+    assert (again.name, again.marker.storage_strategy, again.marker.created_at) == ("Photos", "flat", at)
+
+
+def test_create_refuses(tmp_path: Path) -> None:
+    def code(root: str, name: str = "x", strategy: str = "date") -> str:
+        with pytest.raises(LumilioError) as caught:
+            repository.create(root, name, storage_strategy=strategy)
+        return f"{type(caught.value).__name__}.{caught.value.code}"
+
+    (tmp_path / "file").write_bytes(b"")
+    (tmp_path / "a/b/c").mkdir(parents=True)
+    (tmp_path / "free").mkdir()
+    repository.create(str(tmp_path / "a/b"), "B")
+    (tmp_path / "link").symlink_to(tmp_path / "a/b/c")
+    assert code(str(tmp_path / "none")) == "NotFound.root_missing"
+    assert code(str(tmp_path / "file")) == "Shape.root_not_a_folder"
+    assert code(str(tmp_path / "a/b")) == "Conflict.exists"
+    assert code(str(tmp_path / "a/b/c")) == "Shape.nested_root"
+    assert code(str(tmp_path / "link")) == "Shape.nested_root"
+    assert code(str(tmp_path / "a")) == "Shape.nested_root"
+    assert code("relative") == "Shape.bad_root"
+    assert code(f"{tmp_path}/\udcff") == "Shape.bad_root"
+    assert code(str(tmp_path / "free"), " ") == "Shape.bad_name"
+    assert code(str(tmp_path / "free"), strategy="Da/te") == "Shape.bad_storage_strategy"
+    assert code("/proc") == "Forbidden.root_not_writable"
+    assert os.listdir(tmp_path / "free") == []
+
+
+def test_create_again_after_a_crash_before_the_marker(tmp_path: Path) -> None:
+    (tmp_path / ".lumilio/temp").mkdir(parents=True)
+    repository.create(str(tmp_path), "Photos")
+    assert stat.S_IMODE(os.stat(tmp_path / ".lumilio").st_mode) == 0o700
+
+
+CREATING = """
+import os, sys
+from lumiliod.storage.repository import create
+
+left = int(sys.argv[2])
+
+def dying(event, args):
+    global left
+    if event in {"os.mkdir", "os.rename", "os.link", "os.remove", "os.chmod"} or (
+        event == "open" and sys.argv[1] in str(args[0])
+    ):
+        left -= 1
+        if left < 0:
+            os.kill(os.getpid(), 9)
+
+sys.addaudithook(dying)
+create(sys.argv[1], "Photos")
+"""
+
+
+def test_create_killed_at_every_step_can_be_done_again(tmp_path: Path) -> None:
+    for step in range(0, 60, 4):
+        root = tmp_path / str(step)
+        root.mkdir()
+        run = subprocess.run([sys.executable, "-c", CREATING, str(root), str(step)])
+        if run.returncode:
+            assert run.returncode == -9
+            if not (root / ".lumiliorepo").exists():
+                repository.create(str(root), "Photos")
+        assert repository.validate(repository.open_repository(str(root))) == []
+        if run.returncode == 0:
+            assert step > 10
+            return
+    pytest.fail("never ran to its end")
+
+
+def test_open_reads_what_upstream_wrote_and_save_keeps_what_is_unknown(tmp_path: Path) -> None:
+    (tmp_path / ".lumiliorepo").write_bytes(UPSTREAM)
+    repo = repository.open_repository(str(tmp_path))
+    assert repo.marker == Marker(
+        id=repo.id,
+        name="2024",
+        created_at=datetime(2024, 1, 15, 2, 30, 0, 123457, UTC),
+        storage_strategy="cas",
+        sync_settings=SyncSettings(300, 1800, (".DS_Store", "Icon\r")),
+        local_settings=LocalSettings(False, "uuid", 1024, True, ".lumilio/backups"),
+    )
+    assert os.path.isdir(repo.incoming)
+    changed = Marker(id=repo.id, name="New", created_at=repo.marker.created_at)
+    assert repository.save(repo, changed).name == "New"
+    assert repository.open_repository(str(tmp_path)).marker == changed
+    tree = yaml.safe_load((tmp_path / ".lumiliorepo").read_text())
+    assert tree["extra"]["deep"] == {"kept": "yes"}
+    assert tree["sync_settings"]["later"] == ["1", "2"]
+    assert "compress_files" in tree["local_settings"]
+    with pytest.raises(Shape):
+        repository.save(repo, Marker(id=RepositoryId(uuid4()), name="New", created_at=changed.created_at))
+
+
+@pytest.mark.parametrize(
+    ("raw", "key"),
+    [
+        (b"", ""),
+        (b"- a", ""),
+        (b"a: [", ""),
+        (b"\xff\xfe", ""),
+        (b"name: x", ""),
+        (UPSTREAM.replace(b"550e8400", b"nonsense"), "id"),
+        (UPSTREAM.replace(b"5m0s", b"soon"), "sync_settings.quick_scan_interval"),
+        (UPSTREAM.replace(b"1024", b"-1"), "local_settings.max_file_size"),
+        (UPSTREAM.replace(b'"uuid"', b"replace"), "local_settings.handle_duplicate_filenames"),
+        (UPSTREAM.replace(b'"1.0"', b'"2.0"'), "version"),
+        (b"#" * (markers.MAX_BYTES + 1), ""),
+        (b"a: " + b"[" * 5000, ""),
+    ],
+)
+def test_an_invalid_marker_says_where(raw: bytes, key: str, tmp_path: Path) -> None:
+    (tmp_path / ".lumiliorepo").write_bytes(raw)
+    with pytest.raises(Permanent) as caught:
+        repository.open_repository(str(tmp_path))
+    assert caught.value.code == "marker_invalid"
+    assert caught.value.detail["key"] == key
+    assert not (tmp_path / ".lumilio").exists()
+
+
+def test_open_needs_a_marker(tmp_path: Path) -> None:
+    for root in (tmp_path, tmp_path / "none"):
+        with pytest.raises(NotFound) as caught:
+            repository.open_repository(str(root))
+        assert caught.value.code == "not_a_repository"
+
+
+def test_validate_and_repair(repo: Repository) -> None:
+    os.rmdir(repo.trash)
+    os.rmdir(repo.inbox)
+    os.chmod(repo.lumilio, 0o755)
+    assert repository.validate(repo) == [
+        ".lumilio has mode 0755 instead of 0700",
+        "inbox is missing",
+        ".lumilio/trash is missing",
+    ]
+    assert repository.repair(repo) == ["made inbox", "made .lumilio/trash", "set mode 0700 on .lumilio"]
+    assert repository.validate(repo) == repository.repair(repo) == []
+    os.rmdir(repo.inbox)
+    Path(repo.inbox).write_bytes(b"")
+    assert repository.validate(repo) == ["inbox is not a folder"]
+    with pytest.raises(Permanent) as caught:
+        repository.open_repository(repo.root)
+    assert caught.value.code == "repository_damaged"
+
+
+def test_identity(repo: Repository, tmp_path: Path) -> None:
+    def offline(what: Repository) -> None:
+        with pytest.raises(Retryable) as caught:
+            repository.check_identity(what)
+        assert caught.value.code == "repository_offline"
+        assert caught.value.after_s
+
+    repository.check_identity(repo)
+    offline(Repository(repo.root, repo.marker, repo.device + 1))
+    marker = Path(repo.root, ".lumiliorepo")
+    raw = marker.read_bytes()
+    marker.write_bytes(raw.replace(str(repo.id).encode(), str(uuid4()).encode()))
+    offline(repo)
+    marker.write_bytes(b"broken: [")
+    offline(repo)
+    marker.unlink()
+    offline(repo)
+    marker.write_bytes(raw)
+    repository.check_identity(repo)
+    os.rename(repo.root, tmp_path / "elsewhere")
+    offline(repo)
+    Path(repo.root).write_bytes(b"")
+    offline(repo)
+
+
+def test_a_disk_mounted_over_it_is_offline(small_disk: Path) -> None:
+    repo = repository.create(str(small_disk), "Disk")
+    repository.check_identity(repo)
+    with pytest.raises(Retryable):
+        repository.check_identity(Repository(str(small_disk.parent), repo.marker, repo.device))
+
+
+def test_one_owner_at_a_time(repo: Repository) -> None:
+    with repository.exclusive(repo):
+        with pytest.raises(Conflict) as caught, repository.exclusive(repo):
+            pass
+        assert caught.value.code == "repository_in_use"
+        assert str(os.getpid()) in caught.value.message
+    with repository.exclusive(repo):
+        pass
+
+
+@given(st.integers(0, 10**7).map(lambda ms: ms / 1000))
+def test_durations_round_trip(seconds: float) -> None:
+    assert markers.duration_seconds(markers.duration_text(seconds)) == pytest.approx(seconds)
+
+
+def test_durations() -> None:
+    assert [markers.duration_seconds(text) for text in ("300", "1h30m", "1.5s", "250ms", "0", "0s")] == [
+        300, 5400, 1.5, 0.25, 0, 0,
+    ]  # fmt: skip
+    assert [markers.duration_text(s) for s in (300, 86400, 1.5, 0)] == ["5m0s", "24h0m0s", "1.5s", "0s"]
+    for text in ("", "-5m", "5 m", "m", "1x", "inf"):
+        with pytest.raises(ValueError):
+            markers.duration_seconds(text)
