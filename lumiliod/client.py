@@ -33,7 +33,7 @@ from lumiliod.contract.repositories import (
     RepositoryList,
     ScanTicket,
 )
-from lumiliod.contract.status import Health, Status
+from lumiliod.contract.status import Health, Live, Status
 
 DEFAULT_SOCKET = "/run/lumilio/lumiliod.sock"
 PAGE = 500
@@ -94,6 +94,16 @@ class Client:
     def health(self) -> Health:
         """Return how every service is."""
         return self._get("/health", Health)
+
+    def ready(self) -> bool:
+        """Tell whether the daemon serves requests yet."""
+        try:
+            self._get("/health/ready", Live)
+        except ApiError as error:
+            if error.problem.status == 503:
+                return False
+            raise
+        return True
 
     def status(self) -> Status:
         """Return what is in the library and what is still to do."""

@@ -26,7 +26,7 @@ from werkzeug.exceptions import HTTPException
 
 from lumiliod.api import assets, description, health, jobs, repositories, uploads
 from lumiliod.api.errors import MEDIA_TYPE, failure
-from lumiliod.api.exchange import Exchange
+from lumiliod.api.exchange import DRAIN_S, Exchange
 from lumiliod.api.routes import StreamView, operation_of
 from lumiliod.runtime import Runtime
 
@@ -74,14 +74,19 @@ class _HttpConnection(TrioASGIHTTPConnection):
     """Quart-Trio's connection, which does not cancel itself inside its own last send.
 
     Hypercorn reports the end of an answer as a disconnect while the last send is still at work on
-    closing or reusing the connection; upstream takes that for the client going away.
+    closing or reusing the connection; upstream takes that for the client going away. The last send
+    also waits a little for a body the handler did not want, so that its sender sees the answer.
     """
 
     _is_ending = False
 
     async def __call__(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        self._is_received = trio.Event()
+
         async def noticing_send(message: ASGISendEvent) -> None:
             if message["type"] == "http.response.body" and not message.get("more_body", False):
+                with trio.move_on_after(DRAIN_S):
+                    await self._is_received.wait()
                 self._is_ending = True
             await send(message)
 
@@ -94,6 +99,7 @@ class _HttpConnection(TrioASGIHTTPConnection):
             request.body.append(message.get("body", b""))
             if not message.get("more_body", False):
                 request.body.set_complete()
+                self._is_received.set()
         if not self._is_ending:
             nursery.cancel_scope.cancel()
 

@@ -14,6 +14,28 @@ MAX_FIELD_BYTES = 64 * 1024
 MAX_BOUNDARY_BYTES = 70
 """RFC 2046 §5.1.1."""
 
+_MAX_PADDING_BYTES = 100
+"""White space after a boundary (RFC 2046 allows it, nobody sends it) that may lie across two pieces."""
+
+
+class _Decoder(MultipartDecoder):
+    """Werkzeug's decoder, without its loss of the line break before a boundary.
+
+    When a piece of the body ends inside the two bytes that follow a boundary, Werkzeug 3.1 takes
+    the carriage return before it for data, and the file grows by a byte.
+    """
+
+    def _last_partial_boundary_index(self, data: bytes | bytearray) -> int:
+        """Return where what may still be a boundary begins."""
+        index = super()._last_partial_boundary_index(data)
+        marker = b"--" + self.boundary
+        at = data.rfind(marker, max(0, len(data) - len(marker) - _MAX_PADDING_BYTES))
+        if at > 0 and not data[at + len(marker) :].strip(b" \t\v\f-"):
+            begin = at - 2 if data[max(0, at - 2) : at] == b"\r\n" else at - 1
+            if data[begin : begin + 1] in (b"\r", b"\n"):
+                return min(index, begin)
+        return index
+
 
 class Part:
     """One part: iterate over it for its data. ``filename`` is None for a plain field."""
@@ -64,7 +86,7 @@ class Multipart:
         if not boundary or len(boundary) > MAX_BOUNDARY_BYTES or not boundary.isascii():
             raise Shape("The multipart content type has no usable boundary.", code="bad_multipart")
         self._body = body
-        self._decoder = MultipartDecoder(boundary.encode())
+        self._decoder = _Decoder(boundary.encode())
         self._in_part = False
 
     async def next_part(self) -> Part | None:

@@ -1,5 +1,6 @@
 """What every command shares: options that stand anywhere, errors that become exit codes."""
 
+import io
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -74,7 +75,7 @@ class Program(Group):
         options = Options(socket=os.environ.get("LUMILIO_SOCKET") or DEFAULT_SOCKET)
         extra.update(standalone_mode=False, obj=options)
         for stream in (sys.stdout, sys.stderr):
-            if hasattr(stream, "reconfigure"):
+            if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="backslashreplace")
         try:
             code = super().main(given, *rest, **extra)

@@ -30,13 +30,11 @@ def wait(options: Options, timeout_s: float | None) -> None:
     started = time.monotonic()
     most = 0
     with connected(options) as client, progress("Waiting", hidden=options.json) as advance:
-        for pause_s in pauses():
-            now = client.status()
-            if now.open_jobs == 0 and not now.scans:
-                break
+        rests = pauses()
+        while (now := client.status()).open_jobs or now.scans:
             most = max(most, now.open_jobs)
             advance(most - now.open_jobs, most)
-            sleep(pause_s, started, timeout_s)
+            sleep(next(rests), started, timeout_s)
     if options.json:
         print_json(now)
     elif now.discarded_jobs:

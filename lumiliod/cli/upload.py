@@ -76,8 +76,7 @@ def _upload(client: "Client", file: str, repository: str | None, *, hidden: bool
     except ApiError as error:
         return Uploaded(file=shown(file), status="failed", error=error.problem)
     except OSError as error:
-        detail = f"{shown(file)}: {error.strerror}"
-        problem = Problem(title="Unreadable", status=400, code="unreadable", detail=detail)
+        problem = Problem(title="Unreadable", status=400, code="unreadable", detail=f"{error.strerror or error}.")
         return Uploaded(file=shown(file), status="failed", error=problem)
     return Uploaded(
         file=shown(file),

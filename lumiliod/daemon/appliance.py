@@ -50,36 +50,36 @@ async def run(config: Config, stop: trio.Event, environ: Mapping[str, str]) -> N
         Conflict: another daemon uses the state folder.
     """
     health = HealthBoard()
-    async with opened(config, environ, health) as rt:
-        stop_api, stop_jobs = trio.Event(), trio.Event()
-        grace_s = float(config.jobs.shutdown_grace_s)
-        async with trio.open_nursery() as faces:
-            serve = partial(
-                serve_api,
-                api.create(rt),
-                config.server.socket,
-                mode=config.server.socket_mode,
-                stop=stop_api,
-                grace_s=grace_s,
-            )
-            await faces.start(partial(keep_running, health, "api", serve))
-            await faces.start(measure_lag, health)
-            await faces.start(systemd.watchdog)
-            async with trio.open_nursery() as lanes:
-                engine = partial(jobs_service.serve, rt.jobs, concurrency(config), stop=stop_jobs, grace_s=grace_s)
-                await lanes.start(partial(keep_running, health, "jobs", engine))
-                async with trio.open_nursery() as intake:
-                    hear = partial(listen, rt.db, [CHANNEL], partial(_heard, rt.jobs))
-                    await intake.start(partial(keep_running, health, "listen", hear))
-                    await adopt(rt)
-                    systemd.notify("READY=1\nSTATUS=serving")
-                    log.info("ready", extra={"socket": config.server.socket})
-                    await stop.wait()
-                    systemd.notify("STOPPING=1")
-                    intake.cancel_scope.cancel()
-                stop_jobs.set()
-            stop_api.set()
-            faces.cancel_scope.deadline = trio.current_time() + grace_s + 5
+    async with opened(config, environ, health) as rt, trio.open_nursery() as gauges:
+        await gauges.start(measure_lag, health)
+        await gauges.start(systemd.watchdog)
+        await _serve(rt, stop)
+        gauges.cancel_scope.cancel()
+
+
+async def _serve(rt: Runtime, stop: trio.Event) -> None:
+    config, health = rt.config, rt.health
+    stop_api, stop_jobs = trio.Event(), trio.Event()
+    grace_s = float(config.jobs.shutdown_grace_s)
+    serve = partial(
+        serve_api, api.create(rt), config.server.socket, mode=config.server.socket_mode, stop=stop_api, grace_s=grace_s
+    )
+    engine = partial(jobs_service.serve, rt.jobs, concurrency(config), stop=stop_jobs, grace_s=grace_s)
+    hear = partial(listen, rt.db, [CHANNEL], partial(_heard, rt.jobs))
+    async with trio.open_nursery() as faces:
+        await faces.start(partial(keep_running, health, "api", serve))
+        async with trio.open_nursery() as lanes:
+            await lanes.start(partial(keep_running, health, "jobs", engine))
+            async with trio.open_nursery() as intake:
+                await intake.start(partial(keep_running, health, "listen", hear))
+                await adopt(rt)
+                systemd.notify("READY=1\nSTATUS=serving")
+                log.info("ready", extra={"socket": config.server.socket})
+                await stop.wait()
+                systemd.notify("STOPPING=1")
+                intake.cancel_scope.cancel()
+            stop_jobs.set()
+        stop_api.set()
 
 
 @asynccontextmanager

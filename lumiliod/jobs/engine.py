@@ -274,6 +274,7 @@ class Engine:
         """Promote due jobs, rescue those of dead workers, keep the history's partitions; a service."""
         reap_at = 0.0
         day: dt.date | None = None
+        started = False
         while True:
             self._keeper_due = trio.Event()
             now = trio.current_time()
@@ -291,7 +292,9 @@ class Engine:
                 # the database is away: work pauses and goes on when it is back
                 await trio.sleep(FAILURE_WRITE_PERIOD_S)
                 continue
-            task_status.started()
+            if not started:
+                task_status.started()
+                started = True
             sleep_s = min(max(due_s if due_s is not None else KEEPER_PERIOD_S, 0.05), max(reap_at - now, 0.05))
             with trio.move_on_after(sleep_s):
                 await self._keeper_due.wait()

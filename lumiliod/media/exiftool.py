@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path, PurePath
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -83,6 +83,7 @@ class _Process:
         assert self.process.stdout is not None
         self._stdin = trio.lowlevel.FdStream(os.dup(self.process.stdin.fileno()))
         self._stdout = trio.lowlevel.FdStream(os.dup(self.process.stdout.fileno()))
+        self._exited = os.pidfd_open(self.process.pid)
         self.process.stdin.close()
         self.process.stdout.close()
 
@@ -109,13 +110,11 @@ class _Process:
         """Kill and reap, even in a cancelled scope."""
         self.process.kill()
         with trio.move_on_after(REAP_LIMIT_S, shield=True):
-            descriptor = os.pidfd_open(self.process.pid)
-            try:
-                await trio.lowlevel.wait_readable(descriptor)
-            finally:
-                os.close(descriptor)
+            await trio.lowlevel.wait_readable(self._exited)
+        os.close(self._exited)
         self.process.poll()
         with trio.move_on_after(REAP_LIMIT_S, shield=True):
+            await trio.lowlevel.checkpoint()
             await self._stdin.aclose()
             await self._stdout.aclose()
 
@@ -167,6 +166,7 @@ class ExifTool:
             link.unlink()
 
     async def _read_named(self, path: str) -> dict[str, Tag] | Permanent:
+        await trio.lowlevel.checkpoint()
         for _ in range(ATTEMPTS):
             process = self._idle.pop() if self._idle else self._started()
             is_healthy, output = False, b""
@@ -216,13 +216,13 @@ async def opened(command: str, processes: int, wall_limit_s: float) -> AsyncIter
 
 async def version(command: str) -> str | None:
     """Return exiftool's version, or None where ``command`` does not run."""
-    with trio.move_on_after(START_LIMIT_S):
-        try:
-            done = await trio.run_process([command, "-ver"], capture_stdout=True, stderr=subprocess.DEVNULL)
-        except (OSError, subprocess.CalledProcessError):
-            return None
-        return done.stdout.decode("ascii", "replace").strip() or None
-    return None
+    said = b""
+    with trio.move_on_after(START_LIMIT_S), suppress(OSError, subprocess.CalledProcessError):
+        await trio.lowlevel.checkpoint()
+        done = await trio.run_process([command, "-ver"], capture_stdout=True, stderr=subprocess.DEVNULL)
+        said = done.stdout
+    await trio.lowlevel.checkpoint()
+    return said.decode("ascii", "replace").strip() or None
 
 
 def bounded(tags: dict[str, Tag]) -> dict[str, Tag]:

@@ -122,6 +122,7 @@ class Media:
         Returns:
             One result per file, in order; an error concerns its own file only.
         """
+        await trio.lowlevel.checkpoint()
         results: list[Metadata | LumilioError] = []
         readable: list[int] = []
         for position, (path, _) in enumerate(files):
@@ -150,6 +151,7 @@ class Media:
         Raises:
             LumilioError: as :meth:`identify`; ``corrupt`` where the pixels cannot be decoded.
         """
+        await trio.lowlevel.checkpoint()
         if not sizes:
             return []
         answer = await self._sandbox.ask(Render(os.fsencode(_absolute(path)), os.fsencode(into), sizes))
@@ -179,6 +181,7 @@ class Media:
             identified.type is AssetType.PHOTO if identified else str(known).startswith(("image/", "application/"))
         )
         inspected = None
+        await trio.lowlevel.checkpoint()
         if tags is None or not is_photo:
             try:
                 inspected = await self._inspect(path)

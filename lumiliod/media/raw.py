@@ -18,6 +18,8 @@ from lumiliod.media.quick_taken import quick_taken
 SEARCHED_BYTES = 96 << 20
 """How much of a file is searched for embedded JPEGs when LibRaw finds nothing."""
 MAX_CANDIDATES = 64
+MOST_PIXELS_PER_BYTE = 16
+"""A file with fewer bytes than its pixels divided by this is a stub; lossy DNG has about two pixels to a byte."""
 BLACK_LEVEL = 4
 """A development with no sample brighter than this (of 255) holds no picture: LibRaw's silent failure."""
 
@@ -71,6 +73,8 @@ class Raw:
                 if preview is not None and _longest(preview) >= max(recipe.sizes):
                     return _render_preview(preview, orientation, recipe)
                 smaller = (preview, orientation) if preview is not None else None
+                if source.size_bytes * MOST_PIXELS_PER_BYTE < sizes.raw_width * sizes.raw_height:
+                    raise ValueError  # LibRaw would develop what is not there, without an error
                 developed = raw.postprocess(half_size=True, use_camera_wb=True, output_bps=8)
                 if int(developed.max(initial=0)) > BLACK_LEVEL:
                     return picture.write_pictures(np.asarray(developed, np.uint8), 1, b"", recipe)

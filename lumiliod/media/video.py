@@ -22,6 +22,12 @@ MAX_FRAMES_TO_POSTER = 48
 """Frames decoded from the key frame before the poster's place; then the last one will do."""
 
 _EXTENSIONS = {"video/mp4": ".mp4", "video/quicktime": ".mov", "video/3gpp": ".3gp", "video/3gpp2": ".3g2"}
+_SOUND_ONLY = {
+    "video/mp4": ("audio/mp4", ".m4a"),
+    "video/x-ms-wmv": ("audio/x-ms-wma", ".wma"),
+    "video/x-matroska": ("audio/x-matroska", ".mka"),
+    "video/webm": ("audio/webm", ".weba"),
+}
 _PACKET, _BLURAY_PACKET = 188, 192  # MPEG transport stream; the same with a time stamp before each
 
 
@@ -68,20 +74,12 @@ class Video:
 
     def render(self, source: Source, sniffed: Sniffed, recipe: Recipe) -> list[Picture]:
         """Write the poster at a tenth of the length, turned, in display proportions."""
-        try:
-            with libav.opened(source.path, sniffed.mime_type) as container:
-                stream = libav.picture_stream(container)
-                if stream is None:
-                    if container.streams.audio:
-                        return []
-                    raise Permanent("the container holds neither film nor sound", code="corrupt")
-                check_pixels(stream.codec_context.width, stream.codec_context.height, recipe.max_pixels)
-                frame = _poster_frame(container, stream)
-                check_pixels(frame.width, frame.height, recipe.max_pixels)
-                pixels = _frame_pixels(frame, stream, max(recipe.sizes))
-        except FFmpegError as error:
-            raise Permanent(f"no frame can be decoded: {error.strerror}", code="corrupt") from error
-        return picture.write_pictures(pixels, 1, b"", recipe)
+        pixels = _poster(source, sniffed, recipe, is_sought=True)
+        if pixels is None:  # some streams cannot be sought in: from the beginning then
+            pixels = _poster(source, sniffed, recipe, is_sought=False)
+        if pixels is None:
+            raise Permanent("no frame can be decoded", code="corrupt")
+        return picture.write_pictures(pixels, 1, b"", recipe) if pixels.size else []
 
 
 def _inspected(container: InputContainer, sniffed: Sniffed, max_pixels: int) -> Inspected:
@@ -94,11 +92,8 @@ def _inspected(container: InputContainer, sniffed: Sniffed, max_pixels: int) -> 
         film = libav.codec(container, "video")
         width, height = _shown_size(container, stream)
     elif sound is not None:
-        mime_type = {"video/mp4": "audio/mp4", "video/x-ms-wmv": "audio/x-ms-wma"}.get(sniffed.mime_type)
-        extension = {"audio/mp4": ".m4a", "audio/x-ms-wma": ".wma"}.get(mime_type or "", sniffed.extension)
-        identified = Identified(
-            AssetType.AUDIO, mime_type or sniffed.mime_type, extension, duration_s=duration, taken=quick_taken(tags)
-        )
+        mime_type, extension = _SOUND_ONLY.get(sniffed.mime_type, (sniffed.mime_type, sniffed.extension))
+        identified = Identified(AssetType.AUDIO, mime_type, extension, duration_s=duration, taken=quick_taken(tags))
         return Inspected(identified, audio_codec=sound, tags=tags)
     else:
         film = None
@@ -139,43 +134,54 @@ def _decoded(container: InputContainer, stream: VideoStream) -> Iterator[VideoFr
     return container.decode(stream)
 
 
-def _poster_frame(container: InputContainer, stream: VideoStream) -> VideoFrame:
-    """Return the frame at the poster's place; the film's first where it cannot be reached.
+def _poster(source: Source, sniffed: Sniffed, recipe: Recipe, *, is_sought: bool) -> picture.Pixels | None:
+    """Return the poster, empty for sound without a film, or None where no frame comes out.
 
     Raises:
-        Permanent: ``corrupt``, no frame at all can be decoded.
+        Permanent: ``corrupt``, the container cannot be read or holds neither film nor sound.
     """
-    length = libav.duration_s(container)
-    if length:
-        try:
-            target_s = length * POSTER_POSITION + (container.start_time or 0) / 1_000_000
-            container.seek(int(target_s * 1_000_000))
-            frame = _frame_at(container, stream, target_s)
-            if frame is not None:
-                return frame
-        except FFmpegError:
-            pass
-        try:
-            container.seek(container.start_time or 0)
-        except FFmpegError as error:
-            raise Permanent(f"no frame can be decoded: {error.strerror}", code="corrupt") from error
-    frame = _frame_at(container, stream, 0.0)
-    if frame is None:
-        raise Permanent("the film holds no frame", code="corrupt")
-    return frame
+    try:
+        with libav.opened(source.path, sniffed.mime_type) as container:
+            stream = libav.picture_stream(container)
+            if stream is None:
+                if container.streams.audio:
+                    return np.empty((0, 0, 3), np.uint8)
+                raise Permanent("the container holds neither film nor sound", code="corrupt")
+            check_pixels(stream.codec_context.width, stream.codec_context.height, recipe.max_pixels)
+            target_s, start_s = 0.0, (container.start_time or 0) / 1_000_000
+            if is_sought:
+                target_s = start_s + (libav.duration_s(container) or 0) * POSTER_POSITION
+                if target_s > start_s:
+                    container.seek(int(target_s * 1_000_000))
+            frame = _frame_at(container, stream, target_s, needs_key=target_s > start_s)
+            if frame is None:
+                return None
+            check_pixels(frame.width, frame.height, recipe.max_pixels)
+            return _frame_pixels(frame, stream, max(recipe.sizes))
+    except FFmpegError:
+        return None
 
 
-def _frame_at(container: InputContainer, stream: VideoStream, target_s: float) -> VideoFrame | None:
-    """Return the first frame at or after ``target_s``, or the last of a bounded number before it."""
-    frame: VideoFrame | None = None
+def _frame_at(container: InputContainer, stream: VideoStream, target_s: float, *, needs_key: bool) -> VideoFrame | None:
+    """Return the first frame at or after ``target_s``, or the last of a bounded number before it.
+
+    With ``needs_key`` everything before the first key frame is passed over: transport streams are
+    sought by byte, and what precedes it is a smear.
+    """
+    chosen: VideoFrame | None = None
     try:
         for count, frame in enumerate(_decoded(container, stream)):
-            if frame.time is None or frame.time >= target_s or count >= MAX_FRAMES_TO_POSTER:
+            if count >= MAX_FRAMES_TO_POSTER:
+                break
+            if chosen is None and needs_key and not frame.key_frame:
+                continue
+            chosen = frame
+            if frame.time is None or frame.time >= target_s:
                 break
     except FFmpegError:
-        if frame is None:
+        if chosen is None:
             raise
-    return frame
+    return chosen
 
 
 def _frame_pixels(frame: VideoFrame, stream: VideoStream, long_side: int) -> picture.Pixels:

@@ -23,7 +23,9 @@ class Running:
     async def connect(self) -> trio.SocketStream:
         return await trio.open_unix_socket(self.path)
 
-    async def ask(self, method: str, target: str, headers: Iterable[tuple[str, str]] = (), body: bytes = b"") -> "Reply":
+    async def ask(
+        self, method: str, target: str, headers: Iterable[tuple[str, str]] = (), body: bytes = b""
+    ) -> "Reply":
         stream = await self.connect()
         async with stream:
             return await Client(stream).ask(method, target, headers, body)

@@ -2,7 +2,6 @@
 
 import csv
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -13,7 +12,7 @@ from PIL import Image
 
 from lumiliod.domain.errors import LumilioError
 from lumiliod.domain.media import AssetType, Identified, Metadata, Rendered, TzSource
-from lumiliod.media.media import MediaSettings, opened
+from lumiliod.media.media import Media, MediaSettings, opened
 
 from .conftest import CORPUS
 
@@ -44,8 +43,20 @@ def rows() -> list[Row]:
         return list(csv.DictReader(file))
 
 
+async def looked_at(media: Media, path: str, folder: Path) -> Seen:
+    try:
+        identified = await media.identify(path)
+    except LumilioError as error:
+        return Seen(error, None, None, folder)
+    [metadata] = await media.metadata([(path, identified)])
+    try:
+        return Seen(identified, metadata, await media.thumbnails(path, identified.mime_type, str(folder)), folder)
+    except LumilioError as error:
+        return Seen(identified, metadata, error, folder)
+
+
 @pytest.fixture(scope="module")
-def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Seen]]:
+def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Seen]:
     """One pass over the whole corpus, shared: starting processes for each file would take minutes."""
     root = tmp_path_factory.mktemp("corpus")
     results: dict[str, Seen] = {}
@@ -55,22 +66,10 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Seen]]:
             for number, row in enumerate(rows()):
                 path, folder = str(CORPUS / row["file"]), root / str(number)
                 folder.mkdir()
-                identified: Identified | LumilioError
-                pictures: list[Rendered] | LumilioError | None = None
-                metadata: Metadata | LumilioError | None = None
-                try:
-                    identified = await media.identify(path)
-                    [metadata] = await media.metadata([(path, identified)])
-                    pictures = await media.thumbnails(path, identified.mime_type, str(folder))
-                except LumilioError as error:
-                    if metadata is None:
-                        identified = error
-                    else:
-                        pictures = error
-                results[row["file"]] = Seen(identified, metadata, pictures, folder)
+                results[row["file"]] = await looked_at(media, path, folder)
 
     trio.run(look_at_all)
-    yield results
+    return results
 
 
 @pytest.mark.parametrize("row", rows(), ids=lambda row: repr(row["file"]))

@@ -1,0 +1,47 @@
+# Everything a person does with this checkout. Each target is a thin call of a script in scripts/.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
+
+PY := .venv/bin/python
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export PYTHONDONTWRITEBYTECODE
+export PHOTOS
+
+.PHONY: help setup demo run test check format bench soak lock clean
+
+help: ## Show the targets
+	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' Makefile | while IFS=$$'\t' read -r name what; do \
+		printf '  make %-8s %s\n' "$$name" "$$what"; done
+
+setup: ## Make .venv with everything, once; quick when nothing changed
+	@scripts/setup.sh
+
+demo: setup ## Run the daemon on a sample library, show what becomes of it, and clean up
+	@$(PY) scripts/demo.py
+
+run: setup ## Run the daemon on your folder: make run PHOTOS=~/Pictures
+	@$(PY) scripts/run.py
+
+test: setup ## Run all tests, with coverage
+	@scripts/test.sh
+
+check: setup ## Run the linters, the type checkers and the import rules
+	@scripts/check.sh
+
+format: setup ## Format the code and fix what can be fixed
+	@scripts/format.sh
+
+bench: setup ## Measure (long; BENCH=short for the short form); keep the machine idle
+	@scripts/bench.sh
+
+soak: setup ## Upload and scan for hours while the daemon is killed (SOAK_MINUTES=60)
+	@$(PY) scripts/soak.py
+
+lock: setup ## Renew the lock files from pyproject.toml (needs uv)
+	@scripts/lock.sh
+
+clean: ## Remove what was built here: .venv, .demo and caches; no library is touched
+	@scripts/clean.sh

@@ -1,0 +1,5 @@
+"""Run ``python -m lumiliod.cli``."""
+
+from lumiliod.cli.main import main
+
+main()

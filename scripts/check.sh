@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# Run every check, two at a time; print a verdict each, and the output of those that fail.
+set -uo pipefail
+cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
+
+bin=$PWD/.venv/bin
+sources=(lumiliod lumilio_tui tests bench scripts)
+results=$(mktemp -d)
+trap 'rm -rf -- "$results"' EXIT
+export PYRIGHT_PYTHON_IGNORE_WARNINGS=1 PYRIGHT_PYTHON_NODE_PROGRESSBAR=off NO_COLOR=1
+
+# step NAME COMMAND...: run a command, keep its output and verdict
+step() {
+    local name=$1 from=$EPOCHREALTIME status=0
+    shift
+    "$@" >"$results/$name.out" 2>&1 </dev/null || status=$?
+    local ms=$(((${EPOCHREALTIME/[.,]/} - ${from/[.,]/}) / 1000))
+    printf '%s %d.%d\n' "$status" $((ms / 1000)) $((ms % 1000 / 100)) >"$results/$name.status"
+}
+
+quick() {
+    step ruff-format "$bin/ruff" format --check .
+    step ruff "$bin/ruff" check .
+    step flake8-async "$bin/flake8" --isolated --select ASYNC --max-line-length 120 "${sources[@]}"
+    step import-linter "$bin/lint-imports" --no-cache
+    if command -v shellcheck >/dev/null; then
+        step shellcheck shellcheck scripts/*.sh .ci/run
+    fi
+    step pyright "$bin/pyright"
+}
+
+quick &
+step mypy "$bin/mypy"
+wait
+
+failed=0
+for name in ruff-format ruff flake8-async import-linter shellcheck mypy pyright; do
+    [[ -e $results/$name.status ]] || continue
+    read -r status seconds <"$results/$name.status"
+    if [[ $status -eq 0 ]]; then
+        printf 'ok    %-14s %5s s   %s\n' "$name" "$seconds" "$(grep -v '^ *$' "$results/$name.out" | tail -n 1)"
+    else
+        failed=1
+        printf 'FAIL  %-14s %5s s\n' "$name" "$seconds"
+        sed 's/^/      /' "$results/$name.out"
+    fi
+done
+[[ $failed -eq 0 ]] && echo "all checks passed"
+exit "$failed"

@@ -1,0 +1,94 @@
+"""The command line and a real daemon."""
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from PIL import Image
+
+from lumiliod.client import ApiError, Client
+
+if TYPE_CHECKING:
+    from tests.conftest import Daemon
+
+
+def picture(path: Path, color: str) -> Path:
+    Image.new("RGB", (640, 480), color).save(path, "JPEG")
+    return path
+
+
+def said(daemon: "Daemon", *args: str) -> Any:
+    return json.loads(daemon.cli("--json", *args).stdout)
+
+
+def test_a_whole_day(daemon: "Daemon", tmp_path: Path) -> None:
+    added = said(daemon, "repos", "add", str(tmp_path / "home"), "--name", "home", "--layout", "flat")
+    assert (added["name"], added["storage_strategy"]) == ("home", "flat")
+    assert [found["name"] for found in said(daemon, "repos", "list")] == ["home"]
+    assert said(daemon, "repos", "show", "home")["id"] == added["id"]
+    assert daemon.cli("repos", "list").stdout.splitlines()[0].split() == [
+        "Name", "Status", "Layout", "Assets", "Files", "Size", "Path",
+    ]  # fmt: skip
+
+    one = picture(tmp_path / "one.jpg", "red")
+    odd = picture(tmp_path / 'a "b"\n%41ü.jpg', "blue")
+    text = tmp_path / "notes.txt"
+    text.write_text("not a picture")
+    done = daemon.cli("upload", str(one), str(tmp_path / "none"), str(odd), str(text), "--wait", "--json", check=False)
+    assert done.returncode == 1
+    results = json.loads(done.stdout)
+    assert [result["status"] for result in results] == ["done", "failed", "done", "failed"]
+    assert results[0]["outcome"] == "asset"
+    assert results[1]["error"]["code"] == "unreadable"
+    assert results[3]["error"]["detail"]
+    done = daemon.cli("upload", str(one), "--wait")
+    assert "duplicate" in done.stdout
+    assert results[0]["asset_id"] in done.stdout
+    assert daemon.cli("wait", "--timeout", "60").returncode == 0
+
+    status = said(daemon, "status")
+    assert status["assets"]["photo"] == 2
+    assert status["open_jobs"] == 0
+    assets = said(daemon, "assets", "list")
+    assert {asset["original_filename"] for asset in assets} == {"one.jpg", odd.name}
+    assert "\\n" in daemon.cli("assets", "list").stdout
+    assert said(daemon, "assets", "show", results[0]["asset_id"])["width"] == 640
+    assert len(said(daemon, "assets", "list", "--limit", "1")) == 1
+    files = said(daemon, "repos", "files", "home", "--outcome", "asset")
+    assert {file["asset_id"] for file in files} == {asset["id"] for asset in assets}
+    found = said(daemon, "search", "type:photo", "one")
+    assert [asset["id"] for asset in found["items"]] == [results[0]["asset_id"]]
+    assert len(said(daemon, "search", "type:photo", "--all", "--limit", "1")["items"]) == 2
+
+    assert said(daemon, "scan", "home", "--wait")["state"] == "completed"
+    jobs = said(daemon, "jobs", "list", "--kind", "ingest", "--all")
+    assert {job["kind"] for job in jobs} == {"ingest"}
+    assert said(daemon, "jobs", "show", jobs[0]["id"])["id"] == jobs[0]["id"]
+
+    exported = daemon.cli("assets", "export").stdout
+    assert json.loads(exported) == said(daemon, "assets", "list", "--all")
+    lines = daemon.cli("assets", "export", "--format", "jsonl").stdout.splitlines()
+    assert [json.loads(line)["id"] for line in lines] == [asset["id"] for asset in assets]
+    target = tmp_path / "assets.csv"
+    assert said(daemon, "assets", "export", "--format", "csv", "--output", str(target))["assets"] == 2
+    rows = list(csv.DictReader(io.StringIO(target.read_text())))
+    assert [row["id"] for row in rows] == [asset["id"] for asset in assets]
+    assert list(tmp_path.glob(".*")) == []
+
+    assert daemon.cli("repos", "show", "nowhere", check=False).returncode == 1
+    assert daemon.cli("search", 'rating:"', check=False).returncode in (1, 64)
+    assert daemon.cli("assets", "export", "--output", "/nowhere/x", check=False).returncode == 1
+
+    with Client(daemon.socket) as client:
+        assert client.ready()
+        sent: list[int] = []
+        client.upload(str(one), repository="home", progress=sent.append)
+        assert sum(sent) == one.stat().st_size
+        with pytest.raises(ApiError) as caught:
+            client.repository("a/b ü")
+        assert caught.value.problem.status == 404
+    assert daemon.stop() == 0
+    assert daemon.cli("status", check=False).returncode == 69

@@ -1,0 +1,89 @@
+"""Migrations: once, in order, by many at the same time, never edited."""
+
+import threading
+from dataclasses import replace
+from pathlib import Path
+from uuid import uuid4
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from lumiliod.db import embedded, migrate
+from lumiliod.db.migrate import Migration
+from lumiliod.domain.errors import ConfigError
+
+
+@pytest.fixture
+def empty(postgres: embedded.Server) -> str:
+    name = f"empty_{uuid4().hex[:8]}"
+    with psycopg.connect(postgres.admin_conninfo, autocommit=True) as admin:
+        admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    return f"host={postgres.sockets} dbname={name} user=lumilio"
+
+
+STEPS = [
+    Migration(1, "one", "CREATE TABLE one (n int); INSERT INTO one VALUES (1)"),
+    Migration(2, "two", "UPDATE one SET n = n + 1"),
+]
+
+
+def test_applies_once_and_in_order(empty: str) -> None:
+    with psycopg.connect(empty, autocommit=True) as conn:
+        assert migrate.migrate(conn, STEPS) == STEPS
+        assert migrate.migrate(conn, STEPS) == []
+        assert conn.execute("SELECT n FROM one").fetchone() == (2,)
+
+
+def test_many_at_the_same_time(empty: str) -> None:
+    applied: list[Migration] = []
+
+    def work() -> None:
+        with psycopg.connect(empty, autocommit=True) as conn:
+            applied.extend(migrate.migrate(conn, STEPS))
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert applied == STEPS
+
+
+def test_a_failing_step_leaves_nothing(empty: str) -> None:
+    broken = [STEPS[0], Migration(2, "bad", "UPDATE one SET n = 99; SELECT no_such_thing")]
+    with psycopg.connect(empty, autocommit=True) as conn:
+        with pytest.raises(psycopg.Error):
+            migrate.migrate(conn, broken)
+        assert conn.execute("SELECT n FROM one").fetchone() == (1,)
+        assert migrate.migrate(conn, STEPS) == STEPS[1:]
+
+
+def test_an_edited_step_is_refused(empty: str) -> None:
+    with psycopg.connect(empty, autocommit=True) as conn:
+        migrate.migrate(conn, STEPS)
+        with pytest.raises(ConfigError) as caught:
+            migrate.migrate(conn, [replace(STEPS[0], text="-- nothing"), STEPS[1]])
+        assert caught.value.code == "migration_edited"
+
+
+def test_a_newer_database_is_refused(empty: str) -> None:
+    with psycopg.connect(empty, autocommit=True) as conn:
+        migrate.migrate(conn, STEPS)
+        with pytest.raises(ConfigError) as caught:
+            migrate.migrate(conn, STEPS[:1])
+        assert caught.value.code == "database_newer"
+
+
+def test_gaps_and_bad_names_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "0001_one.sql").write_text("SELECT 1")
+    (tmp_path / "0003_three.sql").write_text("SELECT 1")
+    with pytest.raises(ConfigError):
+        migrate.load(tmp_path)
+    (tmp_path / "0003_three.sql").rename(tmp_path / "two.sql")
+    with pytest.raises(ConfigError):
+        migrate.load(tmp_path)
+
+
+def test_our_own_are_well_formed() -> None:
+    assert migrate.load(migrate.folder())

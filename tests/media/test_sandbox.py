@@ -1,0 +1,210 @@
+"""Hostile files and violent ends: the daemon goes on, and nothing is left behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import pytest
+import trio
+from PIL import Image
+
+from lumiliod.domain.errors import NotFound, Permanent, Refused, Retryable
+from lumiliod.media.media import Media, MediaSettings, opened
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def picture(path: Path) -> str:
+    Image.new("RGB", (64, 48), (10, 200, 30)).save(path, "PNG")
+    return str(path)
+
+
+async def test_killed_worker_is_replaced(media: Media, tmp_path: Path) -> None:
+    path = picture(tmp_path / "a")
+    await media.identify(path)
+    [first] = media.pids
+    os.kill(first, signal.SIGKILL)
+    assert (await media.identify(path)).width == 64
+    assert media.pids != (first,)
+    assert not is_alive(first)
+
+
+async def test_hanging_worker_times_out_and_is_replaced(tmp_path: Path) -> None:
+    path = picture(tmp_path / "a")
+    async with opened(MediaSettings(workers=1, wall_limit_s=0.5)) as media:
+        await media.identify(path)
+        [first] = media.pids
+        os.kill(first, signal.SIGSTOP)
+        with pytest.raises(Permanent) as raised:
+            await media.identify(path)
+        assert raised.value.code == "timeout"
+        assert not is_alive(first)
+        assert (await media.identify(path)).width == 64
+
+
+async def test_cancelled_request_costs_the_worker_only(media: Media, tmp_path: Path) -> None:
+    path = picture(tmp_path / "a")
+    await media.identify(path)
+    [first] = media.pids
+    os.kill(first, signal.SIGSTOP)
+    with trio.move_on_after(0.2) as scope:
+        await media.identify(path)
+    assert scope.cancelled_caught
+    assert not is_alive(first)
+    assert (await media.identify(path)).width == 64
+
+
+async def test_file_that_ends_its_worker_twice_is_poison(media: Media, tmp_path: Path) -> None:
+    path = picture(tmp_path / "a")
+    async with trio.open_nursery() as nursery:
+        await media.identify(path)
+        killed: set[int] = set()
+
+        async def kill_what_works() -> None:
+            while True:
+                for pid in set(media.pids) - killed:
+                    killed.add(pid)
+                    os.kill(pid, signal.SIGKILL)
+                await trio.lowlevel.checkpoint()
+
+        os.kill(media.pids[0], signal.SIGSTOP)  # the first request waits until it is killed
+        nursery.start_soon(kill_what_works)
+        with pytest.raises((Permanent, Retryable)) as raised:
+            await media.identify(path)
+        nursery.cancel_scope.cancel()
+    assert raised.value.code in {"poison", "no_worker"}  # the second may die before it is ready
+    assert (await media.identify(path)).width == 64
+
+
+def png_bomb(width: int, height: int) -> bytes:
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
+
+    header = width.to_bytes(4, "big") + height.to_bytes(4, "big") + bytes([8, 2, 0, 0, 0])
+    rows = zlib.compressobj(9)
+    data = b"".join(rows.compress(bytes(1 + width * 3)) for _ in range(height // 16)) + rows.flush()
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+
+
+async def test_memory_bomb_is_refused_and_the_room_goes_on(tmp_path: Path, into: Path) -> None:
+    bomb = tmp_path / "bomb.png"
+    bomb.write_bytes(png_bomb(20_000, 20_000))
+    async with opened(MediaSettings(workers=1, memory_limit_mb=256)) as media:
+        assert (await media.identify(str(bomb))).width == 20_000
+        with pytest.raises(Permanent) as raised:
+            await media.thumbnails(str(bomb), "image/png", str(into))
+        assert isinstance(raised.value, Refused) or raised.value.code == "poison"
+        assert (await media.identify(picture(tmp_path / "a"))).width == 64
+
+
+async def test_requests_share_the_workers(tmp_path: Path) -> None:
+    paths = [picture(tmp_path / str(number)) for number in range(20)]
+    widths: list[int | None] = []
+
+    async def identify(media: Media, path: str) -> None:
+        widths.append((await media.identify(path)).width)
+
+    async with opened(MediaSettings(workers=2)) as media:
+        async with trio.open_nursery() as nursery:
+            for path in paths:
+                nursery.start_soon(identify, media, path)
+        assert 1 <= len(media.pids) <= 2
+    assert widths == [64] * 20
+
+
+async def test_nothing_outlives_the_room(tmp_path: Path) -> None:
+    path = picture(tmp_path / "a")
+    async with opened(MediaSettings(workers=2)) as media:
+        await media.identify(path)
+        await media.metadata([(path, "image/png")])
+        pids = media.pids
+        assert len(pids) == 2
+    assert not any(is_alive(pid) for pid in pids)
+
+
+CHILD = """
+import sys, trio
+from lumiliod.media.media import MediaSettings, opened
+async def main():
+    async with opened(MediaSettings(workers=1)) as media:
+        await media.identify(sys.argv[1])
+        await media.metadata([(sys.argv[1], "image/png")])
+        print(*media.pids, flush=True)
+        await trio.sleep_forever()
+trio.run(main)
+"""
+
+
+async def test_nothing_outlives_a_killed_daemon(tmp_path: Path) -> None:
+    path = picture(tmp_path / "a")
+    daemon = subprocess.Popen([sys.executable, "-c", CHILD, path], stdout=subprocess.PIPE, text=True)
+    assert daemon.stdout is not None
+    line = await trio.to_thread.run_sync(daemon.stdout.readline)
+    pids = [int(word) for word in line.split()]
+    descriptors = [os.pidfd_open(pid) for pid in pids]
+    assert len(pids) == 2
+    daemon.kill()
+    daemon.wait()
+    daemon.stdout.close()
+    with trio.fail_after(10):
+        for descriptor in descriptors:
+            await trio.lowlevel.wait_readable(descriptor)
+            os.close(descriptor)
+
+
+async def test_loop_is_not_blocked_while_processes_start(tmp_path: Path) -> None:
+    path = picture(tmp_path / "a")
+    gaps: list[float] = []
+
+    async def tick() -> None:
+        last = trio.current_time()
+        while True:
+            await trio.sleep(0.005)
+            now = trio.current_time()
+            gaps.append(now - last)
+            last = now
+
+    async with opened(MediaSettings(workers=1)) as media, trio.open_nursery() as nursery:
+        nursery.start_soon(tick)
+        await media.identify(path)
+        await media.metadata([(path, "image/png")])
+        nursery.cancel_scope.cancel()
+    assert sorted(gaps)[-2] < 0.05
+
+
+async def test_vanished_and_unreadable_files(media: Media, tmp_path: Path) -> None:
+    with pytest.raises(NotFound):
+        await media.identify(str(tmp_path / "gone"))
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    with pytest.raises(Permanent) as raised:
+        await media.identify(str(fifo))
+    assert raised.value.code == "unsupported"
+    if os.geteuid() != 0:
+        secret = Path(picture(tmp_path / "secret"))
+        secret.chmod(0)
+        with pytest.raises(Permanent) as raised:
+            await media.identify(str(secret))
+        assert raised.value.code == "unreadable"
+
+
+async def test_hanging_exiftool_times_out_for_its_file_only(tmp_path: Path) -> None:
+    path = picture(tmp_path / "a")
+    async with opened(MediaSettings(workers=1, wall_limit_s=1.0)) as media:
+        await media.metadata([(path, "image/png")])
+        [tool] = media.pids
+        os.kill(tool, signal.SIGSTOP)
+        first, second = await media.metadata([(path, "image/png"), (path, "image/png")])
+        assert getattr(first, "code", None) == "timeout"
+        assert getattr(second, "width", None) == 64
+        os.kill(media.pids[0], signal.SIGKILL)
+        [third] = await media.metadata([(path, "image/png")])
+        assert getattr(third, "width", None) == 64
