@@ -73,7 +73,6 @@ class Client:
 
     def __init__(self, path: str = DEFAULT_SOCKET) -> None:
         self.socket = path
-        self._is_answered = False
         self._http = httpx.Client(
             transport=httpx.HTTPTransport(uds=path),
             base_url="http://lumilio/api/v1",
@@ -191,13 +190,17 @@ class Client:
 
             def chunks() -> Iterator[bytes]:
                 left = size_bytes
-                while left and (chunk := file.read(min(CHUNK_BYTES, left))):
+                while left:
+                    try:
+                        chunk = file.read(min(CHUNK_BYTES, left))
+                    except OSError as error:
+                        raise OSError(error.errno, error.strerror, path) from error
+                    if not chunk:
+                        raise OSError(errno.EIO, "The file became shorter while it was read", path)
                     left -= len(chunk)
                     yield chunk
                     if progress is not None:
                         progress(len(chunk))
-                if left:
-                    raise OSError(errno.EIO, "the file became shorter while it was read", path)
 
             return self._call(
                 "POST",
@@ -218,7 +221,6 @@ class Client:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
             probe.settimeout(_CONNECT_S)
             probe.connect(self.socket)
-        self._is_answered = True
 
     def _get(self, path: str, kind: type[T], **query: object) -> T:
         return self._call("GET", path, kind, params=_given(**query))
@@ -226,13 +228,11 @@ class Client:
     def _call(self, method: str, path: str, kind: type[T], **options: Any) -> T:
         """Send one request and decode its answer as ``kind``."""
         try:
-            if not self._is_answered:
-                self._knock()
+            self._knock()
             response = self._http.request(method, path, **options)
         except (httpx.TransportError, OSError) as error:
             if isinstance(error, OSError) and error.filename is not None:
                 raise  # the file being uploaded
-            self._is_answered = False
             raise Unreachable(_why(error, self.socket)) from error
         if response.is_success:
             try:

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Run every check, two at a time; print a verdict each, and the output of those that fail.
 set -uo pipefail
-cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
+cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." || exit
 
 bin=$PWD/.venv/bin
 sources=(lumiliod lumilio_tui tests bench scripts)

@@ -8,6 +8,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import uuid4
@@ -181,9 +182,8 @@ class Daemon:
         return done
 
 
-@pytest.fixture
-def make_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Daemon]]:
-    """Return a maker of daemons on fresh state folders; all are ended afterwards, their servers too."""
+@contextmanager
+def _daemons() -> Iterator[Callable[..., Daemon]]:
     made: list[Daemon] = []
 
     def make(*extra: str) -> Daemon:
@@ -197,6 +197,20 @@ def make_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[.
             daemon.stop()
         _stop_server(daemon.state_dir)
         shutil.rmtree(daemon.state_dir, ignore_errors=True)
+
+
+@pytest.fixture
+def make_daemon() -> Iterator[Callable[..., Daemon]]:
+    """Return a maker of daemons on fresh state folders; all are ended afterwards, their servers too."""
+    with _daemons() as make:
+        yield make
+
+
+@pytest.fixture(scope="module")
+def make_module_daemon() -> Iterator[Callable[..., Daemon]]:
+    """Return a maker of daemons that live for a module's tests."""
+    with _daemons() as make:
+        yield make
 
 
 def _stop_server(state_dir: Path) -> None:

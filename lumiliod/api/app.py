@@ -66,6 +66,7 @@ def quart_app(rt: Runtime) -> QuartTrio:
 
 async def _problem(error: Exception) -> TrioResponse:
     """Answer with the problem that ``error`` is."""
+    await trio.lowlevel.checkpoint()
     failed = failure(error)
     return TrioResponse(failed.body, failed.problem.status, dict(failed.headers), content_type=MEDIA_TYPE)
 

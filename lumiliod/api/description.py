@@ -3,6 +3,7 @@
 from functools import cache
 
 import msgspec
+import trio
 from quart import Blueprint, Quart, current_app
 from quart_trio.wrappers.response import TrioResponse
 
@@ -23,12 +24,14 @@ def blueprint(_rt: Runtime) -> Blueprint:
     @describes(Operation(answers={200: "application/json"}))
     async def openapi() -> TrioResponse:
         """Describe this API as OpenAPI 3.1."""
+        await trio.lowlevel.checkpoint()
         return TrioResponse(described(_app()), content_type="application/json")
 
     @room.get("/docs")
     @describes(Operation(answers={200: "text/html"}))
     async def docs() -> TrioResponse:
         """Describe this API as a page."""
+        await trio.lowlevel.checkpoint()
         html = page(msgspec.json.decode(described(_app())))
         policy = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"}
         return TrioResponse(html, headers=policy, content_type="text/html; charset=utf-8")

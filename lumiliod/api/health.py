@@ -1,5 +1,6 @@
 """Health: is the process there, is it ready, how are its services."""
 
+import trio
 from quart import Blueprint
 from quart_trio.wrappers.response import TrioResponse
 
@@ -18,18 +19,21 @@ def blueprint(rt: Runtime) -> Blueprint:
     @describes(Operation(answers={200: Health}))
     async def health() -> TrioResponse:
         """Tell how every service is; the answer is 200 even when one is not well."""
+        await trio.lowlevel.checkpoint()
         return answer(rt.health.snapshot())
 
     @room.get("/health/live")
     @describes(Operation(answers={200: Live}))
     async def live() -> TrioResponse:
         """Tell that the process answers, looking at nothing else."""
+        await trio.lowlevel.checkpoint()
         return answer(Live())
 
     @room.get("/health/ready")
     @describes(Operation(answers={200: Live}))
     async def ready() -> TrioResponse:
         """Tell that requests can be served; 503 with the reason when they cannot."""
+        await trio.lowlevel.checkpoint()
         if not rt.health.ready:
             services = rt.health.snapshot().services
             waiting = [f"{s.name} {s.state}: {s.reason}" for s in services if s.state not in ("ready", "degraded")]

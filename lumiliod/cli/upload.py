@@ -43,18 +43,21 @@ def upload(context: click.Context, files: tuple[str, ...], repository: str | Non
     options = context.find_object(Options)
     assert options is not None
     results: list[Uploaded] = []
-    with connected(options) as client:
-        for file in files:
-            results.append(_upload(client, file, repository, hidden=options.json))
-            if not options.json:
-                _print(results[-1], is_final=not wait)
-        if wait:
-            _await(client, results, hidden=options.json)
-            for result in results if not options.json else []:
-                if result.error is None or result.task_id is not None:
-                    _print(result, is_final=True)
-    if options.json:
-        print_json(results)
+    try:
+        with connected(options) as client:
+            for file in files:
+                results.append(_upload(client, file, repository, hidden=options.json))
+                if not options.json:
+                    _print(results[-1], is_final=not wait)
+            if wait:
+                _await(client, results, hidden=options.json)
+    finally:  # a daemon that goes away leaves some results behind
+        if options.json and results:
+            print_json(results)
+    if wait and not options.json:
+        for result in results:
+            if result.error is None or result.task_id is not None:
+                _print(result, is_final=True)
     return FAILURE if any(result.error for result in results) else 0
 
 

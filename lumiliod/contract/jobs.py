@@ -20,7 +20,10 @@ class JobError(Struct, kw_only=True, omit_defaults=True):
 
 
 class Job(Struct, kw_only=True):
-    """A unit of work. ``state`` is ``available | scheduled | running | retryable | completed | cancelled | discarded``."""
+    """A unit of work.
+
+    ``state`` is ``available | scheduled | running | retryable | completed | cancelled | discarded``.
+    """
 
     id: UUID
     kind: str

@@ -159,8 +159,8 @@ def job_kinds(rt: Runtime) -> list[Kind]:
 
 
 def media_types() -> list[str]:
-    """Return the media types that plugins provide, as ``module:attribute``, in the order they look at a file."""
-    return [target for _, target in sorted(plugins.targets("lumilio.media").items())]
+    """Return the media types that plugins provide, as ``module:attribute``; only worker processes import them."""
+    return list(plugins.targets("lumilio.media").values())
 
 
 def media_settings(config: Config) -> MediaSettings:

@@ -22,6 +22,9 @@ Q = Queries(__file__)
 CHANNEL = "lumilio_jobs"
 """Notification channel; the payload is a queue's name."""
 
+LATER = ""
+"""Stands among queue names for jobs whose time has not come."""
+
 
 _woken: WeakKeyDictionary[Connection, set[str]] = WeakKeyDictionary()
 
@@ -64,13 +67,14 @@ def enqueue(conn: Connection, jobs: Sequence[NewJob]) -> dict[JobId, str]:
     if not jobs:
         return {}
     rows = conn.execute(Q["enqueue"], {"jobs": json.dumps([asdict(job) for job in jobs], default=str)})
-    inserted = {JobId(row[0]): row[1] for row in rows}
-    _woken.setdefault(conn, set()).update(inserted.values())
-    return inserted
+    inserted = [(JobId(row[0]), row[1], row[2]) for row in rows]
+    woken = _woken.setdefault(conn, set())
+    woken.update(queue if state == "available" else LATER for _, queue, state in inserted)
+    return {job_id: queue for job_id, queue, _ in inserted}
 
 
 def take_woken(conn: Connection) -> set[str]:
-    """Return, once, the queues that got jobs on this connection since the last call."""
+    """Return, once, the queues that got jobs on this connection since the last call; ``LATER`` for scheduled ones."""
     return _woken.pop(conn, set())
 
 

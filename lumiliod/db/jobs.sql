@@ -12,7 +12,7 @@ FROM jsonb_to_recordset(%(jobs)s::jsonb) AS j (
 ON CONFLICT (kind, unique_key)
     WHERE unique_key IS NOT NULL AND state IN ('available', 'scheduled', 'running', 'retryable')
     DO NOTHING
-RETURNING id, queue
+RETURNING id, queue, state
 
 -- name: open_by_key
 SELECT id FROM jobs

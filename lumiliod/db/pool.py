@@ -76,9 +76,7 @@ class Database:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(cancel_in_server)
             with trio.CancelScope(shield=True):
-                result = await trio.to_thread.run_sync(
-                    outcome.capture, self._transaction, current, fn, args, limiter=_UNLIMITED
-                )
+                result = await trio.to_thread.run_sync(self._captured, current, fn, args, limiter=_UNLIMITED)
             finished.set()
         try:
             return result.unwrap()
@@ -87,6 +85,11 @@ class Database:
             if better is None:
                 raise
             raise better from error
+
+    def _captured(
+        self, current: list[Connection], fn: Callable[..., T], args: tuple[Any, ...]
+    ) -> outcome.Value[T] | outcome.Error:
+        return outcome.capture(self._transaction, current, fn, args)
 
     def _transaction(self, current: list[Connection], fn: Callable[..., T], args: tuple[Any, ...]) -> T:
         conn = self._idle.pop() if self._idle else None

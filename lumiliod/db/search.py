@@ -56,7 +56,7 @@ def _where(query: Query) -> tuple[list[LiteralString], dict[str, Any]]:
     return where, params
 
 
-def _values(condition: Filter) -> dict[str, Any]:
+def _values(condition: Filter) -> dict[LiteralString, Any]:
     match condition.value:
         case Near(latitude, longitude, radius_km):
             return {"latitude": latitude, "longitude": longitude, "radius_km": radius_km}

@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import LiteralString, cast
+from typing import Any, LiteralString
 
 _HEAD = re.compile(r"^-- name:[ \t]*(\w+)[ \t]*$", re.MULTILINE)
 
@@ -15,13 +15,13 @@ class Queries:
         parts = _HEAD.split(self.path.read_text(encoding="utf-8"))
         if parts[0].strip():
             raise ValueError(f"{self.path.name}: text before the first '-- name:'")
-        self._texts = {
-            name: cast("LiteralString", body.strip()) for name, body in zip(parts[1::2], parts[2::2], strict=True)
-        }
+        # what is read from our own package is as literal as what is written in it
+        self._texts: dict[str, Any] = {name: body.strip() for name, body in zip(parts[1::2], parts[2::2], strict=True)}
 
     def __getitem__(self, name: str) -> LiteralString:
         """Return the text of query ``name``."""
-        return self._texts[name]
+        text: LiteralString = self._texts[name]
+        return text
 
     def names(self) -> list[str]:
         """Return all names, in the order of the file."""

@@ -151,7 +151,9 @@ class Engine:
         """Run a transaction like ``Database.call``, then wake the lanes it enqueued for."""
         queues: set[str] = set()
         value = await self.database.call(self._tracked, queues, fn, *args)
-        self.wake(queues)
+        if db_jobs.LATER in queues:
+            self._keeper_due.set()
+        self.wake(queues - {db_jobs.LATER})
         return value
 
     def _tracked(self, conn: Connection, queues: set[str], fn: Callable[[Connection, *Ts], T], *args: *Ts) -> T:
@@ -159,7 +161,7 @@ class Engine:
         value = fn(conn, *args)
         queues |= db_jobs.take_woken(conn)
         if self._others:
-            db_jobs.notify(conn, queues)
+            db_jobs.notify(conn, queues - {db_jobs.LATER})
         return value
 
     # holding

@@ -24,6 +24,7 @@ from lumiliod.watch.walk import Walk
 log = logging.getLogger(__name__)
 
 PAGE = 1000
+CLOSE_TIMEOUT_S = 5.0
 
 HOLD_SHARE, HOLD_FILES = 0.20, 50
 """More than a fifth and more than fifty files gone at once is not believed (an unmounted disk looks like that)."""
@@ -70,11 +71,10 @@ async def scan(rt: Runtime, opened: Opened, running: Running) -> None:
             )
             await running.progress(counts.found, unit="files", text=repo.name)
         await trio.to_thread.run_sync(repository.check_identity, repo, limiter=rt.disk)
-    except LumilioError as error:
-        await rt.db.call(files.end_sync, operation, counts, error.message)
-        raise
-    except Exception:
-        await rt.db.call(files.end_sync, operation, counts, "an internal error")
+    except Exception as error:
+        reason = error.message if isinstance(error, LumilioError) else "an internal error"
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + CLOSE_TIMEOUT_S):
+            await rt.db.call(files.end_sync, operation, counts, reason)
         raise
     await running.complete(partial(_conclude, opened, generation, operation, counts, walk.problems))
 

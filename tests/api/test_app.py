@@ -389,12 +389,15 @@ from lumiliod.library import upload
 def rss_kb(field):
     return int(next(line for line in open("/proc/self/status") if line.startswith(field)).split()[1])
 
+def grown():
+    return str(rss_kb("VmHWM") - idle)
+
 async def receive(rt, *, body, filename, **rest):
     size = 0
     async for chunk in body:
         await trio.sleep(0.001)  # a disk slower than the sender
         size += len(chunk)
-    return UploadTicket(task_id=None, status="queued", filename=filename, digest=str(rss_kb("VmHWM") - idle), size_bytes=size)
+    return UploadTicket(task_id=None, status="queued", filename=filename, digest=grown(), size_bytes=size)
 
 async def main():
     global idle

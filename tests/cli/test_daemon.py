@@ -25,6 +25,7 @@ def said(daemon: "Daemon", *args: str) -> Any:
 
 
 def test_a_whole_day(daemon: "Daemon", tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
     added = said(daemon, "repos", "add", str(tmp_path / "home"), "--name", "home", "--layout", "flat")
     assert (added["name"], added["storage_strategy"]) == ("home", "flat")
     assert [found["name"] for found in said(daemon, "repos", "list")] == ["home"]

