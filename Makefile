@@ -20,10 +20,10 @@ setup: ## Make .venv with everything, once; quick when nothing changed
 	@scripts/setup.sh
 
 demo: setup ## Run the daemon on a sample library, show what becomes of it, and clean up
-	@$(PY) scripts/demo.py
+	@$(PY) -m scripts.demo
 
 run: setup ## Run the daemon on your folder: make run PHOTOS=~/Pictures
-	@$(PY) scripts/run.py
+	@$(PY) -m scripts.run
 
 test: setup ## Run all tests, with coverage
 	@scripts/test.sh
@@ -38,7 +38,7 @@ bench: setup ## Measure (long; BENCH=short for the short form); keep the machine
 	@scripts/bench.sh
 
 soak: setup ## Upload and scan for hours while the daemon is killed (SOAK_MINUTES=60)
-	@$(PY) scripts/soak.py
+	@$(PY) -m scripts.soak
 
 lock: setup ## Renew the lock files from pyproject.toml (needs uv)
 	@scripts/lock.sh

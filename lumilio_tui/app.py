@@ -31,12 +31,13 @@ class Console(App[None]):
         super().__init__()
         self.sub_title = socket
         self._client = Client(socket)
-        self._asked = asyncio.Event()
+        self._is_asking = False
 
     def on_mount(self) -> None:
         """Show the dashboard and begin to poll."""
         self.push_screen(Dashboard())
-        self.poll()
+        self.ask()
+        self.set_interval(POLL_S, self.ask)
 
     def on_unmount(self) -> None:
         """Close the connection."""
@@ -44,7 +45,7 @@ class Console(App[None]):
 
     def action_refresh(self) -> None:
         """Ask the daemon now."""
-        self._asked.set()
+        self.ask()
 
     def action_help(self) -> None:
         """Show or hide the keys."""
@@ -53,19 +54,18 @@ class Console(App[None]):
         else:
             self.action_show_help_panel()
 
-    @work(exclusive=True)
-    async def poll(self) -> None:
-        """Ask the daemon, tell the screen, wait; a daemon that does not answer is asked again."""
-        while True:
-            try:
-                overview = await asyncio.to_thread(look, self._client)
-            except ClientError as error:
-                self.screen.post_message(Lost(str(error)))
-            else:
-                self.screen.post_message(Polled(overview))
-            self._asked.clear()
-            try:
-                async with asyncio.timeout(POLL_S):
-                    await self._asked.wait()
-            except TimeoutError:
-                pass
+    @work
+    async def ask(self) -> None:
+        """Ask the daemon and tell the screen, unless an answer is still awaited."""
+        await asyncio.sleep(0)
+        if self._is_asking:
+            return
+        self._is_asking = True
+        try:
+            overview = await asyncio.to_thread(look, self._client)
+        except ClientError as error:
+            self.screen.post_message(Lost(str(error)))
+        else:
+            self.screen.post_message(Polled(overview))
+        finally:
+            self._is_asking = False

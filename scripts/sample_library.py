@@ -86,15 +86,18 @@ class Shot:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One file and what must become of it.
+    """One file and what may become of it.
 
-    ``outcome`` as in :class:`lumiliod.contract.repositories.File`; ``type`` is the type of its asset.
+    ``ends`` lists the outcomes of :class:`lumiliod.contract.repositories.File` that are right, with the
+    status of the asset (``ready``, ``undecodable``) in place of ``asset``. ``type`` is the asset's type.
+    Of two files with the same bytes one is ``ready`` and the other, its ``twin``, ``duplicate``: which one, is luck.
     """
 
     path: Path
-    outcome: str
+    ends: frozenset[str]
     type: str | None = None
     about: str = ""
+    twin: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,70 +228,83 @@ def build(root: Path, source: Source) -> Library:
     folder, uploads = root / "library", root / "uploads"
     samples: list[Sample] = []
 
-    def add(path: Path, content: bytes, outcome: str, type_: str | None = None, about: str = "") -> Path:
+    def add(
+        path: Path, content: bytes, ends: str, type_: str | None = None, about: str = "", twin: Path | None = None
+    ) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
         os.utime(path, (MTIME, MTIME))
-        samples.append(Sample(path, outcome, type_, about))
-        return path
+        samples.append(Sample(path, frozenset(ends.split()), type_, about, twin))
 
-    for shot in SHOTS:
-        add(folder / shot.name, photograph(shot, source), "asset", "photo", shot.title)
-    for shot in UPLOADED:
-        add(uploads / shot.name, photograph(shot, source), "asset", "photo", shot.title)
+    for shot in SHOTS[:10] + SHOTS[11:]:  # the one left out has a twin
+        add(folder / shot.name, photograph(shot, source), "ready", "photo", shot.title)
+    for shot in UPLOADED[1:]:
+        add(uploads / shot.name, photograph(shot, source), "ready", "photo", shot.title)
 
     clock = Image.open(io.BytesIO(source(SKIMAGE, "skimage/data/clock_motion.png"))).convert("RGB")
     moon = source(SKIMAGE, "skimage/data/moon.png")
     grass = Image.open(io.BytesIO(source(SKIMAGE, "skimage/data/grass.png"))).convert("RGB")
-    taken = {"exif": _exif(SHOTS[11], (640, 427)).tobytes()}
+    taken = {"exif": exif_segment(SHOTS[11], (640, 427))}
     dahlia = Image.open(io.BytesIO(source(SKLEARN, "sklearn/datasets/images/flower.jpg"))).convert("RGB")
-    add(folder / "Formats/clock.webp", _encoded(clock, "WEBP", quality=80, **taken), "asset", "photo", "WebP")
-    add(folder / "Formats/grass.avif", _encoded(grass, "AVIF", speed=10, max_threads=1, **taken), "asset", "photo",
+    add(folder / "Formats/clock.webp", _encoded(clock, "WEBP", quality=80, **taken), "ready", "photo", "WebP")
+    add(folder / "Formats/grass.avif", _encoded(grass, "AVIF", speed=10, max_threads=1, **taken), "ready", "photo",
         "AVIF")  # fmt: skip
-    add(folder / "Formats/dahlia.tif", _encoded(dahlia, "TIFF", compression="tiff_lzw"), "asset", "photo", "TIFF")
-    add(folder / "Formats/moon.png", moon, "asset", "photo", "PNG without a capture time")
-    add(folder / "Formats/astronaut.dng", raw(source(SKIMAGE, "skimage/data/astronaut.png")), "asset", "photo",
+    add(folder / "Formats/dahlia.tif", _encoded(dahlia, "TIFF", compression="tiff_lzw"), "ready", "photo", "TIFF")
+    add(folder / "Formats/moon.png", moon, "ready", "photo", "PNG without a capture time")
+    add(folder / "Formats/astronaut.dng", raw(source(SKIMAGE, "skimage/data/astronaut.png")), "ready", "photo",
         "raw Bayer data with a preview inside")  # fmt: skip
 
+    _add_odd_files(add, folder, uploads, source)
     sights = [dahlia, *(Image.open(folder / SHOTS[index].name).convert("RGB") for index in (10, 7, 8))]
     add(folder / "Videos/harbour walk.mp4",
         video(sights[:2], "mp4", "libx264", {"creation_time": "2021-07-04T10:11:12Z", "location": "+47.3769+008.5417/",
                                              "title": "Harbour walk"}, sound=True),
-        "asset", "video", "H.264 and AAC, with place and time")  # fmt: skip
-    add(folder / "Videos/sunset.mkv", video(sights[2:3], "matroska", "mpeg4", {"title": "Sunset"}), "asset", "video",
+        "ready", "video", "H.264 and AAC, with place and time")  # fmt: skip
+    add(folder / "Videos/sunset.mkv", video(sights[2:3], "matroska", "mpeg4", {"title": "Sunset"}), "ready", "video",
         "MPEG-4 in Matroska")  # fmt: skip
-    add(folder / "Videos/cathedral.webm", video(sights[3:], "webm", "libvpx", {"title": "Cathedral"}), "asset",
+    add(folder / "Videos/cathedral.webm", video(sights[3:], "webm", "libvpx", {"title": "Cathedral"}), "ready",
         "video", "VP8 in WebM")  # fmt: skip
     tags = {"title": "Kammerton", "artist": "Lumilio", "album": "Samples", "date": "2020"}
-    add(folder / "Sounds/kammerton.flac", sound("flac", "flac", 440.0, tags), "asset", "audio", "FLAC with tags")
-    add(folder / "Sounds/octave.mp3", sound("mp3", "libmp3lame", 880.0, tags | {"title": "Octave"}), "asset", "audio",
+    add(folder / "Sounds/kammerton.flac", sound("flac", "flac", 440.0, tags), "ready", "audio", "FLAC with tags")
+    add(folder / "Sounds/octave.mp3", sound("mp3", "libmp3lame", 880.0, tags | {"title": "Octave"}), "ready", "audio",
         "MP3 with tags")  # fmt: skip
-    add(folder / "Sounds/low.wav", _wave(110.0), "asset", "audio", "WAV")
+    add(folder / "Sounds/low.wav", _wave(110.0), "ready", "audio", "WAV")
 
-    _add_odd_files(add, folder, uploads, source)
     licences = root / "LICENCES.txt"
     licences.write_text(LICENCES, encoding="utf-8")
     return Library(folder, uploads, licences, tuple(samples))
 
 
-def _add_odd_files(add: Callable[..., Path], folder: Path, uploads: Path, source: Source) -> None:
+def _add_odd_files(add: Callable[..., None], folder: Path, uploads: Path, source: Source) -> None:
     """Add what real disks hold besides good files."""
-    whole = (folder / SHOTS[10].name).read_bytes()
-    add(folder / "Odd/really a PNG.jpg", source(SKIMAGE, "skimage/data/coffee.png"), "asset", "photo",
+
+    def twins(one: Path, other: Path, content: bytes, about: str) -> None:
+        add(one, content, "ready duplicate", "photo", "", other)
+        add(other, content, "ready duplicate", "photo", about, one)
+
+    whole, espresso = photograph(SHOTS[10], source), photograph(UPLOADED[0], source)
+    add(folder / "Odd/really a PNG.jpg", source(SKIMAGE, "skimage/data/coffee.png"), "ready", "photo",
         "the content decides")  # fmt: skip
-    add(folder / "Odd/on its side.jpg", photograph(SIDEWAYS, source), "asset", "photo", "orientation 6")
-    add(folder / "Odd/truncated.jpg", whole[: len(whole) // 2], "asset", "photo", "the second half is missing")
-    add(folder / "Odd/copy of palace.jpg", whole, "duplicate", None, "the same bytes a second time")
+    add(folder / "Odd/on its side.jpg", photograph(SIDEWAYS, source), "ready", "photo", "orientation 6")
+    add(
+        folder / "Odd/truncated.jpg",
+        whole[: len(whole) // 2],
+        "undecodable corrupt",
+        "photo",
+        "the second half is missing",
+    )
+    twins(folder / SHOTS[10].name, folder / "Odd/copy of palace.jpg", whole, "the same bytes a second time")
     add(folder / "Odd/empty.jpg", b"", "corrupt", None, "zero bytes")
     add(
         folder / "Odd/not a picture.jpg", b"<!doctype html><title>404</title>\n" * 20, "unsupported", None, "a web page"
     )
     add(folder / "Odd/notes.txt", "Bücher, Äpfel\n".encode(), "unsupported", None, "a text file")
-    add(folder / "Odd/half a header.png", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0", "corrupt", None, "eighteen bytes")
+    add(folder / "Odd/half a header.png", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0", "undecodable corrupt", "photo",
+        "eighteen bytes")  # fmt: skip
     add(folder / "Garden/dahlia.xmp", _xmp("Dahlia", ("flower", "competition"), 5), "sidecar", None, "XMP sidecar")
     add(folder / "Odd/.DS_Store", b"\0\0\0\1Bud1", "ignored", None, "a system's droppings")
     add(folder / "Odd/film.mp4.part", b"\0" * 64, "ignored", None, "a half download")
-    add(uploads / "espresso again.jpg", (uploads / UPLOADED[0].name).read_bytes(), "duplicate", None, "sent twice")
+    twins(uploads / UPLOADED[0].name, uploads / "espresso again.jpg", espresso, "sent twice")
     add(uploads / "letter.txt", b"Dear library,\n", "unsupported", None, "a text file")
 
 
@@ -305,7 +321,7 @@ def photograph(shot: Shot, source: Source) -> bytes:
     elif picture.format != "JPEG":
         content = _encoded(picture.convert("RGB"), "JPEG", quality=90)
     size = Image.open(io.BytesIO(content)).size
-    return with_segments(content, _exif(shot, size).tobytes(), _xmp(shot.title, shot.keywords, shot.rating))
+    return with_segments(content, exif_segment(shot, size), _xmp(shot.title, shot.keywords, shot.rating))
 
 
 def with_segments(jpeg: bytes, exif: bytes, xmp: bytes) -> bytes:
@@ -324,8 +340,8 @@ def _segment(body: bytes) -> bytes:
     return b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body
 
 
-def _exif(shot: Shot, size: tuple[int, int]) -> Image.Exif:
-    """Return EXIF 2.32 tags by their numbers (CIPA DC-008)."""
+def exif_segment(shot: Shot, size: tuple[int, int]) -> bytes:
+    """Return EXIF 2.32 as it lies in a JPEG; tags by their numbers (CIPA DC-008), ``size`` in pixels."""
     moment = dt.datetime.fromisoformat(shot.taken)
     text = moment.strftime("%Y:%m:%d %H:%M:%S")
     zone = moment.strftime("%z")
@@ -362,7 +378,7 @@ def _exif(shot: Shot, size: tuple[int, int]) -> Image.Exif:
                 6: IFDRational(400 + serial % 100),
             }
         )
-    return exif
+    return exif.tobytes()
 
 
 def _degrees(angle: float) -> tuple[IFDRational, IFDRational, IFDRational]:
@@ -464,7 +480,7 @@ def video(pictures: list[Image.Image], form: str, codec: str, tags: dict[str, st
         stream.codec_context.flags |= av.codec.context.Flags.bitexact
         tone = container.add_stream("aac", rate=48_000) if sound else None
         for number, picture in enumerate(_pan(pictures, 24)):
-            frame = av.VideoFrame.from_image(picture)
+            frame = av.VideoFrame.from_ndarray(np.asarray(picture), format="rgb24")
             frame.pts, frame.time_base = number, Fraction(1, 12)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))

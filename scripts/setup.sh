@@ -52,7 +52,7 @@ apt_install() {
     may_install || return 1
     say "installing the system packages $*"
     log=$(mktemp)
-    local apt=(env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=300)
+    local apt=(env DEBIAN_FRONTEND=noninteractive "PATH=$PATH:/usr/sbin:/sbin" apt-get -q -y -o DPkg::Lock::Timeout=300)
     if as_root "${apt[@]}" install --no-install-recommends "$@" >"$log" 2>&1 </dev/null ||
         { as_root "${apt[@]}" update >"$log" 2>&1 </dev/null &&
             as_root "${apt[@]}" install --no-install-recommends "$@" >"$log" 2>&1 </dev/null; }; then

@@ -7,7 +7,6 @@ body, and forgets pipelined requests when it stops. This one keeps the protocol 
 
 import logging
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from math import inf
 from typing import cast
 
@@ -47,6 +46,7 @@ class _Http11(H11Protocol):
 
     async def _check_protocol(self, event: h11.Request) -> None:
         """Ignore offers of HTTP/2: on a local socket it only adds states."""
+        await trio.lowlevel.checkpoint()
 
     async def _send_error_response(self, status_code: int) -> None:
         """Refuse a request that is not HTTP with problem details."""
@@ -61,6 +61,14 @@ class _Http11(H11Protocol):
         await self._send_h11_event(h11.Response(status_code=status_code, headers=headers))
         await self._send_h11_event(h11.Data(data=body))
         await self._send_h11_event(h11.EndOfMessage())
+
+
+async def _put(channel: trio.MemorySendChannel[ASGIReceiveEvent], message: ASGIReceiveEvent) -> None:
+    """Send, unless nobody wants to hear it any more."""
+    try:
+        await channel.send(message)
+    except (trio.BrokenResourceError, trio.ClosedResourceError):
+        await trio.lowlevel.checkpoint()
 
 
 class Connection:
@@ -92,6 +100,7 @@ class Connection:
 
     async def run(self) -> None:
         """Serve until the connection ends; whatever goes wrong ends this connection only."""
+        await trio.lowlevel.checkpoint()
         try:
             async with trio.open_nursery() as watching:
                 watching.start_soon(self._close_idle_on_stop)
@@ -108,12 +117,10 @@ class Connection:
         """Queue one request for :meth:`_answer` and return how its body is delivered (Hypercorn's ``TaskGroup``)."""
         put, take = trio.open_memory_channel[ASGIReceiveEvent](config.max_app_queue_size)
 
-        async def deliver(message: ASGIReceiveEvent) -> None:
+        def deliver(message: ASGIReceiveEvent) -> Awaitable[None]:
             if message["type"] == "http.disconnect":
-                put.close()  # never waits, unlike a message in a full queue
-            else:
-                with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-                    await put.send(message)
+                put.close()  # receive() says so from now on; a message would wait for room in a full queue
+            return _put(put, message)
 
         await self._calls.send((scope, take, send))
         return deliver
@@ -128,6 +135,7 @@ class Connection:
                 try:
                     return await messages.receive()
                 except trio.EndOfChannel:
+                    await trio.lowlevel.checkpoint()
                     return {"type": "http.disconnect"}
 
             with messages:  # a body nobody reads must not hold up the reader
@@ -156,9 +164,11 @@ class Connection:
         elif isinstance(event, Closed):
             self._close()
             await self._protocol.handle(Closed())
-        elif isinstance(event, Updated):
+        else:
+            assert isinstance(event, Updated)
             self._idle = event.idle
             self._reading.deadline = trio.current_time() + self._config.keep_alive_timeout if event.idle else inf
+            await trio.lowlevel.checkpoint()
 
     async def _write(self, data: bytes) -> None:
         async with self._writing:

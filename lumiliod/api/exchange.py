@@ -1,6 +1,7 @@
 """One request and its answer at the level of ASGI, for the routes that move whole files."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -47,13 +48,12 @@ class RequestBody:
     async def drain(self, limit_bytes: int) -> bool:
         """Read and forget at most about ``limit_bytes``; tell whether that was all."""
         end = self.received_bytes + limit_bytes
-        try:
+        with suppress(Shape):
             async for _ in self:
                 if self.received_bytes > end:
-                    return self.is_whole
-        except Shape:
-            return False
-        return True
+                    break
+        await trio.lowlevel.checkpoint()
+        return self.is_whole
 
 
 class Exchange:

@@ -1,5 +1,6 @@
 """Multipart bodies read part by part, in constant memory, never spooled."""
 
+import trio
 from werkzeug.datastructures import Headers
 from werkzeug.http import parse_options_header
 from werkzeug.sansio.multipart import NEED_DATA, Data, Epilogue, Field, File, MultipartDecoder, State
@@ -110,9 +111,11 @@ class Multipart:
             self._in_part = event.more_data
             if event.data:
                 return event.data
+        await trio.lowlevel.checkpoint()
         return None
 
     async def _next_event(self) -> object:
+        await trio.lowlevel.checkpoint()  # one piece may hold thousands of small parts
         try:
             while (event := self._decoder.next_event()) is NEED_DATA:
                 if self._decoder.state in (State.PREAMBLE, State.PART) and len(self._decoder.buffer) > MAX_HEAD_BYTES:
@@ -125,9 +128,7 @@ class Multipart:
         return event
 
     async def _feed(self) -> None:
-        try:
-            self._decoder.receive_data(await anext(self._body))
-        except StopAsyncIteration:
-            if self._decoder.state not in (State.EPILOGUE, State.COMPLETE):
-                raise Shape("The multipart body has no closing boundary.", code="truncated_upload") from None
-            self._decoder.receive_data(None)
+        chunk = await anext(self._body, None)
+        if chunk is None and self._decoder.state not in (State.EPILOGUE, State.COMPLETE):
+            raise Shape("The multipart body has no closing boundary.", code="truncated_upload")
+        self._decoder.receive_data(chunk)

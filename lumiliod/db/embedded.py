@@ -66,6 +66,7 @@ SETTINGS = {
 class Server:
     """A data folder and the means to run its server."""
 
+    major: int
     data: Path
     sockets: Path
     log: Path
@@ -109,19 +110,21 @@ def locked(state_dir: Path) -> Iterator[None]:
         os.close(fd)
 
 
-def prepare(state_dir: Path) -> Server:
+def prepare(state_dir: Path, *, major: int = MAJOR) -> Server:
     """Find the binaries, choose how to run them, and make the data folder if there is none. Blocks.
+
+    A new data folder is made with version ``major``; an existing one keeps its own.
 
     Raises:
         ConfigError: no binaries for this machine, or root without a way to run an unprivileged server.
     """
     data = state_dir / "postgres" / "data"
-    major = MAJOR
     if (data / "PG_VERSION").exists():
         major = int((data / "PG_VERSION").read_text().strip())
     binaries = _binaries(major)
     launcher, user = _launcher(state_dir)
     server = Server(
+        major=major,
         data=data,
         sockets=_socket_folder(state_dir, user),
         log=state_dir / "postgres" / "server.log",
@@ -195,7 +198,7 @@ def _initialise(server: Server) -> None:
         *server.launcher,
         str(server.binaries / "initdb"),
         *("-D", str(fresh), "-U", "lumilio", "--auth=trust", "-E", "UTF8"),
-        *(("--locale-provider=builtin", "--builtin-locale=C.UTF-8") if _major(server) >= 17 else ("--locale=C.UTF-8",)),
+        *(("--locale-provider=builtin", "--builtin-locale=C.UTF-8") if server.major >= 17 else ("--locale=C.UTF-8",)),
         *("--data-checksums", "--no-instructions"),
     ]
     done = subprocess.run(
@@ -212,10 +215,6 @@ def _initialise(server: Server) -> None:
             f"initdb failed: {(done.stderr.strip().splitlines() or ['no message'])[-1]}", code="initdb_failed"
         )
     fresh.rename(server.data)
-
-
-def _major(server: Server) -> int:
-    return 16 if server.binaries.parent.name == "pginstall" else MAJOR
 
 
 def _environment() -> dict[str, str]:

@@ -73,7 +73,8 @@ class _Lane:
                     await self._feed(units)
                 nursery.cancel_scope.cancel()
         finally:
-            await self._release(list(self.buffer))
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + RELEASE_TIMEOUT_S):
+                await self._release(list(self.buffer))
             self.buffer.clear()
 
     async def _watch_lease(self) -> None:
@@ -152,7 +153,8 @@ class _Lane:
                 await self._fail(jobs, _single(error))
         except trio.Cancelled:
             released = True
-            await self._release([running.job for running in jobs if not running.finished], held=len(jobs))
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + RELEASE_TIMEOUT_S):
+                await self._release([running.job for running in jobs if not running.finished], held=len(jobs))
             raise
         finally:
             if not released:
@@ -173,14 +175,13 @@ class _Lane:
                 running.finished = True
 
     async def _release(self, jobs: list[ClaimedJob], held: int | None = None) -> None:
-        with trio.CancelScope(shield=True, deadline=trio.current_time() + RELEASE_TIMEOUT_S):
-            try:
-                if jobs:
-                    await self.engine.database.call(db_jobs.release, jobs)
-            except LumilioError:
-                log.warning("could not give jobs back; the lease will", extra={"count": len(jobs)})
-            finally:
-                self.engine.hold(-(len(jobs) if held is None else held))
+        try:
+            if jobs:
+                await self.engine.database.call(db_jobs.release, jobs)
+        except LumilioError:
+            log.warning("could not give jobs back; the lease will", extra={"count": len(jobs)})
+        finally:
+            self.engine.hold(-(len(jobs) if held is None else held))
 
 
 def _single(error: Exception) -> BaseException:

@@ -53,16 +53,23 @@ async def render(rt: Runtime, running: Running) -> None:
     stack = ExitStack()
     scratch = await trio.to_thread.run_sync(stack.enter_context, derivatives.scratch(repo), limiter=rt.disk)
     try:
-        try:
-            rendered = await rt.media.thumbnails(path, source.mime_type, scratch, THUMBNAIL_SIZES)
-        except NotFound as error:
+        rendered = await _drawn(rt, path, source.mime_type, scratch)
+        if rendered is None:
             await trio.to_thread.run_sync(repository.check_identity, repo, limiter=rt.disk)
-            raise Permanent("the original is not where it was", code="original_missing") from error
+            raise Permanent("the original is not where it was", code="original_missing")
         made = await trio.to_thread.run_sync(_store, repo, asset_id, rendered, limiter=rt.disk)
     finally:
         with trio.CancelScope(shield=True):
             await trio.to_thread.run_sync(stack.close, limiter=rt.disk)
     await running.complete(partial(_record, asset_id, repo.marker.id, made))
+
+
+async def _drawn(rt: Runtime, path: str, mime_type: str, scratch: str) -> list[Rendered] | None:
+    """Return the pictures, or None when the original is gone."""
+    try:
+        return await rt.media.thumbnails(path, mime_type, scratch, THUMBNAIL_SIZES)
+    except NotFound:
+        return None
 
 
 def _store(repo: Repository, asset_id: AssetId, rendered: list[Rendered]) -> list[NewDerivative]:

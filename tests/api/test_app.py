@@ -67,6 +67,7 @@ class Sink:
         self.taken: list[tuple[str, bytes]] = []
         self.calls: list[dict[str, Any]] = []
         self.began = trio.Event()
+        self.ended = trio.Event()
         self.cancelled = False
 
     async def receive(self, rt: Runtime, *, body: AsyncIterator[bytes], filename: str, **rest: Any) -> UploadTicket:
@@ -83,6 +84,8 @@ class Sink:
         except BaseException:
             self.cancelled = True
             raise
+        finally:
+            self.ended.set()
         if filename.startswith("bad"):
             raise Shape("not the bytes promised", code="digest_mismatch")
         self.taken.append((filename, data))
@@ -166,6 +169,7 @@ async def test_every_error_has_its_status(
     socket_path: str, monkeypatch: pytest.MonkeyPatch, error: Exception, status: int
 ) -> None:
     async def fail(*_args: object, **_kwargs: object) -> None:
+        await trio.lowlevel.checkpoint()
         raise error
 
     monkeypatch.setattr(repositories, "list_all", fail)
@@ -337,8 +341,8 @@ async def test_an_upload_cut_short_is_never_taken(socket_path: str, sink: Sink, 
         )
         await sink.began.wait()
         await stream.aclose()
-        while not sink.cancelled:
-            await trio.sleep(0.005)
+        await sink.ended.wait()
+        assert sink.cancelled
         assert (await server.ask("GET", "/api/v1/health/live")).status == 200
     assert sink.taken == []
 

@@ -245,6 +245,7 @@ async def test_a_failing_application_answers_500_and_the_next_is_served(
     socket_path: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def app(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        await trio.lowlevel.checkpoint()
         raise RuntimeError("secret")
 
     async with serving(app, socket_path) as server:

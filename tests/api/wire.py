@@ -4,7 +4,6 @@ import json
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import h11
@@ -31,17 +30,29 @@ class Running:
             return await Client(stream).ask(method, target, headers, body)
 
 
+class Begun:
+    """A task status that wakes who waits for it."""
+
+    def __init__(self) -> None:
+        self.event = trio.Event()
+
+    def started(self, value: None = None) -> None:
+        self.event.set()
+
+
 @asynccontextmanager
 async def serving(app: ASGIFramework, path: str, grace_s: float = 1.0, mode: int = 0o660) -> AsyncIterator[Running]:
     running = Running(path, trio.Event(), trio.Event())
 
-    async def run(task_status: trio.TaskStatus[None]) -> None:
-        await serve(app, path, mode=mode, stop=running.stop, grace_s=grace_s, task_status=task_status)
+    async def run(begun: "Begun") -> None:
+        await serve(app, path, mode=mode, stop=running.stop, grace_s=grace_s, task_status=begun)
         running.ended.set()
 
     with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
-            await nursery.start(partial(run))
+            begun = Begun()
+            nursery.start_soon(run, begun)
+            await begun.event.wait()
             yield running
             running.stop.set()
 
@@ -77,6 +88,7 @@ class Client:
     async def receive(self) -> Reply:
         status, headers, body = 0, dict[str, str](), b""
         while True:
+            await trio.lowlevel.checkpoint()
             event = self.connection.next_event()
             if event is h11.NEED_DATA:
                 self.connection.receive_data(await self.stream.receive_some(1 << 20))

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 async def until(console: Console, sign: Callable[[], bool]) -> None:
     async with asyncio.timeout(30):
+        await asyncio.sleep(0)
         while not sign():
             await asyncio.sleep(0.02)
 

@@ -1,0 +1,113 @@
+"""The daemon as a child process: started, waited for, stopped in order."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from lumiliod.client import Client, ClientError
+
+READY_TIMEOUT_S = 120.0
+STOP_TIMEOUT_S = 60.0
+
+
+class DaemonFailed(Exception):
+    """The daemon did not start, or ended on its own; the message is what it said last."""
+
+
+@dataclass(frozen=True)
+class Daemon:
+    """A running daemon; ``log`` is what it writes, None when that is the terminal."""
+
+    process: "subprocess.Popen[bytes]"
+    socket: Path
+    log: Path | None
+
+    def check(self) -> None:
+        """Raise :class:`DaemonFailed` when it has ended."""
+        status = self.process.poll()
+        if status is not None:
+            raise DaemonFailed(f"lumiliod ended with status {status}{self._last_words()}")
+
+    def stop(self) -> int:
+        """Ask it to stop (SIGTERM), insist after a minute; return its exit status."""
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(STOP_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+        return self.process.wait()
+
+    def _last_words(self) -> str:
+        if self.log is None:
+            return ""
+        lines = self.log.read_text(errors="replace").splitlines()
+        return ":\n  " + "\n  ".join(lines[-5:]) if lines else ""
+
+
+@contextlib.contextmanager
+def running(
+    state_dir: Path, *, config: Path | None = None, log: Path | None = None, scratch: Path | None = None
+) -> Iterator[Daemon]:
+    """Run a daemon for as long as the block takes; it is ready when the block begins.
+
+    ``log`` takes what it writes, ``scratch`` its temporary files; else the terminal and the system's folder do.
+
+    It has a session of its own, so that Ctrl-C reaches the caller alone and the daemon stops in order.
+
+    Raises:
+        DaemonFailed: it does not come up.
+    """
+    command = [sys.executable, "-m", "lumiliod.daemon", "run", "--state-dir", str(state_dir)]
+    if config is not None:
+        command += ["--config", str(config)]
+    with contextlib.ExitStack() as stack:
+        out = stack.enter_context(log.open("ab")) if log else None
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            start_new_session=True,
+            cwd=state_dir.parent,
+            env=os.environ | ({"TMPDIR": str(scratch)} if scratch else {}),
+        )
+        daemon = Daemon(process, state_dir / "run" / "lumiliod.sock", log)
+        stack.callback(daemon.stop)
+        _wait_until_ready(daemon)
+        yield daemon
+
+
+def _wait_until_ready(daemon: Daemon) -> None:
+    give_up_at = time.monotonic() + READY_TIMEOUT_S
+    while time.monotonic() < give_up_at:
+        daemon.check()
+        if daemon.socket.exists():
+            with contextlib.suppress(ClientError), Client(str(daemon.socket)) as client:
+                if client.ready():
+                    return
+        time.sleep(0.05)
+    raise DaemonFailed(f"lumiliod is not ready after {READY_TIMEOUT_S:.0f} s")
+
+
+def end_on_signals() -> None:
+    """Let SIGTERM and SIGHUP unwind the program as Ctrl-C does."""
+
+    def leave(number: int, _frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, leave)
+
+
+def without_signals() -> None:
+    """Ignore further signals: what is being cleaned up is cleaned up whole."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)

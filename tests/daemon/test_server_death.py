@@ -1,0 +1,50 @@
+"""The database server killed in the middle of work: jobs pause, go on, and nothing is lost or done twice."""
+
+import json
+import os
+import signal
+import threading
+from pathlib import Path
+
+from tests.conftest import Daemon
+from tests.daemon.test_kill import photograph
+
+
+def test_killed_servers_come_back(daemon: Daemon, tmp_path: Path) -> None:
+    root = tmp_path / "repo"
+    root.mkdir()
+    for number in range(30):
+        (root / f"{number:03}.jpg").write_bytes(photograph(number))
+    daemon.cli("repos", "add", str(root), "--name", "photos")
+    daemon.cli("scan", "photos")
+    pause = threading.Event()
+    pid_file = daemon.state_dir / "postgres" / "data" / "postmaster.pid"
+    for _ in range(3):
+        pause.wait(0.4)
+        os.kill(int(pid_file.read_text().splitlines()[0]), signal.SIGKILL)
+        pause.wait(1.5)
+    daemon.cli("wait", "--timeout", "120")
+    assets = json.loads(daemon.cli("assets", "list", "--all", "--json").stdout)
+    assert len(assets) == 30
+    assert {asset["status"] for asset in assets} == {"ready"}
+    assert json.loads(daemon.cli("jobs", "list", "--state", "discarded", "--json").stdout) == []
+    assert daemon.stop() == 0
+
+
+def test_two_daemons_never_share_a_state_folder(daemon: Daemon) -> None:
+    second = Daemon(daemon.state_dir).start(wait=False)
+    assert second.process is not None
+    assert second.process.wait(30) == 75
+    assert "another lumiliod" in daemon.log
+    with daemon.client as client:
+        assert client.ready()
+
+
+def test_a_wrong_configuration_exits_78(tmp_path: Path, daemon: Daemon) -> None:
+    config = tmp_path / "bad.toml"
+    config.write_text("[server]\nsokcet = 1\n[jobs]\nlease_s = 'x'\n")
+    wrong = Daemon(tmp_path / "state", extra=("--config", str(config))).start(wait=False)
+    assert wrong.process is not None
+    assert wrong.process.wait(30) == 78
+    assert "sokcet" in wrong.log
+    assert "lease_s" in wrong.log
