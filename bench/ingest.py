@@ -20,7 +20,6 @@ import shutil
 import statistics
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -39,7 +38,7 @@ from PIL import Image
 
 from lumiliod.client import Client
 from lumiliod.contract.repositories import NewRepository
-from scripts.daemon_process import Daemon, DaemonFailed, end_on_signals, running
+from scripts.daemon_process import Daemon, DaemonFailed, end_on_signals, running, temporary_folder
 from scripts.sample_library import (
     FUJI,
     NIKON,
@@ -86,7 +85,7 @@ def main() -> None:
     parser.add_argument("--short", action="store_true", help="24 photographs, one round: a check, no measurement")
     given = parser.parse_args()
     photos, rounds = (24, 1) if given.short else (given.photos, given.rounds)
-    root = Path(tempfile.mkdtemp(prefix="lumilio-bench-"))
+    root = temporary_folder("bench")
     try:
         _measure(root, photos, rounds)
     except (RuntimeError, DaemonFailed) as error:

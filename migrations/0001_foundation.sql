@@ -61,9 +61,9 @@ CREATE TABLE assets (
     artist            text,
     album_title       text,
     tags              jsonb NOT NULL DEFAULT '{}',
-    -- folded words of name, title, description, keywords, camera (domain/text.py)
-    search_text       text NOT NULL DEFAULT '',
-    search            tsvector NOT NULL GENERATED ALWAYS AS (to_tsvector('simple', search_text)) STORED,
+    -- folded words of name, title, description, keywords, camera (domain/text.py): lexemes as they are, no parser
+    search_text       text NOT NULL DEFAULT '' CHECK (search_text !~ '^ |  | $'),
+    search            tsvector NOT NULL GENERATED ALWAYS AS (array_to_tsvector(string_to_array(search_text, ' '))) STORED,
     metadata_at       timestamptz,
     added_at          timestamptz NOT NULL DEFAULT now(),
     updated_at        timestamptz NOT NULL DEFAULT now(),

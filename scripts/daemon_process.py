@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -65,6 +66,8 @@ def running(
     Raises:
         DaemonFailed: it does not come up.
     """
+    if os.geteuid() == 0 and scratch is not None:
+        state_dir.mkdir(mode=0o711, exist_ok=True)
     command = [sys.executable, "-m", "lumiliod.daemon", "run", "--state-dir", str(state_dir)]
     if config is not None:
         command += ["--config", str(config)]
@@ -95,6 +98,18 @@ def _wait_until_ready(daemon: Daemon) -> None:
                     return
         time.sleep(0.05)
     raise DaemonFailed(f"lumiliod is not ready after {READY_TIMEOUT_S:.0f} s")
+
+
+def temporary_folder(name: str) -> Path:
+    """Make a folder for a throw-away daemon; the caller removes it.
+
+    PostgreSQL refuses root. Where root may not make user namespaces either (containers), the daemon runs it as
+    another user, who has to reach the state folder.
+    """
+    root = Path(tempfile.mkdtemp(prefix=f"lumilio-{name}-"))
+    if os.geteuid() == 0:
+        root.chmod(0o711)
+    return root
 
 
 def end_on_signals() -> None:

@@ -6,7 +6,6 @@ Exit status 0 means that every file reached the outcome it should.
 import contextlib
 import shutil
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -23,10 +22,11 @@ from lumiliod.client import ApiError, Client, ClientError
 from lumiliod.contract.assets import Asset
 from lumiliod.contract.repositories import NewRepository
 from lumiliod.contract.status import Status
-from scripts.daemon_process import DaemonFailed, end_on_signals, running, without_signals
+from scripts.daemon_process import DaemonFailed, end_on_signals, running, temporary_folder, without_signals
 from scripts.sample_library import Library, build, fetch, packages
 
 SEARCH = "architecture rating:>=4"
+SEARCH_WITHOUT_EXIFTOOL = "type:photo after:2016 before:2019"
 LIMIT_S = 300.0
 
 CONFIG = """\
@@ -53,7 +53,7 @@ def main() -> None:
     """Show the demonstration."""
     end_on_signals()
     console = Console(soft_wrap=not sys.stdout.isatty(), highlight=False)
-    root = Path(tempfile.mkdtemp(prefix="lumilio-demo-"))
+    root = temporary_folder("demo")
     status = 1
     try:
         status = _demonstrate(console, root)
@@ -81,7 +81,8 @@ def _demonstrate(console: Console, root: Path) -> int:
     with running(root / "state", config=config, log=root / "lumiliod.log", scratch=scratch) as daemon:
         console.print(f"The daemon and its database were ready after {time.monotonic() - began:.1f} s.")
         with Client(str(daemon.socket)) as client:
-            for service in client.health().services:
+            services = client.health().services
+            for service in services:
                 if service.state != "ready":
                     console.print(f"{service.state}: {service.name}: {service.reason}", style="yellow", markup=False)
             began = time.monotonic()
@@ -89,7 +90,8 @@ def _demonstrate(console: Console, root: Path) -> int:
             took_s = time.monotonic() - began
             problems = _unexpected(library, ends)
             _show(console, library, client.status(), ends, took_s)
-            _show_search(console, client)
+            degraded = any(service.name == "exiftool" for service in services)
+            _show_search(console, client, SEARCH_WITHOUT_EXIFTOOL if degraded else SEARCH)
         stopped = daemon.stop()
         if left := [entry.name for entry in scratch.iterdir()]:
             problems.append(f"the daemon left {', '.join(left)} in its temporary folder")
@@ -225,9 +227,9 @@ def _show(console: Console, library: Library, status: Status, ends: dict[Path, E
     console.print(odd)
 
 
-def _show_search(console: Console, client: Client) -> None:
-    page = client.search(SEARCH, limit=5)
-    console.print(f"\nSearch [bold]{SEARCH}[/bold]: {page.total} found, the newest first")
+def _show_search(console: Console, client: Client, query: str) -> None:
+    page = client.search(query, limit=5)
+    console.print(f"\nSearch [bold]{query}[/bold]: {page.total} found, the newest first")
     for asset in page.items:
         place = f"{asset.latitude:.2f}, {asset.longitude:.2f}" if asset.latitude and asset.longitude else "no place"
         taken = asset.taken_at_local.strftime("%Y-%m-%d %H:%M")

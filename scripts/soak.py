@@ -9,7 +9,6 @@ import random
 import shutil
 import signal
 import sys
-import tempfile
 import time
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -19,7 +18,7 @@ import blake3
 
 from lumiliod.client import ApiError, Client, Unreachable
 from lumiliod.contract.repositories import NewRepository
-from scripts.daemon_process import Daemon, DaemonFailed, end_on_signals, running, without_signals
+from scripts.daemon_process import Daemon, DaemonFailed, end_on_signals, running, temporary_folder, without_signals
 from scripts.sample_library import SHOTS, fetch, packages, photograph
 
 CONFIG = "[storage]\nmin_free_mb = 16\n[jobs]\nlease_s = 5\n[log]\nlevel = 'warning'\nformat = 'text'\n"
@@ -49,7 +48,7 @@ def main() -> None:
     """Soak."""
     end_on_signals()
     until = time.monotonic() + float(os.environ.get("SOAK_MINUTES", "60")) * 60
-    root = Path(tempfile.mkdtemp(prefix="lumilio-soak-"))
+    root = temporary_folder("soak")
     status = 1
     try:
         status = _soak(root, until)

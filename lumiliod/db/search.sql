@@ -1,5 +1,5 @@
 -- name: words
-a.search @@ to_tsquery('simple', %(words)s::text)
+a.search @@ %(words)s::tsquery
 
 -- name: present
 a.deleted_at IS NULL

@@ -7,10 +7,14 @@ _SEPARATORS = re.compile(r"[\W_]+")
 _CASE_STEPS = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Za-z])(?=[0-9])|(?<=[0-9])(?=[A-Za-z])")
 
 
+MAX_WORD_CHARS = 100
+MAX_WORDS = 2000
+"""Bounds of what is indexed of one asset; nobody searches by the rest."""
+
+
 def fold(text: str) -> str:
     """Return ``text`` without case, accents and compatibility forms (NFKD, marks removed, casefolded)."""
-    decomposed = unicodedata.normalize("NFKD", text)
-    return "".join(c for c in decomposed if not unicodedata.combining(c)).casefold()
+    return _plain(text).casefold()
 
 
 def words(text: str) -> list[str]:
@@ -20,16 +24,18 @@ def words(text: str) -> list[str]:
     the parts as well as the whole, so ``IMG_2041.jpg`` is found by ``img``, ``2041`` and ``jpg``.
     """
     found: list[str] = []
-    for chunk in _SEPARATORS.split(text):
-        if not chunk:
-            continue
-        found.append(fold(chunk))
+    for chunk in _SEPARATORS.split(_plain(text)):
         parts = _CASE_STEPS.split(chunk)
-        if len(parts) > 1:
-            found.extend(fold(part) for part in parts)
+        for piece in [chunk, *parts] if len(parts) > 1 else [chunk]:
+            found.extend(word[:MAX_WORD_CHARS] for word in _SEPARATORS.split(piece.casefold()) if word)
     return found
 
 
 def search_text(*texts: str | None) -> str:
     """Join the search words of ``texts``, without repeats, separated by spaces."""
-    return " ".join(dict.fromkeys(word for text in texts if text for word in words(text)))
+    found = dict.fromkeys(word for text in texts if text for word in words(text))
+    return " ".join(list(found)[:MAX_WORDS])
+
+
+def _plain(text: str) -> str:
+    return "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))

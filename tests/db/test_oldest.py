@@ -51,5 +51,3 @@ def test_what_is_too_old_is_refused(conn: psycopg.Connection, monkeypatch: pytes
     with pytest.raises(ConfigError) as caught:
         migrate.check_server(conn)
     assert caught.value.code == "vector_too_old"
-
-
