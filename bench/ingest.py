@@ -26,6 +26,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing.pool import Pool
+from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import Any
 
@@ -246,7 +247,7 @@ def _begin(with_exiftool: bool) -> None:
         _exiftool.append(
             subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         )
-        multiprocessing.util.Finalize(None, _end_exiftool, exitpriority=10)
+        Finalize(None, _end_exiftool, exitpriority=10)
 
 
 def _end_exiftool() -> None:

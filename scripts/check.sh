@@ -4,7 +4,15 @@ set -uo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." || exit
 
 bin=$PWD/.venv/bin
-sources=(lumiliod lumilio_tui tests bench scripts)
+# What flake8-async leaves off by default stays off (--select would turn it on), and:
+#   ASYNC114  wants a list of every function with task_status
+#   ASYNC127  would have httpx2 for httpx; one module knows httpx, so that is one decision
+#   supervise.py hands task_status to an object; main.py looks into exception groups before it re-raises
+async_off=$("$bin/python" -c 'from flake8_async.visitors import default_disabled_error_codes as off; print(",".join(off))')
+async_options=(
+    --isolated --select ASYNC --extend-ignore "$async_off,ASYNC114,ASYNC127"
+    --per-file-ignores 'lumiliod/daemon/supervise.py:ASYNC128,lumiliod/daemon/main.py:ASYNC103'
+)
 results=$(mktemp -d)
 trap 'rm -rf -- "$results"' EXIT
 export PYRIGHT_PYTHON_IGNORE_WARNINGS=1 PYRIGHT_PYTHON_NODE_PROGRESSBAR=off NO_COLOR=1
@@ -21,7 +29,7 @@ step() {
 quick() {
     step ruff-format "$bin/ruff" format --check .
     step ruff "$bin/ruff" check .
-    step flake8-async "$bin/flake8" --isolated --select ASYNC --max-line-length 120 "${sources[@]}"
+    step flake8-async "$bin/flake8" "${async_options[@]}" lumiliod lumilio_tui
     step import-linter "$bin/lint-imports" --no-cache
     if command -v shellcheck >/dev/null; then
         step shellcheck shellcheck scripts/*.sh .ci/run

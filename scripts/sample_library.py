@@ -28,6 +28,7 @@ from xml.sax.saxutils import escape
 import av
 import numpy as np
 from av.audio.stream import AudioStream
+from av.codec.context import Flags
 from av.video.stream import VideoStream
 from PIL import Image
 from PIL.TiffImagePlugin import IFDRational
@@ -477,7 +478,7 @@ def video(pictures: list[Image.Image], form: str, codec: str, tags: dict[str, st
         assert isinstance(stream, VideoStream)
         stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
         stream.codec_context.thread_count = 1
-        stream.codec_context.flags |= av.codec.context.Flags.bitexact
+        stream.codec_context.flags |= Flags.bitexact
         tone = container.add_stream("aac", rate=48_000) if sound else None
         for number, picture in enumerate(_pan(pictures, 24)):
             frame = av.VideoFrame.from_ndarray(np.asarray(picture), format="rgb24")
@@ -485,7 +486,7 @@ def video(pictures: list[Image.Image], form: str, codec: str, tags: dict[str, st
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
         if isinstance(tone, AudioStream):
-            tone.codec_context.flags |= av.codec.context.Flags.bitexact
+            tone.codec_context.flags |= Flags.bitexact
             for block in _tone(523.25, 2.0, "fltp"):
                 container.mux(tone.encode(block))
             container.mux(tone.encode(None))
@@ -509,7 +510,7 @@ def sound(form: str, codec: str, hertz: float, tags: dict[str, str]) -> bytes:
         container.metadata.update(tags)
         stream = container.add_stream(codec, rate=48_000)
         assert isinstance(stream, AudioStream)
-        stream.codec_context.flags |= av.codec.context.Flags.bitexact
+        stream.codec_context.flags |= Flags.bitexact
         for block in _tone(hertz, 2.0, stream.codec_context.format.name):
             container.mux(stream.encode(block))
         container.mux(stream.encode(None))

@@ -12,7 +12,7 @@ from lumiliod.db.sql import Queries
 from lumiliod.domain.assets import Admitted, AssetRow, AssetStatus, NewAsset, NewDerivative
 from lumiliod.domain.ids import AssetId, Digest, RepositoryId, UserId
 from lumiliod.domain.media import AssetType, Metadata
-from lumiliod.domain.text import search_text
+from lumiliod.domain.text import search_text, storable
 
 Q = Queries(__file__)
 
@@ -116,7 +116,7 @@ def set_metadata(conn: Connection, asset_id: AssetId, original_filename: str, me
         "audio_codec": metadata.audio_codec,
         "artist": metadata.artist,
         "album_title": metadata.album,
-        "tags": Jsonb(dict(metadata.tags)),
+        "tags": Jsonb(storable(metadata.tags)),
         "search_text": search_text(
             original_filename,
             metadata.title,
@@ -129,12 +129,16 @@ def set_metadata(conn: Connection, asset_id: AssetId, original_filename: str, me
             metadata.album,
         ),
     }
-    conn.execute(Q["set_metadata"], params)
+    conn.execute(Q["set_metadata"], {name: _clean(value) for name, value in params.items()})
+
+
+def _clean(value: object) -> object:
+    return value if isinstance(value, Jsonb) else storable(value)
 
 
 def set_status(conn: Connection, asset_id: AssetId, status: AssetStatus, reason: str | None = None) -> None:
     """Say how far an asset is understood; ``undecodable`` needs a reason."""
-    conn.execute(Q["set_status"], {"id": asset_id, "status": status, "reason": reason})
+    conn.execute(Q["set_status"], {"id": asset_id, "status": status, "reason": storable(reason)})
 
 
 def set_size_as_shown(conn: Connection, asset_id: AssetId, width: int, height: int) -> None:

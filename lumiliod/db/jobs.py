@@ -16,6 +16,7 @@ from lumiliod.db.pool import Connection
 from lumiliod.db.sql import Queries
 from lumiliod.domain.ids import JobId
 from lumiliod.domain.jobs import ClaimedJob, FailedAttempt, NewJob
+from lumiliod.domain.text import storable
 
 Q = Queries(__file__)
 
@@ -113,7 +114,7 @@ def complete(conn: Connection, completions: Sequence[Completion]) -> set[JobId]:
 
 def fail(conn: Connection, job_id: JobId, token: int, error: FailedAttempt, retry_at: dt.datetime | None) -> bool:
     """Record a failed attempt; retry at a time, or discard without one. False when the job is no longer ours."""
-    kept = {key: value for key, value in asdict(error).items() if value is not None}
+    kept = {key: storable(value) for key, value in asdict(error).items() if value is not None}
     params = {"id": job_id, "token": token, "retry_at": retry_at, "error": Jsonb([kept], dumps=_dumps)}
     return conn.execute(Q["fail"], params).fetchone() is not None
 

@@ -1,7 +1,10 @@
 """Folding of text for search: one rule for what is stored and what is asked."""
 
+import math
 import re
 import unicodedata
+from collections.abc import Mapping
+from typing import Any
 
 _SEPARATORS = re.compile(r"[\W_]+")
 _CASE_STEPS = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Za-z])(?=[0-9])|(?<=[0-9])(?=[A-Za-z])")
@@ -35,6 +38,21 @@ def search_text(*texts: str | None) -> str:
     """Join the search words of ``texts``, without repeats, separated by spaces."""
     found = dict.fromkeys(word for text in texts if text for word in words(text))
     return " ".join(list(found)[:MAX_WORDS])
+
+
+def storable(value: Any) -> Any:
+    """Return text or JSON-like data without what PostgreSQL cannot hold: NUL, lone surrogates, infinities."""
+    match value:
+        case str():
+            return value.encode("utf-8", "replace").decode("utf-8").replace("\0", "")
+        case Mapping():
+            return {storable(key): storable(item) for key, item in value.items()}
+        case list() | tuple():
+            return [storable(item) for item in value]
+        case float() if not math.isfinite(value):
+            return None
+        case _:
+            return value
 
 
 def _plain(text: str) -> str:

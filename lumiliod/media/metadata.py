@@ -143,8 +143,9 @@ def _iso(names: Mapping[str, list[object]]) -> int | None:
 
 
 def _rating(names: Mapping[str, list[object]]) -> int | None:
+    """Return 0 to 5 stars; XMP's -1 (rejected) is no rating."""
     rating = _whole(names, "Rating")
-    return rating if rating is not None and -1 <= rating <= 5 else None
+    return rating if rating is not None and 0 <= rating <= 5 else None
 
 
 def _keywords(names: Mapping[str, list[object]]) -> tuple[str, ...]:

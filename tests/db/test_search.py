@@ -98,3 +98,16 @@ def test_pages_without_gaps_or_repeats(library: psycopg.Connection) -> None:
         seen += [row.id for row in page]
         after = After(page[-1].taken_at, page[-1].id)
     assert len(seen) == len(set(seen)) == 53
+
+
+def test_whatever_a_file_says_can_be_stored(library: psycopg.Connection) -> None:
+    owner = users.ensure_admin(library)
+    odd = Metadata(
+        title="NUL\0 and \ud800 surrogate", keywords=("a\0b", "\udcff"), camera_model="\0",
+        tags={"X:\0": ["\0", {"y": "\ud83d", "z": float("nan")}], "big": 10**30},
+    )  # fmt: skip
+    asset_id = admit(library, owner, 900, "odd.jpg", b"odd.jpg", odd)
+    shown = assets.show(library, asset_id)
+    assert shown is not None
+    assert shown[0].title == "NUL and ? surrogate"
+    assert shown[0].keywords == ["ab", "?"]
