@@ -15,7 +15,9 @@ from lumiliod.domain.query import Query
 from lumiliod.domain.repositories import THUMBNAIL_SIZES
 from lumiliod.library import convert
 from lumiliod.library.search import found
+from lumiliod.pipeline import kinds
 from lumiliod.runtime import Runtime
+from lumiliod.storage.repository import check_identity
 
 
 async def page(rt: Runtime, *, limit: int, cursor: str | None) -> AssetPage:
@@ -57,7 +59,7 @@ async def thumbnail(rt: Runtime, asset_id: UUID, size: int) -> ServedFile:
     Raises:
         Shape: no thumbnail has this size.
         NotFound: the asset or its picture does not exist.
-        Retryable: it is still being made.
+        Retryable: it is still being made, or made again because its file was lost.
     """
     if size not in THUMBNAIL_SIZES:
         sizes = ", ".join(str(known) for known in THUMBNAIL_SIZES)
@@ -71,7 +73,17 @@ async def thumbnail(rt: Runtime, asset_id: UUID, size: int) -> ServedFile:
     repo = rt.repositories.get(made.repository_id).repository
     path = os.path.join(repo.lumilio, made.path)
     etag = f"{made.recipe}-{asset_id}-{size}-{int(made.created_at.timestamp() * 1000):x}"
-    return await _served(rt, path, made.mime_type, f"{made.original_filename}.{size}", etag, "thumbnail_missing")
+    try:
+        served = await _served(rt, path, made.mime_type, f"{made.original_filename}.{size}", etag, "thumbnail_missing")
+    except NotFound:
+        served = None
+    if served is None or served.size_bytes != made.size_bytes:
+        # lost or cut short, as by a power failure: a derivative can always be made again
+        await trio.to_thread.run_sync(check_identity, repo, limiter=rt.disk)
+        again = kinds.about(kinds.THUMBNAILS, AssetId(asset_id), repo.marker.id)
+        await rt.jobs.call(kinds.enqueue_one, again)
+        raise Retryable("this thumbnail is made again", code="thumbnail_pending", after_s=2.0)
+    return served
 
 
 async def _served(rt: Runtime, path: str, mime_type: str, filename: str, etag: str, code: str) -> ServedFile:

@@ -31,7 +31,7 @@ def ingest_file(record_id: UUID, repository_id: RepositoryId) -> NewJob:
 
 def understand(asset_id: AssetId, repository_id: RepositoryId) -> list[NewJob]:
     """Make the jobs that follow once an asset exists."""
-    return [_about(spec, asset_id, repository_id) for spec in (METADATA, THUMBNAILS)]
+    return [about(spec, asset_id, repository_id) for spec in (METADATA, THUMBNAILS)]
 
 
 def scan(repository_id: RepositoryId) -> NewJob:
@@ -44,7 +44,7 @@ def backfill(conn: Connection) -> int:
     """Enqueue whatever a query finds undone and no job does; return how many. Missing work is a query."""
     jobs = [ingest_file(*found) for found in files.pending_without_job(conn, BACKFILL_PAGE)]
     for spec in (METADATA, THUMBNAILS):
-        jobs += [_about(spec, *found) for found in assets.missing_work(conn, spec.kind, BACKFILL_PAGE)]
+        jobs += [about(spec, *found) for found in assets.missing_work(conn, spec.kind, BACKFILL_PAGE)]
     return len(db_jobs.enqueue(conn, jobs))
 
 
@@ -56,6 +56,7 @@ def enqueue_one(conn: Connection, job: NewJob) -> JobId:
     return existing if existing is not None else enqueue_one(conn, job)
 
 
-def _about(spec: JobSpec, asset_id: AssetId, repository_id: RepositoryId) -> NewJob:
+def about(spec: JobSpec, asset_id: AssetId, repository_id: RepositoryId) -> NewJob:
+    """Make a job of ``spec`` about one asset."""
     args = {"asset": str(asset_id)}
     return spec.new(args, unique_key=str(asset_id), asset_id=asset_id, repository_id=repository_id)

@@ -22,7 +22,10 @@ def thumbnail_path(repo: Repository, asset_id: AssetId, size: int, extension: st
 
 
 def put(repo: Repository, asset_id: AssetId, size: int, source: str, extension: str) -> str:
-    """Move a finished thumbnail from :func:`scratch` into place, durably; an older one gives way.
+    """Move a finished thumbnail from :func:`scratch` into place; an older one gives way.
+
+    It is not forced to the disk: a derivative can be made again, and whoever reads one compares its
+    size with its row, so that one lost with the power is noticed and re-made.
 
     Returns:
         Its path relative to ``.lumilio``.
@@ -32,20 +35,12 @@ def put(repo: Repository, asset_id: AssetId, size: int, source: str, extension: 
     """
     relative = _relative(asset_id, size, extension)
     target = os.path.join(repo.lumilio, relative)
-    folder = os.path.dirname(target)
     with durable.translated("store", relative, writing=True):
-        fd = os.open(source, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-        try:
-            os.fdatasync(fd)
-        finally:
-            os.close(fd)
         try:
             os.rename(source, target)  # noqa: PTH104
         except FileNotFoundError:
-            os.makedirs(folder, exist_ok=True)  # noqa: PTH103
-            durable.fsync_folder(os.path.dirname(folder))
+            os.makedirs(os.path.dirname(target), exist_ok=True)  # noqa: PTH103
             os.rename(source, target)  # noqa: PTH104
-        durable.fsync_folder(folder)
     return relative
 
 

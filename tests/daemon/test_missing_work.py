@@ -7,6 +7,7 @@ import psycopg
 
 from lumiliod.db import embedded
 from tests.conftest import Daemon
+from tests.daemon.test_bad_input import UnixConnection
 from tests.daemon.test_kill import photograph
 
 
@@ -72,3 +73,29 @@ def test_a_lost_original_comes_back_by_upload(daemon: Daemon, tmp_path: Path) ->
     [again] = json.loads(daemon.cli("assets", "list", "--json").stdout)
     assert again["id"] == first["id"]
     assert (root / again["path"]).read_bytes() == source.read_bytes()
+
+
+def test_a_lost_thumbnail_is_made_again(daemon: Daemon, tmp_path: Path) -> None:
+    root = tmp_path / "repo"
+    root.mkdir()
+    (root / "a.jpg").write_bytes(photograph(1))
+    daemon.cli("repos", "add", str(root), "--name", "photos")
+    daemon.cli("scan", "photos", "--wait")
+    daemon.cli("wait", "--timeout", "60")
+    [asset] = json.loads(daemon.cli("assets", "list", "--json").stdout)
+    [smallest, _] = sorted((root / ".lumilio/assets/thumbnails").glob("[13]*0/*/*.jpg"))
+    for damage in (smallest.unlink, lambda: smallest.write_bytes(b"")):
+        damage()
+        assert thumbnail(daemon, asset["id"], 150)[0] == 503
+        daemon.cli("wait", "--timeout", "60")
+        status, body = thumbnail(daemon, asset["id"], 150)
+        assert (status, body[:3]) == (200, b"\xff\xd8\xff")
+
+
+def thumbnail(daemon: Daemon, asset_id: str, size: int) -> tuple[int, bytes]:
+    connection = UnixConnection(daemon.socket)
+    connection.request("GET", f"/api/v1/assets/{asset_id}/thumbnail?size={size}")
+    answer = connection.getresponse()
+    body = answer.read()
+    connection.close()
+    return answer.status, body
