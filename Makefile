@@ -6,8 +6,6 @@ MAKEFLAGS += --no-print-directory
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 PY := .venv/bin/python
-export PATH := $(CURDIR)/.venv/bin:$(PATH)
-export PYTHONDONTWRITEBYTECODE
 export PHOTOS
 
 .PHONY: help setup demo run test check format bench soak lock clean

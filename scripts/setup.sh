@@ -24,7 +24,8 @@ find_python() {
     local candidate
     for candidate in "${PYTHON:-}" python3 python3.13 python3.12 python3.11 /usr/bin/python3; do
         if [[ -n $candidate ]] && is_new_enough "$candidate"; then
-            command -v -- "$candidate"
+            # not the one of an activated environment, which may be the very .venv that is made anew
+            "$candidate" -c 'import sys; print(getattr(sys, "_base_executable", "") or sys.executable)'
             return
         fi
     done
@@ -107,7 +108,7 @@ started=$SECONDS
 say "using Python ${version%% *} ($python)"
 if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
     package=python3-venv
-    [[ $("$python" -c 'import sys; print(sys.executable)') == /usr/bin/python3* ]] || package=python${version%.*}-venv
+    [[ $python == /usr/bin/python3* ]] || package=python${version%.*}-venv
     apt_install "$package" || die "python3 cannot make a virtual environment; install $package and run this again"
     "$python" -c 'import ensurepip, venv' || die "python3 still cannot make a virtual environment after installing $package"
 fi
@@ -120,7 +121,7 @@ fi
 wanted=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2], sys.base_prefix)')
 if [[ -e .venv ]] && ! { [[ -x .venv/bin/python ]] &&
     [[ $(.venv/bin/python -c 'import sys; print("%d.%d" % sys.version_info[:2], sys.base_prefix)' 2>/dev/null) == "$wanted" ]] &&
-    [[ $(.venv/bin/python -c 'import sys; print(sys.prefix)' 2>/dev/null) == "$PWD/.venv" ]] &&
+    [[ ! -e .venv/.lumilio-home || $(<.venv/.lumilio-home) == "$PWD" ]] &&
     .venv/bin/python -m pip --version >/dev/null 2>&1; }; then
     say "making .venv anew: it is broken, moved, or of another Python"
     rm -rf -- .venv
@@ -128,6 +129,7 @@ fi
 if [[ ! -e .venv ]]; then
     say "making .venv"
     "$python" -m venv .venv
+    echo "$PWD" >.venv/.lumilio-home
 fi
 rm -f -- .venv/.lumilio-stamp
 
