@@ -24,6 +24,9 @@ class Source:
     id: AssetId
     type: AssetType
     mime_type: str
+    width: int | None
+    height: int | None
+    duration_s: float | None
     original_filename: str
     size_bytes: int
     digest: str

@@ -47,8 +47,8 @@ WHERE id = %(id)s::uuid AND width IS NULL
 
 -- name: source
 -- where the bytes of an asset are read from
-SELECT a.id, a.type, a.mime_type, a.original_filename, a.size_bytes, encode(a.digest, 'hex') AS digest,
-       f.repository_id, f.path
+SELECT a.id, a.type, a.mime_type, a.width, a.height, a.duration_s, a.original_filename, a.size_bytes,
+       encode(a.digest, 'hex') AS digest, f.repository_id, f.path
 FROM assets a JOIN file_records f ON f.asset_id = a.id AND f.outcome = 'asset'
 WHERE a.id = ANY (%(ids)s::uuid[])
 

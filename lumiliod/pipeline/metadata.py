@@ -10,7 +10,7 @@ from lumiliod.db import assets
 from lumiliod.db.pool import Connection
 from lumiliod.domain.errors import LumilioError, Permanent
 from lumiliod.domain.ids import AssetId, path_from_bytes
-from lumiliod.domain.media import Metadata
+from lumiliod.domain.media import AssetType, Identified, Metadata
 from lumiliod.jobs.engine import Running
 from lumiliod.jobs.kind import Kind
 from lumiliod.pipeline import kinds
@@ -51,12 +51,17 @@ async def read(rt: Runtime, jobs: Sequence[Running]) -> None:
             await job.fail(error)
             continue
         readable.append((job, source, root.absolute(path_from_bytes(source.path))))
-    results = await rt.media.metadata([(path, source.mime_type) for _, source, path in readable]) if readable else []
+    results = await rt.media.metadata([(path, _identity(source)) for _, source, path in readable]) if readable else []
     for (job, source, _), result in zip(readable, results, strict=True):
         if isinstance(result, LumilioError):
             await job.fail(result)
         else:
             await job.complete(partial(_write, source, result))
+
+
+def _identity(source: assets.Source) -> Identified:
+    """Return what ingest found, which spares a second look at a photo."""
+    return Identified(AssetType(source.type), source.mime_type, "", source.width, source.height, source.duration_s)
 
 
 def _write(source: assets.Source, metadata: Metadata, conn: Connection) -> None:

@@ -80,6 +80,25 @@ def test_capture_time(ingested: Ingested, row: dict[str, str]) -> None:
     assert (asset["tz_source"] == "unknown") <= (not row["taken_offset"])
 
 
+SIZES = {
+    # what the picture is, not what its first directory or its stub says
+    "canon_eos_6d.dng": (1224, 816),
+    "sample.nef": (2012, 1324),
+    "sample.arw": (3872, 2592),
+    "canon_hdr_YES.jpg": (1536, 2048),
+    "iphone_15_pro.heic": (3024, 4032),
+    "video_rotate.mp4": (60, 80),
+    "with-gps.mov": (320, 568),
+    **{f"Landscape_{number}.jpg": (1800, 1200) for number in range(9)},
+}
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_size_as_shown(ingested: Ingested, name: str) -> None:
+    asset = ingested.assets[ingested.files[name]["asset_id"]]
+    assert (asset["width"], asset["height"]) == SIZES[name]
+
+
 def test_the_sidecar_is_attached_to_its_asset(ingested: Ingested) -> None:
     name = "iptc-agency-photographer-example.jpg"
     assert ingested.files[f"{name}.json"]["asset_id"] == ingested.files[name]["asset_id"]
