@@ -92,7 +92,8 @@ def locked(state_dir: Path) -> Iterator[None]:
     Raises:
         Conflict: another daemon holds it (``state_in_use``).
     """
-    state_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
+    # others may pass through to a folder that is theirs (the server's, when root runs this), never look around
+    state_dir.mkdir(mode=0o711, parents=True, exist_ok=True)
     path = state_dir / "lock"
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
@@ -122,7 +123,7 @@ def prepare(state_dir: Path, *, major: int = MAJOR) -> Server:
     if (data / "PG_VERSION").exists():
         major = int((data / "PG_VERSION").read_text().strip())
     binaries = _binaries(major)
-    launcher, user = _launcher(state_dir)
+    launcher, user = _launcher(state_dir, binaries)
     server = Server(
         major=major,
         data=data,
@@ -151,8 +152,8 @@ def _binaries(major: int) -> Path:
     raise ConfigError(f"the embedded PostgreSQL carries no version {major}", code="postgres_missing")
 
 
-def _launcher(state_dir: Path) -> tuple[tuple[str, ...], int | None]:
-    """Return the command prefix and the user id that let an unprivileged server use ``state_dir``."""
+def _launcher(state_dir: Path, binaries: Path) -> tuple[tuple[str, ...], int | None]:
+    """Return the command prefix and the user id that let an unprivileged server use ``state_dir`` and ``binaries``."""
     if os.geteuid() != 0:
         return (), None
     unshare = ("unshare", "-U", f"--map-user={NOBODY_ID}", f"--map-group={NOBODY_ID}")
@@ -163,12 +164,12 @@ def _launcher(state_dir: Path) -> tuple[tuple[str, ...], int | None]:
             user = pwd.getpwnam(name).pw_uid
             (state_dir / "postgres").mkdir(mode=0o700, parents=True, exist_ok=True)
             os.chown(state_dir / "postgres", user, -1)
-            reachable = subprocess.run(["test", "-x", state_dir / "postgres"], user=user, check=False)
-            if not reachable.returncode:
+            command = ["test", "-x", str(state_dir / "postgres"), "-a", "-x", str(binaries / "postgres")]
+            if not subprocess.run(command, user=user, check=False).returncode:
                 return (), user
     raise ConfigError(
         "PostgreSQL refuses to run as root, and this system allows neither user namespaces nor another user to"
-        f" reach {state_dir}: run lumiliod as an ordinary user or set database.url",
+        f" reach {state_dir} and {binaries}: run lumiliod as an ordinary user or set database.url",
         code="postgres_root",
     )
 

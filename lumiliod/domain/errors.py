@@ -4,6 +4,7 @@
 
     LumilioError
     ├── Retryable    try again later            job: retryable   HTTP 503  CLI 75
+    │   └── Unavailable  a disk, room or the database is away; the attempt does not count
     ├── Permanent    never will                 job: discarded   HTTP 422
     │   └── Refused  a resource limit says no   job: discarded   HTTP 413/507
     ├── Shape        the input is malformed     job: discarded   HTTP 400  CLI 64
@@ -46,6 +47,15 @@ class Retryable(LumilioError):
     ) -> None:
         super().__init__(message, code=code, **detail)
         self.after_s = after_s
+
+
+class Unavailable(Retryable):
+    """What the work needs is not there: a disk, room on it, the database. It says nothing of the work itself.
+
+    A job is put off without spending an attempt, however long that lasts.
+    """
+
+    default_code = "unavailable"
 
 
 class Permanent(LumilioError):

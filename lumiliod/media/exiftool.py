@@ -122,12 +122,10 @@ class _Process:
 class ExifTool:
     """Up to ``processes`` kept-open exiftools; a batch goes to one of them, a command per file."""
 
-    def __init__(self, command: str, processes: int, wall_limit_s: float, folder: str) -> None:
+    def __init__(self, command: str, processes: int, wall_limit_s: float) -> None:
         self._command = command
         self._slots = trio.Semaphore(processes)
         self._wall_limit_s = wall_limit_s
-        self._folder = folder
-        self._names_given = 0
         self._idle: list[_Process] = []
         self._alive: set[_Process] = set()
 
@@ -156,14 +154,11 @@ class ExifTool:
     async def _read_one(self, path: str) -> dict[str, Tag] | Permanent:
         if "\n" not in path and "\r" not in path:
             return await self._read_named(path)
-        self._names_given += 1  # a command's line cannot carry such a name
-        suffix = "".join(PurePath(path).suffix.split())
-        link = Path(self._folder, f"{self._names_given}{suffix}")
-        link.symlink_to(path)
-        try:
+        # a command's line cannot carry such a name; the folder is short-lived, so that a killed daemon leaves none
+        with TemporaryDirectory(prefix="lumilio-exiftool-") as folder:
+            link = Path(folder, "file" + "".join(PurePath(path).suffix.split()))
+            link.symlink_to(path)
             return await self._read_named(str(link))
-        finally:
-            link.unlink()
 
     async def _read_named(self, path: str) -> dict[str, Tag] | Permanent:
         await trio.lowlevel.checkpoint()
@@ -205,13 +200,12 @@ class ExifTool:
 @asynccontextmanager
 async def opened(command: str, processes: int, wall_limit_s: float) -> AsyncIterator[ExifTool]:
     """Hand out exiftool; none of its processes outlives the block."""
-    with TemporaryDirectory(prefix="lumilio-exiftool-") as folder:
-        exiftool = ExifTool(command, processes, wall_limit_s, folder)
-        try:
-            yield exiftool
-        finally:
-            with trio.move_on_after(CLOSE_LIMIT_S, shield=True):
-                await exiftool.close()
+    exiftool = ExifTool(command, processes, wall_limit_s)
+    try:
+        yield exiftool
+    finally:
+        with trio.move_on_after(CLOSE_LIMIT_S, shield=True):
+            await exiftool.close()
 
 
 async def version(command: str) -> str | None:
