@@ -2,8 +2,8 @@
 
 import datetime as dt
 import time
-from collections.abc import AsyncIterator
-from contextlib import ExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from uuid import UUID
 
@@ -15,7 +15,7 @@ from lumiliod.contract.status import Health, ServiceHealth
 from lumiliod.db import repositories as db_repositories
 from lumiliod.db.pool import Database
 from lumiliod.db.repositories import RepositoryRow
-from lumiliod.domain.errors import LumilioError, NotFound, Retryable
+from lumiliod.domain.errors import LumilioError, NotFound, Unavailable
 from lumiliod.domain.ids import Digest, RepositoryId, UserId
 from lumiliod.domain.repositories import RepositoryStatus
 from lumiliod.jobs.engine import Engine
@@ -43,37 +43,58 @@ class Opened:
 
 
 class Repositories:
-    """The repositories the library knows; those that cannot be opened are ``offline`` with a reason."""
+    """The repositories the library knows; those that cannot be reached are ``offline`` with a reason.
+
+    ``changed`` is set, and replaced, whenever one goes offline.
+    """
 
     def __init__(self) -> None:
         self._rows: dict[RepositoryId, RepositoryRow] = {}
         self._opened: dict[RepositoryId, Opened] = {}
-        self._owned = ExitStack()
+        self._locks: dict[RepositoryId, ExitStack] = {}
+        self.changed = trio.Event()
 
     def open(self, repository: Repository) -> Opened:
-        """Own a repository's staging for as long as this lives, and load its plugins. Blocks.
+        """Own a repository's staging until it is lost or closed, and load its plugins. Blocks.
 
         Raises:
             Conflict: another process owns it.
             ConfigError: a plugin it names is not installed.
         """
-        opened = Opened(
-            repository, backend_named("local", repository.root), layout_named(repository.marker.storage_strategy)
-        )
-        self._owned.enter_context(storage.exclusive(repository))
+        layout = layout_named(repository.marker.storage_strategy)
+        opened = Opened(repository, backend_named("local", repository.root), layout)
+        with ExitStack() as stack:
+            stack.enter_context(storage.exclusive(repository))
+            self._locks[opened.id] = stack.pop_all()
         return opened
+
+    def put(self, row: RepositoryRow, opened: Opened | None) -> None:
+        """Add or replace one; without ``opened`` it is offline."""
+        self._rows[row.id] = row
+        if opened is None:
+            self.release(row.id)
+        else:
+            self._opened[row.id] = opened
+
+    def lose(self, repository_id: RepositoryId, reason: str) -> None:
+        """Note that a repository cannot be reached any more; a service of the daemon tries it again."""
+        row = self._rows.get(repository_id)
+        if row is not None and repository_id in self._opened:
+            self.put(replace(row, status=RepositoryStatus.OFFLINE, status_reason=reason), None)
+            self.changed.set()
+            self.changed = trio.Event()
+
+    def release(self, repository_id: RepositoryId) -> None:
+        """Give up owning one."""
+        self._opened.pop(repository_id, None)
+        lock = self._locks.pop(repository_id, None)
+        if lock is not None:
+            lock.close()
 
     def close(self) -> None:
         """Give all repositories back."""
-        self._owned.close()
-
-    def put(self, row: RepositoryRow, opened: Opened | None) -> None:
-        """Add or replace one."""
-        self._rows[row.id] = row
-        if opened is None:
-            self._opened.pop(row.id, None)
-        else:
-            self._opened[row.id] = opened
+        for repository_id in list(self._locks):
+            self.release(repository_id)
 
     def rows(self) -> list[RepositoryRow]:
         """Return all, by name."""
@@ -82,6 +103,10 @@ class Repositories:
     def online(self) -> list[Opened]:
         """Return those that are open."""
         return list(self._opened.values())
+
+    def offline(self) -> list[RepositoryRow]:
+        """Return those that are not."""
+        return [row for row in self.rows() if row.id not in self._opened]
 
     def row(self, ref: str) -> RepositoryRow:
         """Find one by its name or id.
@@ -99,7 +124,7 @@ class Repositories:
 
         Raises:
             NotFound: it is unknown.
-            Retryable: it is offline.
+            Unavailable: it is offline.
         """
         opened = self._opened.get(RepositoryId(repository_id))
         if opened is not None:
@@ -107,7 +132,7 @@ class Repositories:
         row = self._rows.get(RepositoryId(repository_id))
         if row is None:
             raise NotFound(f"there is no repository {repository_id}", code="repository_not_found")
-        raise Retryable(
+        raise Unavailable(
             f"the repository {row.name} is offline: {row.status_reason}", code="repository_offline", after_s=30.0
         )
 
@@ -129,24 +154,41 @@ async def opened_repositories(database: Database) -> AsyncIterator[Repositories]
     repositories = Repositories()
     try:
         for row in await database.call(db_repositories.all_rows):
-            current, opened = await trio.to_thread.run_sync(_open, repositories, row)
-            if (current.status, current.status_reason) != (row.status, row.status_reason):
-                await database.call(db_repositories.set_status, row.id, current.status, current.status_reason)
-            repositories.put(current, opened)
+            await reopen(database, repositories, row)
         yield repositories
     finally:
         repositories.close()
+
+
+async def reopen(database: Database, repositories: Repositories, row: RepositoryRow) -> Opened | None:
+    """Try to open what lies at a row's root; record whether it is there."""
+    current, opened = await trio.to_thread.run_sync(_open, repositories, row)
+    if (current.status, current.status_reason) != (row.status, row.status_reason) or opened is None:
+        await database.call(db_repositories.set_status, row.id, current.status, current.status_reason)
+    repositories.put(current, opened)
+    return opened
 
 
 def _open(repositories: Repositories, row: RepositoryRow) -> tuple[RepositoryRow, Opened | None]:
     try:
         found = storage.open_repository(row.root)
         if found.marker.id != row.id:
-            raise Retryable("another repository lies at its root", code="repository_offline")
+            raise Unavailable("another repository lies at its root", code="repository_offline")
         opened = repositories.open(found)
     except LumilioError as error:
         return replace(row, status=RepositoryStatus.OFFLINE, status_reason=error.message), None
     return replace(row, status=RepositoryStatus.ONLINE, status_reason=None), opened
+
+
+@contextmanager
+def reaching(repositories: Repositories, opened: Opened) -> Iterator[None]:
+    """Note a repository as lost when what runs inside finds its root gone; the error goes on."""
+    try:
+        yield
+    except Unavailable as error:
+        if error.code == "repository_offline":
+            repositories.lose(opened.id, error.message)
+        raise
 
 
 @dataclass
@@ -226,5 +268,7 @@ class Runtime:
     owner_id: UserId
     health: HealthBoard
     digests: DigestLocks = field(default_factory=DigestLocks)
+    adding: trio.Lock = field(default_factory=trio.Lock)
+    """Held while a repository is taken in: names and folders are checked against those known."""
     disk: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(16))
     """Threads that wait for disks."""

@@ -29,10 +29,20 @@ from hypercorn.typing import (
 )
 
 from lumiliod.api.errors import problem
+from lumiliod.api.exchange import DRAIN_S
 from lumiliod.api.sockets import peer_of
 
 MAX_RECV_BYTES = 1 << 20
 """Bytes asked of the socket at once: 1 MiB costs a third of the CPU that 64 KiB does."""
+
+HEAD_S = 20.0
+"""How long the head of a request may take from its first byte."""
+
+ANSWER_S = 2 * DRAIN_S
+"""How long an answer may take to end that began before the request's body turned out to be broken."""
+
+_CODES = {431: "headers_too_large", 501: "not_implemented"}
+_MESSAGES = {501: "The request asks for something this server does not do."}
 
 _log = logging.getLogger(__name__)
 
@@ -44,14 +54,34 @@ _Call = tuple[Scope, trio.MemoryReceiveChannel[ASGIReceiveEvent], _Send]
 class _Http11(H11Protocol):
     """Hypercorn's HTTP/1.1 without upgrades, and with our shape of error."""
 
+    _has_refused = False
+
+    @property
+    def is_answering(self) -> bool:
+        """Whether the application has begun an answer, which the client's broken body must not cut off."""
+        has_begun = self.connection.our_state in (h11.SEND_BODY, h11.DONE, h11.MUST_CLOSE)
+        return has_begun and self.stream is not None and not self._has_refused
+
     async def _check_protocol(self, event: h11.Request) -> None:
         """Ignore offers of HTTP/2: on a local socket it only adds states."""
         await trio.lowlevel.checkpoint()
 
+    async def _create_stream(self, request: h11.Request) -> None:
+        """Refuse WebSockets before anything is upgraded."""
+        headers = [(name.lower(), value.lower()) for name, value in request.headers]
+        connection = [token.strip() for name, value in headers if name == b"connection" for token in value.split(b",")]
+        if b"upgrade" in connection and (b"upgrade", b"websocket") in headers:
+            await self._send_error_response(501)
+            await self.send(Closed())
+        else:
+            await super()._create_stream(request)
+
     async def _send_error_response(self, status_code: int) -> None:
         """Refuse a request that is not HTTP with problem details."""
-        code = "headers_too_large" if status_code == 431 else "bad_request"
-        body = msgspec.json.encode(problem(status_code, code, "The request is not valid HTTP/1.1."))
+        self._has_refused = True
+        code = _CODES.get(status_code, "bad_request")
+        message = _MESSAGES.get(status_code, "The request is not valid HTTP/1.1.")
+        body = msgspec.json.encode(problem(status_code, code, message))
         headers = [
             (b"content-type", b"application/problem+json"),
             (b"content-length", str(len(body)).encode()),
@@ -74,17 +104,29 @@ async def _put(channel: trio.MemorySendChannel[ASGIReceiveEvent], message: ASGIR
 class Connection:
     """Serve the requests of one client, one after the other, until it or the server has had enough.
 
-    The kernel's word on who connected is in ``scope["state"]["peer"]``.
+    The kernel's word on who connected is in ``scope["state"]["peer"]``. ``on_idle`` is called whenever
+    an answer is complete.
     """
 
-    def __init__(self, app: ASGIFramework, config: Config, context: WorkerContext, stream: trio.SocketStream) -> None:
+    def __init__(
+        self,
+        app: ASGIFramework,
+        config: Config,
+        context: WorkerContext,
+        stream: trio.SocketStream,
+        on_idle: Callable[[], None],
+    ) -> None:
         self._app = app
         self._config = config
         self._context = context
         self._stream = stream
         self._writing = trio.Lock()
         self._reading = trio.CancelScope(deadline=trio.current_time() + config.keep_alive_timeout)
-        self._idle = True
+        self._on_idle = on_idle
+        self._has_head_begun = False
+        self.has_ended = False
+        self.idle_since: float | None = trio.current_time()
+        """Since when no request runs; None while one does."""
         self._calls, self._called = trio.open_memory_channel[_Call](1)
         self._protocol = _Http11(
             ASGIWrapper(app),
@@ -100,8 +142,8 @@ class Connection:
 
     async def run(self) -> None:
         """Serve until the connection ends; whatever goes wrong ends this connection only."""
-        await trio.lowlevel.checkpoint()
         try:
+            await trio.lowlevel.checkpoint()
             async with trio.open_nursery() as watching:
                 watching.start_soon(self._close_idle_on_stop)
                 async with trio.open_nursery() as working:
@@ -111,7 +153,14 @@ class Connection:
         except Exception:
             _log.exception("a connection failed")
         finally:
+            self.has_ended = True
             self._stream.socket.close()
+
+    def end(self) -> None:
+        """End the connection now; whatever waits to read from it wakes up."""
+        self.has_ended = True
+        self._reading.cancel()
+        self._stream.socket.close()
 
     async def spawn_app(self, app: AppWrapper, config: Config, scope: Scope, send: _Send) -> _Deliver:
         """Queue one request for :meth:`_answer` and return how its body is delivered (Hypercorn's ``TaskGroup``)."""
@@ -146,28 +195,45 @@ class Connection:
             await send(None)
 
     async def _read(self) -> None:
-        """Feed the protocol until the client closes, stays idle too long, or :meth:`_close` is called."""
+        """Feed the protocol until the client closes, stays idle too long, or :meth:`end` is called."""
         with self._calls:
             with self._reading:
                 try:
                     while data := await self._stream.receive_some(MAX_RECV_BYTES):
                         await self._protocol.handle(RawData(bytes(data)))
+                        self._limit_head()
                     await self._protocol.handle(RawData(b""))
                 except (trio.BrokenResourceError, trio.ClosedResourceError):
                     pass
             await self._protocol.handle(Closed())
+
+    def _limit_head(self) -> None:
+        """Bound the time of a head that has begun; more of its bytes do not prolong it."""
+        if self.idle_since is None or self._has_head_begun:
+            return
+        if self._protocol.connection.trailing_data[0]:
+            self._has_head_begun = True
+            self._reading.deadline = min(self._reading.deadline, trio.current_time() + HEAD_S)
 
     async def _on_event(self, event: Event) -> None:
         """Do what the protocol asks: write, close, or note that a request began or ended."""
         if isinstance(event, RawData):
             await self._write(event.data)
         elif isinstance(event, Closed):
-            self._close()
+            if False and self._protocol.is_answering:
+                with trio.move_on_after(ANSWER_S):
+                    await trio.sleep_forever()  # the end of the answer ends the connection
+            self.end()
             await self._protocol.handle(Closed())
         else:
             assert isinstance(event, Updated)
-            self._idle = event.idle
-            self._reading.deadline = trio.current_time() + self._config.keep_alive_timeout if event.idle else inf
+            now = trio.current_time()
+            self.idle_since = now if event.idle else None
+            self._reading.deadline = now + self._config.keep_alive_timeout if event.idle else inf
+            self._has_head_begun = False
+            if event.idle:
+                self._limit_head()  # of a pipelined request that is not whole
+                self._on_idle()
             await trio.lowlevel.checkpoint()
 
     async def _write(self, data: bytes) -> None:
@@ -175,19 +241,14 @@ class Connection:
             try:
                 await self._stream.send_all(data)
             except (trio.BrokenResourceError, trio.ClosedResourceError):
-                self._close()
+                self.end()
                 await self._protocol.handle(Closed())
             except trio.Cancelled:
-                self._close()  # half a message may be on the wire; nothing can follow it
+                self.end()  # half a message may be on the wire; nothing can follow it
                 raise
-
-    def _close(self) -> None:
-        """End the connection and whatever waits to read from it."""
-        self._reading.cancel()
-        self._stream.socket.close()
 
     async def _close_idle_on_stop(self) -> None:
         """When the server stops, close at once unless a request runs; the protocol closes after that one."""
         await self._context.terminated.wait()
-        if self._idle:
-            self._close()
+        if self.idle_since is not None:
+            self.end()

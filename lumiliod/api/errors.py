@@ -19,6 +19,7 @@ from lumiliod.domain.errors import (
     Refused,
     Retryable,
     Shape,
+    Unavailable,
 )
 
 MEDIA_TYPE = "application/problem+json"
@@ -89,7 +90,7 @@ def failure(error: BaseException) -> Failure:
 
 
 def _status(error: LumilioError) -> int:
-    if isinstance(error, Refused) and error.code == "no_space":
+    if isinstance(error, Unavailable) and error.code == "no_space":
         return 507
     return next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
 

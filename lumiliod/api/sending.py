@@ -2,7 +2,7 @@
 
 import os
 import re
-from datetime import UTC, datetime
+from datetime import UTC
 from email.utils import format_datetime
 from typing import NamedTuple
 from urllib.parse import quote
@@ -14,7 +14,7 @@ from werkzeug.http import parse_date, parse_etags
 from lumiliod.api.errors import Failure, problem
 from lumiliod.api.exchange import Exchange
 from lumiliod.domain.assets import ServedFile
-from lumiliod.domain.errors import NotFound, Retryable
+from lumiliod.domain.errors import Retryable
 from lumiliod.domain.ids import shown
 
 CHUNK_BYTES = 1 << 20
@@ -69,57 +69,44 @@ def disposition_of(filename: str) -> str:
 
 
 async def send_file(exchange: Exchange, file: ServedFile, *, cache_control: str) -> None:
-    """Answer a GET or HEAD with ``file``, or with 304, 206 or 416 as the request's headers ask.
+    """Answer a GET or HEAD with ``file``, or with 304, 206 or 416 as the request's headers ask; close it.
 
-    The file is opened once; a file that shrinks meanwhile ends the connection, never the
-    answer. There is no time limit on a slow reader.
+    A file that shrinks meanwhile ends the connection, never the answer. There is no time limit
+    on a slow reader.
 
     Raises:
-        NotFound: ``file_missing``.
         Retryable: ``file_unreadable``.
     """
-    try:
-        fd = await trio.to_thread.run_sync(_open, file.path, limiter=_threads)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise NotFound("The file is not where the library put it.", code="file_missing") from error
-    except OSError as error:
-        raise Retryable(f"The file cannot be read: {error.strerror}.", code="file_unreadable") from error
-    try:
-        await _send_open(exchange, file, fd, cache_control)
-    finally:
-        os.close(fd)
+    with file.opened:
+        await _send_open(exchange, file, cache_control)
 
 
-async def _send_open(exchange: Exchange, file: ServedFile, fd: int, cache_control: str) -> None:
-    stat = os.fstat(fd)
-    is_as_recorded = stat.st_size == file.size_bytes
-    etag = file.etag if is_as_recorded else f"{stat.st_mtime_ns:x}-{stat.st_size:x}"
-    modified_at = file.modified_at if is_as_recorded else datetime.fromtimestamp(stat.st_mtime, UTC)
+async def _send_open(exchange: Exchange, file: ServedFile, cache_control: str) -> None:
     headers = {
-        "ETag": f'"{etag}"',
-        "Last-Modified": format_datetime(modified_at.astimezone(UTC), usegmt=True),
+        "ETag": f'W/"{file.etag}"' if file.etag_is_weak else f'"{file.etag}"',
+        "Last-Modified": format_datetime(file.modified_at.astimezone(UTC), usegmt=True),
         "Cache-Control": cache_control,
         "X-Content-Type-Options": "nosniff",
         "Accept-Ranges": "bytes",
     }
-    if _is_unchanged(exchange, etag, modified_at):
+    if _is_unchanged(exchange, file):
         await exchange.begin(304, headers)
         await exchange.write(b"", last=True)
         return
-    whole = Span(0, stat.st_size)
+    whole = Span(0, file.size_bytes)
     try:
-        span = _wanted(exchange, etag, modified_at, stat.st_size) or whole
+        span = _wanted(exchange, file) or whole
     except Unsatisfiable:
         refused = Failure(problem(416, "range_not_satisfiable", "The range lies outside the file."), {})
         await exchange.reply(
             416,
-            {**headers, "Content-Range": f"bytes */{stat.st_size}", "Content-Type": "application/problem+json"},
+            {**headers, "Content-Range": f"bytes */{file.size_bytes}", "Content-Type": "application/problem+json"},
             refused.body,
         )
         return
     is_partial = span != whole
     if is_partial:
-        headers["Content-Range"] = f"bytes {span.start}-{span.stop - 1}/{stat.st_size}"
+        headers["Content-Range"] = f"bytes {span.start}-{span.stop - 1}/{file.size_bytes}"
     headers["Content-Type"] = file.mime_type
     headers["Content-Disposition"] = disposition_of(file.filename)
     headers["Content-Length"] = str(span.stop - span.start)
@@ -127,7 +114,7 @@ async def _send_open(exchange: Exchange, file: ServedFile, fd: int, cache_contro
         await exchange.begin(200, headers)
         await exchange.write(b"", last=True)
         return
-    await _send_span(exchange, fd, span, 206 if is_partial else 200, headers)
+    await _send_span(exchange, file.opened.fileno(), span, 206 if is_partial else 200, headers)
 
 
 async def _send_span(exchange: Exchange, fd: int, span: Span, status: int, headers: dict[str, str]) -> None:
@@ -162,25 +149,21 @@ async def _cancel_on_disconnect(receive: ASGIReceiveCallable, scope: trio.Cancel
     scope.cancel()
 
 
-def _open(path: str) -> int:
-    """Open a regular file, without waiting where a pipe was put in its place."""
-    return os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-
-
-def _is_unchanged(exchange: Exchange, etag: str, modified_at: datetime) -> bool:
+def _is_unchanged(exchange: Exchange, file: ServedFile) -> bool:
     """Tell whether the client's copy is good (RFC 9110 §13.2.2)."""
     tags = exchange.headers.get("If-None-Match")
     if tags is not None:
-        return parse_etags(tags).contains_weak(etag)
+        return parse_etags(tags).contains_weak(file.etag)
     since = parse_date(exchange.headers.get("If-Modified-Since"))
-    return since is not None and modified_at.replace(microsecond=0) <= since
+    return since is not None and file.modified_at.replace(microsecond=0) <= since
 
 
-def _wanted(exchange: Exchange, etag: str, modified_at: datetime, size_bytes: int) -> Span | None:
-    """Return the range to send, None for the whole file."""
+def _wanted(exchange: Exchange, file: ServedFile) -> Span | None:
+    """Return the range to send, None for the whole file; a weak validator resumes nothing (RFC 9110 §13.1.5)."""
     header = exchange.headers.get("Range")
     if header is None or exchange.method != "GET":
         return None
     condition = exchange.headers.get("If-Range")
-    validators = (None, f'"{etag}"', format_datetime(modified_at.astimezone(UTC), usegmt=True))
-    return span_of(header, size_bytes) if condition in validators else None
+    date = format_datetime(file.modified_at.astimezone(UTC), usegmt=True)
+    is_met = condition is None or (not file.etag_is_weak and condition in (f'"{file.etag}"', date))
+    return span_of(header, file.size_bytes) if is_met else None

@@ -1,5 +1,6 @@
 """Uploads: bodies stream into the library part by part; what cannot be kept is refused with its reason."""
 
+from contextlib import suppress
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -9,7 +10,7 @@ from werkzeug.http import parse_options_header
 
 from lumiliod.api.errors import failure
 from lumiliod.api.exchange import Exchange
-from lumiliod.api.multipart import Multipart
+from lumiliod.api.multipart import Multipart, Part
 from lumiliod.api.routes import Operation, parse_query, streams
 from lumiliod.contract.assets import BatchTicket, UploadFailure, UploadTicket
 from lumiliod.domain.errors import LumilioError, Shape
@@ -55,7 +56,11 @@ def blueprint(rt: Runtime) -> Blueprint:
         ),
     )
     async def one(exchange: Exchange) -> None:
-        """Upload one original: a form with the part `file` (`repository` before it), or the bytes themselves."""
+        """Upload one original: a form with the part `file`, or the bytes themselves.
+
+        In a form `repository` comes before `file`; one after it that names another repository is 400
+        `repository_after_file`, a second file 400 `too_many_files`, and then nothing of the form is kept.
+        """
         query = parse_query(exchange.query, UploadQuery)
         expected = _expected_digest(exchange.headers.get("X-Content-Hash"))
         if _media_type(exchange) == "multipart/form-data":
@@ -91,7 +96,11 @@ def blueprint(rt: Runtime) -> Blueprint:
         ),
     )
     async def many(exchange: Exchange) -> None:
-        """Upload several originals; a part's name may be its digest. Each has its own result."""
+        """Upload several originals; a part's name may be its digest. Each has its own result.
+
+        `repository` comes before the files; one after them that names another repository is a failure
+        `repository_after_file`, and so is every file that follows it.
+        """
         query = parse_query(exchange.query, BatchQuery)
         ticket = await _receive_batch(rt, exchange, query.repository)
         await exchange.reply(202, {"Content-Type": "application/json"}, msgspec.json.encode(ticket))
@@ -102,25 +111,62 @@ def blueprint(rt: Runtime) -> Blueprint:
 async def _receive_form(rt: Runtime, exchange: Exchange, repository: str | None, expected: str | None) -> UploadTicket:
     """Receive the one file of a form."""
     form = Multipart(exchange.body, exchange.headers.get("Content-Type", ""))
-    ticket: UploadTicket | None = None
     while part := await form.next_part():
         if part.filename is None:
-            if part.name == "repository" and ticket is None and repository is None:
+            if part.name == "repository" and repository is None:
                 repository = await part.text()
         elif part.name == "file" and part.filename:
-            if ticket is not None:
-                raise Shape("One form carries one file; use /assets/batch for several.", code="too_many_files")
-            ticket = await upload.receive(
+            return await upload.receive(
                 rt,
                 repository=repository,
                 filename=filename(part.filename),
-                body=part,
+                body=_OnlyFile(rt, form, part, repository),
                 expected_digest=expected,
                 announced_bytes=None,
             )
-    if ticket is None:
-        raise Shape("The form has no part named `file` with a file name.", code="no_file")
-    return ticket
+    raise Shape("The form has no part named `file` with a file name.", code="no_file")
+
+
+class _OnlyFile:
+    """The bytes of a form's file, which end only when the form does, with nothing wrong in its rest.
+
+    So whoever takes them learns of a second file before it accepts the first.
+    """
+
+    def __init__(self, rt: Runtime, form: Multipart, part: Part, repository: str | None) -> None:
+        self._rt = rt
+        self._form = form
+        self._part = part
+        self._repository = repository
+
+    def __aiter__(self) -> "_OnlyFile":
+        return self
+
+    async def __anext__(self) -> bytes:
+        chunk = await anext(self._part, None)
+        if chunk is not None:
+            return chunk
+        while part := await self._form.next_part():
+            if part.filename:
+                raise Shape("One form carries one file; use /assets/batch for several.", code="too_many_files")
+            if part.name == "repository":
+                _check_same(self._rt, self._repository, await part.text())
+        raise StopAsyncIteration
+
+
+def _check_same(rt: Runtime, used: str | None, named: str) -> None:
+    """Refuse a repository that is named after a file went to another.
+
+    Raises:
+        Shape: ``repository_after_file``.
+    """
+    if named == used:
+        return
+    known = rt.repositories
+    with suppress(LumilioError):
+        if known.row(named).id == (known.row(used).id if used else known.only().id):
+            return
+    raise Shape("`repository` comes after the file, which went to another.", code="repository_after_file")
 
 
 async def _receive_batch(rt: Runtime, exchange: Exchange, repository: str | None) -> BatchTicket:
@@ -135,12 +181,22 @@ async def _receive_batch(rt: Runtime, exchange: Exchange, repository: str | None
     accepted: list[UploadTicket] = []
     failed: list[UploadFailure] = []
     first: LumilioError | None = None
+    misplaced: Shape | None = None
     while part := await form.next_part():
         if not part.filename:
-            if part.name == "repository" and repository is None:
+            if part.name == "repository" and (accepted or failed):
+                try:
+                    _check_same(rt, repository, await part.text())
+                except Shape as error:
+                    first = first or error
+                    misplaced = error
+                    failed.append(UploadFailure(filename=part.name, code=error.code, detail=error.message))
+            elif part.name == "repository" and repository is None:
                 repository = await part.text()
             continue
         try:
+            if misplaced is not None:
+                raise misplaced
             if len(accepted) + len(failed) >= MAX_BATCH_FILES:
                 raise Shape(f"A batch holds at most {MAX_BATCH_FILES} files.", code="too_many_files")
             digest = part.name.lower()

@@ -10,6 +10,7 @@
 
 import contextlib
 import logging
+import math
 import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -26,6 +27,7 @@ from lumiliod.config import Config
 from lumiliod.daemon import systemd
 from lumiliod.daemon.supervise import keep_running, measure_lag
 from lumiliod.db import embedded, migrate, pool, users
+from lumiliod.db import jobs as db_jobs
 from lumiliod.db.jobs import CHANNEL
 from lumiliod.db.listen import listen
 from lumiliod.db.pool import Database
@@ -35,11 +37,13 @@ from lumiliod.jobs.engine import Engine
 from lumiliod.jobs.kind import Kind
 from lumiliod.media import media
 from lumiliod.media.media import MediaSettings
-from lumiliod.pipeline import kinds
-from lumiliod.runtime import HealthBoard, Opened, Runtime, opened_repositories
-from lumiliod.storage import derivatives, staging
+from lumiliod.pipeline import adopt, kinds
+from lumiliod.runtime import HealthBoard, Runtime, opened_repositories, reopen
 
 log = logging.getLogger(__name__)
+
+REOPEN_FIRST_S, REOPEN_MAX_S = 2.0, 60.0
+"""How soon, and how often at last, an offline repository is tried again."""
 
 
 async def run(config: Config, stop: trio.Event, environ: Mapping[str, str]) -> None:
@@ -65,14 +69,21 @@ async def _serve(rt: Runtime, stop: trio.Event) -> None:
         serve_api, api.create(rt), config.server.socket, mode=config.server.socket_mode, stop=stop_api, grace_s=grace_s
     )
     engine = partial(jobs_service.serve, rt.jobs, concurrency(config), stop=stop_jobs, grace_s=grace_s)
-    hear = partial(listen, rt.db, [CHANNEL], partial(_heard, rt.jobs))
+    report = partial(_report, health, "listen")
+    hear = partial(listen, rt.db, [CHANNEL], partial(_heard, rt.jobs), report=report)
+    for name in ("api", "jobs", "listen", "repositories"):
+        health.set(name, "starting")
+    for opened_repository in rt.repositories.online():
+        await adopt.staged(rt, opened_repository)
     async with trio.open_nursery() as faces:
         await faces.start(partial(keep_running, health, "api", serve))
         async with trio.open_nursery() as lanes:
             await lanes.start(partial(keep_running, health, "jobs", engine))
             async with trio.open_nursery() as intake:
                 await intake.start(partial(keep_running, health, "listen", hear))
-                await adopt(rt)
+                attend = partial(attend_repositories, rt)
+                await intake.start(partial(keep_running, health, "repositories", attend))
+                await intake.start(partial(keep_running, health, "missing work", partial(adopt.missing_work, rt)))
                 systemd.notify("READY=1\nSTATUS=serving")
                 log.info("ready", extra={"socket": config.server.socket})
                 await stop.wait()
@@ -189,22 +200,28 @@ def concurrency(config: Config) -> dict[str, int]:
     }
 
 
-async def adopt(rt: Runtime) -> None:
-    """Take up what a killed daemon left: half uploads go, whole ones and unfinished work get their jobs."""
-    for opened_repository in rt.repositories.online():
-        staged = await trio.to_thread.run_sync(_sweep, opened_repository)
-        for upload in staged:
-            job = kinds.ingest_upload(upload.id, opened_repository.id, upload.filename)
-            await rt.jobs.call(kinds.enqueue_one, job)
-    while added := await rt.jobs.call(kinds.backfill):
-        log.info("missing work found", extra={"jobs": added})
-
-
-def _sweep(opened_repository: Opened) -> list[staging.Staged]:
-    repo = opened_repository.repository
-    staging.sweep(repo)
-    derivatives.sweep_scratch(repo)
-    return staging.waiting(repo)
+async def attend_repositories(rt: Runtime, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+    """Keep offline repositories in view: show them, try them again, and take up their work when they are back."""
+    task_status.started()
+    delay_s = REOPEN_FIRST_S
+    while True:
+        changed = rt.repositories.changed
+        offline = rt.repositories.offline()
+        for row in offline:
+            opened_repository = await reopen(rt.db, rt.repositories, row)
+            if opened_repository is not None:
+                log.info("repository is back", extra={"repository": row.name})
+                await adopt.staged(rt, opened_repository)
+                await rt.jobs.call(db_jobs.hasten, opened_repository.id)
+                await rt.jobs.call(kinds.enqueue_one, kinds.scan(opened_repository.id))
+                delay_s = REOPEN_FIRST_S
+        still = ", ".join(row.name for row in rt.repositories.offline())
+        rt.health.set("repositories", "degraded" if still else "ready", f"offline: {still}" if still else None)
+        # nothing offline, nothing to do: an idle machine's disks may sleep
+        with trio.move_on_after(delay_s if still else math.inf):
+            await changed.wait()
+            delay_s = REOPEN_FIRST_S
+        delay_s = min(delay_s * 2, REOPEN_MAX_S)
 
 
 def _heard(engine: Engine, _channel: str, queue: str) -> None:
@@ -212,3 +229,7 @@ def _heard(engine: Engine, _channel: str, queue: str) -> None:
         engine.wake([queue])
     else:
         engine.wake_all()
+
+
+def _report(health: HealthBoard, name: str, reason: str | None) -> None:
+    health.set(name, "degraded" if reason else "ready", reason)

@@ -2,12 +2,12 @@
 
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import trio
 
-from lumiliod.domain.errors import LumilioError
+from lumiliod.domain.errors import LumilioError, Unavailable
 from lumiliod.runtime import HealthBoard
 
 log = logging.getLogger(__name__)
@@ -33,37 +33,38 @@ async def keep_running(
 
     A failure before it was first ready fails the boot. Later ones are answered by a restart with
     backoff and a visible reason; more than five a minute are raised when the service is
-    ``essential``, and else leave it ``failed`` while everything else goes on.
+    ``essential``, and else leave it ``failed`` while everything else goes on. What is only
+    :class:`Unavailable` is waited for with the same backoff, however long, and never given up.
     """
     status = _OnceStarted(task_status, health, name)
+    restarts: deque[float] = deque()
     failures: deque[float] = deque()
     health.set(name, "starting")
     while True:
         try:
             async with trio.open_nursery() as nursery:
                 value = await nursery.start(service)
-                status.started(value, restarts=len(failures))
+                status.started(value, restarts=len(restarts))
         except Exception as caught:
             error = _single(caught)
             reason = error.message if isinstance(error, LumilioError) else f"{type(error).__name__}: {error}"
             if not status.was_started:
                 health.set(name, "failed", reason)
                 raise error from None
-            now = trio.current_time()
-            failures.append(now)
-            while failures and failures[0] < now - RESTARTS_WINDOW_S:
-                failures.popleft()
+            _note(restarts)
+            if not isinstance(error, Unavailable):
+                _note(failures)
             if not isinstance(error, LumilioError):
                 log.error("service failed", exc_info=error, extra={"service": name})
-            if len(failures) > RESTARTS_MAX:
-                health.set(name, "failed", reason, restarts=len(failures))
+            if not isinstance(error, Unavailable) and len(failures) > RESTARTS_MAX:
+                health.set(name, "failed", reason, restarts=len(restarts))
                 if essential:
                     raise error from None
                 log.error("service given up", extra={"service": name, "reason": reason})
                 return
             log.warning("service restarts", extra={"service": name, "reason": reason})
-            health.set(name, "degraded", reason, restarts=len(failures))
-            await trio.sleep(min(BACKOFF_FIRST_S * 2 ** (len(failures) - 1), BACKOFF_MAX_S))
+            health.set(name, "degraded", reason, restarts=len(restarts))
+            await trio.sleep(min(BACKOFF_FIRST_S * 2 ** (len(restarts) - 1), BACKOFF_MAX_S))
         else:
             health.set(name, "stopped")
             return
@@ -96,9 +97,23 @@ async def measure_lag(health: HealthBoard, *, task_status: trio.TaskStatus[None]
         health.loop_lag_ms = max(recent)
 
 
-def _single(error: BaseException) -> Exception:
-    """Return the first real error of a group, as nurseries make them."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    assert isinstance(error, Exception)
-    return error
+def _note(times: deque[float]) -> None:
+    """Add now and forget what is older than the window."""
+    now = trio.current_time()
+    times.append(now)
+    while times[0] < now - RESTARTS_WINDOW_S:
+        times.popleft()
+
+
+def _single(error: Exception) -> Exception:
+    """Return the first real error of a group, as nurseries make them; what is only away hides no other."""
+    found = list(_leaves(error))
+    return next((leaf for leaf in found if not isinstance(leaf, Unavailable)), found[0])
+
+
+def _leaves(error: Exception) -> Iterator[Exception]:
+    if isinstance(error, ExceptionGroup):
+        for part in error.exceptions:
+            yield from _leaves(part)
+    else:
+        yield error

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, LiteralString
+from uuid import UUID
 
 from psycopg.rows import class_row, dict_row
 from psycopg.types.json import Jsonb
@@ -85,6 +86,11 @@ def by_digest(conn: Connection, owner_id: UserId, digest: Digest) -> AssetId | N
 def restore(conn: Connection, asset_id: AssetId) -> None:
     """Take an asset out of the trash."""
     conn.execute(Q["restore"], {"id": asset_id})
+
+
+def retire_without_file(conn: Connection, asset_id: AssetId) -> None:
+    """Put an asset into the trash when no file holds its bytes any more."""
+    conn.execute(Q["retire_without_file"], {"id": asset_id})
 
 
 def set_metadata(conn: Connection, asset_id: AssetId, original_filename: str, metadata: Metadata) -> None:
@@ -197,8 +203,15 @@ def derivative(conn: Connection, asset_id: AssetId, kind: str) -> Derivative | N
         return cursor.execute(Q["derivative"], {"asset_id": asset_id, "kind": kind}).fetchone()
 
 
-def missing_work(conn: Connection, kind: str, count: int) -> list[tuple[AssetId, RepositoryId]]:
-    """Return assets that lack what jobs of ``kind`` (``metadata`` or ``thumbnails``) make and have no such job."""
+def undone(conn: Connection, asset_id: AssetId) -> list[str]:
+    """Return the job kinds (``metadata``, ``thumbnails``) whose work an asset lacks."""
     with conn.cursor(row_factory=dict_row) as cursor:
-        rows = cursor.execute(Q[f"without_{kind}"], {"count": count}).fetchall()
+        row = cursor.execute(Q["undone"], {"id": asset_id}).fetchone() or {}
+    return [kind for kind, lacks in row.items() if lacks]
+
+
+def missing_work(conn: Connection, kind: str, after: UUID, count: int) -> list[tuple[AssetId, RepositoryId]]:
+    """Return assets beyond ``after`` that lack what jobs of ``kind`` make and have no such job, by id."""
+    with conn.cursor(row_factory=dict_row) as cursor:
+        rows = cursor.execute(Q[f"without_{kind}"], {"after": after, "count": count}).fetchall()
     return [(AssetId(row["id"]), RepositoryId(row["repository_id"])) for row in rows]

@@ -16,6 +16,12 @@ WHERE owner_id = %(owner_id)s::uuid AND digest = %(digest)s::bytea
 -- an original that comes again leaves the trash, with everything it had
 UPDATE assets SET deleted_at = NULL, updated_at = now() WHERE id = %(id)s::uuid AND deleted_at IS NOT NULL
 
+-- name: retire_without_file
+-- its bytes were replaced or removed by somebody; should they come again, it is restored with all it had
+UPDATE assets SET deleted_at = now(), updated_at = now()
+WHERE id = %(id)s::uuid AND deleted_at IS NULL
+  AND NOT EXISTS (SELECT 1 FROM file_records f WHERE f.asset_id = assets.id)
+
 -- name: set_metadata
 UPDATE assets SET
     width = coalesce(%(width)s, width), height = coalesce(%(height)s, height),
@@ -67,6 +73,9 @@ LEFT JOIN repositories r ON r.id = f.repository_id
 -- name: tags
 SELECT tags FROM assets WHERE id = %(id)s::uuid
 
+-- name: undone
+SELECT metadata_at IS NULL AS metadata, status = 'processing' AS thumbnails FROM assets WHERE id = %(id)s::uuid
+
 -- name: counts
 SELECT type, status, count(*) FROM assets WHERE deleted_at IS NULL GROUP BY type, status
 
@@ -87,12 +96,12 @@ WHERE d.asset_id = %(asset_id)s::uuid AND d.kind = %(kind)s::text
 -- name: without_metadata
 -- missing work is a query: assets whose metadata job is neither done, open nor given up
 SELECT a.id, f.repository_id FROM assets a JOIN file_records f ON f.asset_id = a.id AND f.outcome = 'asset'
-WHERE a.metadata_at IS NULL AND a.deleted_at IS NULL
+WHERE a.metadata_at IS NULL AND a.deleted_at IS NULL AND a.id > %(after)s::uuid
   AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.asset_id = a.id AND j.kind = 'metadata')
-LIMIT %(count)s::int
+ORDER BY a.id LIMIT %(count)s::int
 
 -- name: without_thumbnails
 SELECT a.id, f.repository_id FROM assets a JOIN file_records f ON f.asset_id = a.id AND f.outcome = 'asset'
-WHERE a.status = 'processing' AND a.deleted_at IS NULL
+WHERE a.status = 'processing' AND a.deleted_at IS NULL AND a.id > %(after)s::uuid
   AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.asset_id = a.id AND j.kind = 'thumbnails')
-LIMIT %(count)s::int
+ORDER BY a.id LIMIT %(count)s::int

@@ -24,7 +24,7 @@ from pathlib import Path
 import psycopg
 import trio
 
-from lumiliod.domain.errors import ConfigError, Conflict, Retryable
+from lumiliod.domain.errors import ConfigError, Conflict, Unavailable
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +33,12 @@ MAJOR = 18
 
 START_TIMEOUT_S = 60.0
 """Includes the up to 30 s in which a killed server's shared memory may still be in use."""
+
+RECOVERY_TIMEOUT_S = 900.0
+"""A living server that does not answer yet replays its log, which takes minutes on a slow disk: stopping it would
+make the next one begin again."""
+
+RETRY_S = 0.5
 
 STOP_TIMEOUT_S = 20.0
 SOCKET_PATH_MAX = 100
@@ -64,7 +70,7 @@ SETTINGS = {
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A data folder and the means to run its server."""
+    """A data folder, its path free of links, and the means to run its server."""
 
     major: int
     data: Path
@@ -119,6 +125,7 @@ def prepare(state_dir: Path, *, major: int = MAJOR) -> Server:
     Raises:
         ConfigError: no binaries for this machine, or root without a way to run an unprivileged server.
     """
+    state_dir = state_dir.resolve()
     data = state_dir / "postgres" / "data"
     if (data / "PG_VERSION").exists():
         major = int((data / "PG_VERSION").read_text().strip())
@@ -229,49 +236,86 @@ async def serve(server: Server, *, task_status: trio.TaskStatus[None] = trio.TAS
     Adopts a server that a killed daemon left running. ``started()`` once it answers.
 
     Raises:
-        Retryable: it does not come up within a minute, with the last line of its log.
+        Unavailable: it refuses to start for a minute, with the last line of its log.
     """
     first = True
-    process: subprocess.Popen[bytes] | None = None
+    child = _Child(server)
     try:
         while True:
-            pid = running_pid(server)
-            if pid is None:
-                process = _start(server)
-                pid = process.pid
-            await _wait_until_ready(server, process)
+            await _wait_until_ready(server, child)
             if first:
                 task_status.started()
                 first = False
             else:
                 log.warning("embedded PostgreSQL is back")
-            await _wait_for_exit(running_pid(server) or pid)
-            if process is not None:
-                process.poll()
+            pid = running_pid(server) or child.pid
+            if pid is not None:
+                await _wait_for_exit(pid)
+            else:
+                await trio.sleep(RETRY_S)
             log.warning("embedded PostgreSQL died; starting it again")
-            process = None
     finally:
         with trio.CancelScope(shield=True):
-            await _stop(server)
-            if process is not None:
-                process.poll()
+            await _stop(server, child)
+
+
+class _Child:
+    """The server process that this daemon started, if any; looking whether it lives reaps it."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """Return its process id while it lives."""
+        self.reap()
+        return None if self._process is None else self._process.pid
+
+    def reap(self) -> None:
+        """Forget it if it has ended."""
+        if self._process is not None and self._process.poll() is not None:
+            self._process = None
+
+    def start(self) -> None:
+        """Start it; from the main thread, so that no dying thread takes it along."""
+        assert self.pid is None
+        self._process = _start(self._server)
 
 
 def running_pid(server: Server) -> int | None:
     """Return the process id of the live server on this data folder, if any."""
+    pid = _named_pid(server.data / "postmaster.pid")
+    return pid if pid is not None and pid > 0 and _serves(pid, server.data) else None
+
+
+def _named_pid(lock_file: Path) -> int | None:
     try:
-        lines = (server.data / "postmaster.pid").read_text().splitlines()
-        pid = int(lines[0])
-        command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        return int(lock_file.read_text().splitlines()[0]) or None
     except (OSError, ValueError, IndexError):
         return None
-    ours = os.fsencode(server.data) in command and state != "Z"
-    return pid if ours else None
+
+
+def _serves(pid: int, data: Path) -> bool:
+    """Tell whether ``pid`` is a living server process of the folder ``data``."""
+    process = Path(f"/proc/{pid}")
+    try:
+        program, *arguments = os.fsdecode((process / "cmdline").read_bytes()).split("\0")
+        state = (process / "stat").read_text().rpartition(")")[2].split()[0]
+    except (OSError, ValueError, IndexError):
+        return False
+    if state == "Z" or Path(program).name != "postgres":
+        return False
+    if any(os.path.realpath(argument) == str(data) for argument in arguments):
+        return True
+    try:
+        # a server works in its data folder; this finds one whose folder was renamed while it ran
+        return (process / "cwd").samefile(data)
+    except OSError:
+        return False
 
 
 def _start(server: Server) -> "subprocess.Popen[bytes]":
-    """Start the server; from the main thread, so that no dying thread takes it along."""
     command = [*server.launcher, str(server.binaries / "postgres"), "-D", str(server.data), "-k", str(server.sockets)]
     for key, value in SETTINGS.items():
         command += ["-c", f"{key}={value}"]
@@ -282,26 +326,72 @@ def _start(server: Server) -> "subprocess.Popen[bytes]":
             stdout=out,
             stderr=out,
             user=server.user,
-            env=_environment(),
+            env=_environment() | _stale_lock(server),
             cwd=server.data.parent,
             start_new_session=True,
         )
 
 
-async def _wait_until_ready(server: Server, process: "subprocess.Popen[bytes] | None") -> None:
-    give_up_at = trio.current_time() + START_TIMEOUT_S
+def _stale_lock(server: Server) -> dict[str, str]:
+    """Return the variable by which PostgreSQL learns that the process its lock file names is no server.
+
+    After a power cut, or in a container, the number of the dead server may be that of another living
+    process, and PostgreSQL would refuse to start for ever. The file is not deleted: PostgreSQL still
+    finds in it the shared memory that processes of the dead server may be using, and then refuses.
+    See CreateLockFile in its src/backend/utils/init/miscinit.c; pg_ctl uses the variable alike.
+    """
+    # a server in single-user mode writes its number negated
+    pid = abs(_named_pid(server.data / "postmaster.pid") or 0)
+    return {} if not pid or _serves(pid, server.data) else {"PG_GRANDPARENT_PID": str(pid)}
+
+
+def _broken_locks(server: Server) -> set[Path]:
+    """Return the lock files that say nothing or lock nothing, though PostgreSQL heeds them.
+
+    A power cut can leave an empty data lock: whoever made it never came to use the data. The lock of
+    the socket protects only the socket, in a folder that the holder of the state folder's lock owns.
+    """
+    lock = server.data / "postmaster.pid"
+    named = _named_pid(lock)
+    found = {lock} if named is None and lock.exists() else set()
+    for other in server.sockets.glob(".s.PGSQL.*.lock"):
+        socket_named = _named_pid(other)
+        if socket_named is None or socket_named != named:
+            found.add(other)
+    return found
+
+
+async def _wait_until_ready(server: Server, child: _Child) -> None:
+    """Start the server unless it runs, again when it refuses, until it answers."""
+    began = trio.current_time()
     delay_s = 0.01
+    refused = False
     while True:
+        waited_s = trio.current_time() - began
+        if child.pid is None and running_pid(server) is None:
+            if refused:
+                if waited_s > START_TIMEOUT_S:
+                    raise _down(server)
+                # a killed server's shared memory can stay in use for a while: that is only waited for
+                broken = _broken_locks(server)
+                await trio.sleep(RETRY_S)
+                if running_pid(server) is not None:
+                    continue
+                # one that was just being written is whole by now
+                for lock in broken & _broken_locks(server):
+                    lock.unlink(missing_ok=True)
+            child.start()
+            refused = True
+        elif waited_s > RECOVERY_TIMEOUT_S:
+            raise _down(server)
         if await trio.to_thread.run_sync(_answers, server.admin_conninfo):
             return
-        if trio.current_time() > give_up_at:
-            raise Retryable(f"embedded PostgreSQL does not start: {_last_log_line(server)}", code="postgres_down")
-        if process is not None and process.poll() is not None:
-            # a killed server's shared memory can stay in use for a while: never delete its pid file, try again
-            await trio.sleep(0.5)
-            process = _start(server) if running_pid(server) is None else None
         await trio.sleep(delay_s)
         delay_s = min(delay_s * 1.5, 0.25)
+
+
+def _down(server: Server) -> Unavailable:
+    return Unavailable(f"embedded PostgreSQL does not start: {_last_log_line(server)}", code="postgres_down")
 
 
 def _answers(conninfo: str) -> bool:
@@ -331,18 +421,24 @@ async def _wait_for_exit(pid: int) -> None:
         os.close(fd)
 
 
-async def _stop(server: Server) -> None:
-    """Ask for a fast shutdown (SIGINT), then for an immediate one (SIGQUIT)."""
+async def _stop(server: Server, child: _Child) -> None:
+    """Ask for a fast shutdown (SIGINT), then for an immediate one (SIGQUIT); ours also before it holds its lock."""
     for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):
-        pid = running_pid(server)
+        pid = running_pid(server) or child.pid
         if pid is None:
             return
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, number)
         with trio.move_on_after(STOP_TIMEOUT_S):
             await _wait_for_exit(pid)
-            return
+            break
         log.error("embedded PostgreSQL did not stop in time", extra={"signal": number.name})
+    pid = child.pid
+    if pid is not None:
+        # the one that we started and the one that ran may differ: when ours was refused, it is about to end
+        with trio.move_on_after(STOP_TIMEOUT_S):
+            await _wait_for_exit(pid)
+        child.reap()
 
 
 def create_database(server: Server) -> None:

@@ -10,7 +10,9 @@ from psycopg.rows import dict_row
 from lumiliod.db.pool import Connection
 from lumiliod.db.sql import Queries
 from lumiliod.domain.assets import FileRecord, FileStat, Outcome
+from lumiliod.domain.errors import Conflict
 from lumiliod.domain.ids import AssetId, Digest, RepoPath, RepositoryId, path_bytes, path_from_bytes, uuid7
+from lumiliod.domain.text import storable
 
 Q = Queries(__file__)
 
@@ -64,7 +66,7 @@ def seen(conn: Connection, repository_id: RepositoryId, generation: int, page: S
             "ids": [uuid7() for _ in page],
             "paths": [path_bytes(file.path) for file in page],
             "sizes": [file.stat.size_bytes for file in page],
-            "mtimes": [file.stat.mtime_ns for file in page],
+            "mtimes": [_clamped(file.stat.mtime_ns) for file in page],
             "inodes": [_signed(file.stat.inode) for file in page],
             "outcomes": [str(file.outcome) for file in page],
             "reasons": [file.reason for file in page],
@@ -102,6 +104,18 @@ def place(
     conn.execute(Q["place"], params)
 
 
+def doubt_original(conn: Connection, asset_id: AssetId, except_id: UUID) -> list[tuple[UUID, RepositoryId]]:
+    """Have the file an asset was served from looked at anew, because it is not what it was; return its record."""
+    rows = conn.execute(Q["doubt_original"], {"asset_id": asset_id, "except_id": except_id})
+    return [(row[0], RepositoryId(row[1])) for row in rows]
+
+
+def is_doubted(conn: Connection, asset_id: AssetId) -> bool:
+    """Tell whether the file of an asset waits to be looked at anew."""
+    row = conn.execute(Q["is_doubted"], {"asset_id": asset_id}).fetchone()
+    return bool(row and row[0])
+
+
 def drop_original(conn: Connection, asset_id: AssetId, except_id: UUID) -> None:
     """Forget where an asset was served from, because that file is gone."""
     conn.execute(Q["drop_original"], {"asset_id": asset_id, "except_id": except_id})
@@ -110,7 +124,11 @@ def drop_original(conn: Connection, asset_id: AssetId, except_id: UUID) -> None:
 def settle(
     conn: Connection, record_id: UUID, outcome: Outcome, stat: FileStat, digest: Digest, asset_id: AssetId
 ) -> None:
-    """Say which asset a file holds; ``outcome`` is ``asset`` or ``duplicate``."""
+    """Say which asset a file holds; ``outcome`` is ``asset`` or ``duplicate``.
+
+    Raises:
+        Conflict: the record is gone; its file will be met again by the next scan.
+    """
     params = {
         "id": record_id,
         "outcome": outcome,
@@ -119,12 +137,14 @@ def settle(
         "digest": bytes.fromhex(digest),
         **_stat(stat),
     }
-    conn.execute(Q["settle"], params)
+    if not conn.execute(Q["settle"], params).rowcount:
+        raise Conflict("the record of this file is gone", code="record_gone")
 
 
-def reject(conn: Connection, record_id: UUID, outcome: Outcome, reason: str) -> None:
-    """Say why a file is no asset."""
-    conn.execute(Q["reject"], {"id": record_id, "outcome": outcome, "reason": reason})
+def reject(conn: Connection, record_id: UUID, outcome: Outcome, reason: str, stat: FileStat) -> None:
+    """Say why a file, in the state ``stat``, is no asset."""
+    params = {"id": record_id, "outcome": outcome, "reason": storable(reason), **_stat(stat)}
+    conn.execute(Q["reject"], params)
 
 
 def forget(conn: Connection, record_id: UUID) -> None:
@@ -146,15 +166,29 @@ def attach_sidecar(conn: Connection, repository_id: RepositoryId, record_id: UUI
     conn.execute(Q["attach_sidecar"], params)
 
 
-def count_unseen(conn: Connection, repository_id: RepositoryId, generation: int) -> tuple[int, int]:
-    """Return how many present files a walk did not meet, and how many there were in all."""
-    row = conn.execute(Q["count_unseen"], {"repository_id": repository_id, "generation": generation}).fetchone()
+def count_unseen(
+    conn: Connection, repository_id: RepositoryId, generation: int, unread: Sequence[RepoPath]
+) -> tuple[int, int]:
+    """Return how many present files a walk did not meet, outside folders it could not read, and how many there were."""
+    row = conn.execute(Q["count_unseen"], _unseen(repository_id, generation, unread)).fetchone()
     return (row[0], row[1]) if row else (0, 0)
 
 
-def mark_missing(conn: Connection, repository_id: RepositoryId, generation: int) -> int:
-    """Mark what a complete walk did not meet; return how many."""
-    return conn.execute(Q["mark_missing"], {"repository_id": repository_id, "generation": generation}).rowcount
+def mark_missing(conn: Connection, repository_id: RepositoryId, generation: int, unread: Sequence[RepoPath]) -> int:
+    """Mark what a walk did not meet, outside folders it could not read; return how many.
+
+    An asset whose original is missing is served from another file with the same bytes, where there is one.
+    """
+    marked = conn.execute(Q["mark_missing"], _unseen(repository_id, generation, unread)).rowcount
+    pairs = conn.execute(Q["successors"], {"repository_id": repository_id}).fetchall()
+    conn.execute(Q["remove_all"], {"ids": [missing for missing, _ in pairs]})
+    conn.execute(Q["promote_all"], {"ids": [present for _, present in pairs]})
+    return marked
+
+
+def _unseen(repository_id: RepositoryId, generation: int, unread: Sequence[RepoPath]) -> dict[str, object]:
+    prefixes = [path_bytes(RepoPath(f"{folder}/" if folder else "")) for folder in unread]
+    return {"repository_id": repository_id, "generation": generation, "unread": prefixes}
 
 
 def page(
@@ -166,9 +200,9 @@ def page(
         return [_record(row) for row in cursor.execute(Q["page"], params)]
 
 
-def pending_without_job(conn: Connection, count: int) -> list[tuple[UUID, RepositoryId]]:
-    """Return files that wait to be ingested and have no job: missing work is a query."""
-    rows = conn.execute(Q["pending_without_job"], {"count": count})
+def pending_without_job(conn: Connection, after: UUID, count: int) -> list[tuple[UUID, RepositoryId]]:
+    """Return files beyond ``after`` that wait to be ingested and have no job, by id: missing work is a query."""
+    rows = conn.execute(Q["pending_without_job"], {"after": after, "count": count})
     return [(row[0], RepositoryId(row[1])) for row in rows]
 
 
@@ -212,7 +246,12 @@ def _record(row: dict[str, object]) -> FileRecord:
 
 
 def _stat(stat: FileStat) -> dict[str, int]:
-    return {"size_bytes": stat.size_bytes, "mtime_ns": stat.mtime_ns, "inode": _signed(stat.inode)}
+    return {"size_bytes": stat.size_bytes, "mtime_ns": _clamped(stat.mtime_ns), "inode": _signed(stat.inode)}
+
+
+def _clamped(mtime_ns: int) -> int:
+    """Fit a time into a bigint; file systems can hold years beyond 2262."""
+    return max(min(mtime_ns, (1 << 63) - 1), -(1 << 63))
 
 
 def _signed(inode: int) -> int:

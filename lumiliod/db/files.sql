@@ -2,8 +2,8 @@
 UPDATE repositories SET scan_generation = scan_generation + 1 WHERE id = %(id)s::uuid RETURNING scan_generation
 
 -- name: seen
--- One page of a walk. A file whose size, time or inode changed is looked at anew; one that did not
--- keeps its outcome. What is pending comes back, also when an earlier scan found it: its job may be lost.
+-- One page of a walk. A file whose size, time or inode changed is looked at anew, and one whose
+-- settings or permissions may have changed; another keeps its outcome. What is pending comes back, also when an earlier scan found it: its job may be lost.
 INSERT INTO file_records AS f (id, repository_id, path, size_bytes, mtime_ns, inode, outcome, reason, scan_generation)
 SELECT s.id, %(repository_id)s::uuid, s.path, s.size_bytes, s.mtime_ns, s.inode, s.outcome, s.reason,
        %(generation)s::bigint
@@ -14,11 +14,13 @@ ON CONFLICT (repository_id, path) DO UPDATE SET
     scan_generation = excluded.scan_generation, missing_since = NULL,
     outcome = CASE WHEN (f.size_bytes, f.mtime_ns, f.inode) IS DISTINCT FROM
                         (excluded.size_bytes, excluded.mtime_ns, excluded.inode)
-                     OR (excluded.outcome <> 'pending' AND f.outcome <> excluded.outcome)
+                     OR (excluded.outcome <> 'pending' AND f.outcome NOT IN ('asset', 'duplicate', excluded.outcome))
+                     OR (excluded.outcome = 'pending' AND f.outcome IN ('ignored', 'unreadable', 'too_large'))
                    THEN excluded.outcome ELSE f.outcome END,
     reason = CASE WHEN (f.size_bytes, f.mtime_ns, f.inode) IS DISTINCT FROM
                        (excluded.size_bytes, excluded.mtime_ns, excluded.inode)
-                    OR (excluded.outcome <> 'pending' AND f.outcome <> excluded.outcome)
+                    OR (excluded.outcome <> 'pending' AND f.outcome NOT IN ('asset', 'duplicate', excluded.outcome))
+                    OR (excluded.outcome = 'pending' AND f.outcome IN ('ignored', 'unreadable', 'too_large'))
                   THEN excluded.reason ELSE f.reason END,
     size_bytes = excluded.size_bytes, mtime_ns = excluded.mtime_ns, inode = excluded.inode, updated_at = now()
 RETURNING f.id, f.path, f.outcome = 'pending' AS pending, f.created_at = now() AS added
@@ -35,6 +37,15 @@ FROM file_records WHERE asset_id = %(asset_id)s::uuid AND outcome = 'asset'
 -- the file is gone and another with the same bytes takes its place
 DELETE FROM file_records WHERE asset_id = %(asset_id)s::uuid AND outcome = 'asset' AND id <> %(except_id)s::uuid
 
+-- name: doubt_original
+-- the file is there, but it is not what it was: it is looked at anew
+UPDATE file_records SET outcome = 'pending', asset_id = NULL, digest = NULL, updated_at = now()
+WHERE asset_id = %(asset_id)s::uuid AND outcome = 'asset' AND id <> %(except_id)s::uuid
+RETURNING id, repository_id
+
+-- name: is_doubted
+SELECT EXISTS (SELECT 1 FROM file_records WHERE asset_id = %(asset_id)s::uuid AND outcome = 'pending')
+
 -- name: settle
 UPDATE file_records SET
     outcome = %(outcome)s::text, reason = %(reason)s::text, asset_id = %(asset_id)s::uuid, digest = %(digest)s::bytea,
@@ -43,19 +54,23 @@ UPDATE file_records SET
 WHERE id = %(id)s::uuid
 
 -- name: reject
+-- with the state of the file that was examined, so that a later one is looked at anew
 UPDATE file_records SET outcome = %(outcome)s::text, reason = %(reason)s::text, asset_id = NULL, digest = NULL,
-                        updated_at = now()
+    size_bytes = %(size_bytes)s::bigint, mtime_ns = %(mtime_ns)s::bigint, inode = %(inode)s::bigint,
+    updated_at = now()
 WHERE id = %(id)s::uuid
 
 -- name: forget
 DELETE FROM file_records WHERE id = %(id)s::uuid
 
 -- name: place
--- a scan may have seen the file between its placing and this row
-INSERT INTO file_records (id, repository_id, path, size_bytes, mtime_ns, inode, digest, outcome, asset_id)
+-- A scan may have seen the file between its placing and this row, or have passed its folder before:
+-- it counts as seen by the scan under way.
+INSERT INTO file_records (id, repository_id, path, size_bytes, mtime_ns, inode, digest, outcome, asset_id,
+                          scan_generation)
 VALUES (%(id)s, %(repository_id)s, %(path)s, %(size_bytes)s, %(mtime_ns)s, %(inode)s, %(digest)s, 'asset',
-        %(asset_id)s)
-ON CONFLICT (repository_id, path) DO UPDATE SET
+        %(asset_id)s, (SELECT scan_generation FROM repositories WHERE id = %(repository_id)s))
+ON CONFLICT (repository_id, path) DO UPDATE SET scan_generation = excluded.scan_generation,
     size_bytes = excluded.size_bytes, mtime_ns = excluded.mtime_ns, inode = excluded.inode, digest = excluded.digest,
     outcome = 'asset', reason = NULL, asset_id = excluded.asset_id, missing_since = NULL, updated_at = now()
 
@@ -72,13 +87,33 @@ FROM (SELECT asset_id FROM file_records
 WHERE file_records.id = %(id)s::uuid AND file_records.outcome = 'sidecar'
 
 -- name: count_unseen
-SELECT count(*) FILTER (WHERE scan_generation < %(generation)s::bigint), count(*)
+SELECT count(*) FILTER (WHERE scan_generation < %(generation)s::bigint
+                          AND NOT EXISTS (SELECT 1 FROM unnest(%(unread)s::bytea[]) AS u
+                                          WHERE substring(path FROM 1 FOR octet_length(u)) = u)),
+       count(*)
 FROM file_records WHERE repository_id = %(repository_id)s::uuid AND missing_since IS NULL
 
 -- name: mark_missing
 -- only what nothing depends on is forgotten; an original that is not there is marked, never concluded away
+-- and below a folder that could not be read, not even that
 UPDATE file_records SET missing_since = now(), updated_at = now()
 WHERE repository_id = %(repository_id)s::uuid AND scan_generation < %(generation)s::bigint AND missing_since IS NULL
+  AND NOT EXISTS (SELECT 1 FROM unnest(%(unread)s::bytea[]) AS u
+                  WHERE substring(path FROM 1 FOR octet_length(u)) = u)
+
+-- name: successors
+-- originals that are missing while another file has the same bytes
+SELECT DISTINCT ON (m.asset_id) m.id, d.id
+FROM file_records m
+JOIN file_records d ON d.asset_id = m.asset_id AND d.outcome = 'duplicate' AND d.missing_since IS NULL
+WHERE m.repository_id = %(repository_id)s::uuid AND m.outcome = 'asset' AND m.missing_since IS NOT NULL
+ORDER BY m.asset_id, d.id
+
+-- name: remove_all
+DELETE FROM file_records WHERE id = ANY (%(ids)s::uuid[])
+
+-- name: promote_all
+UPDATE file_records SET outcome = 'asset', updated_at = now() WHERE id = ANY (%(ids)s::uuid[])
 
 -- name: page
 SELECT id, repository_id, path, size_bytes, mtime_ns, inode, outcome, reason, asset_id, encode(digest, 'hex') AS digest
@@ -88,10 +123,12 @@ WHERE repository_id = %(repository_id)s::uuid AND path > %(after)s::bytea AND mi
 ORDER BY path LIMIT %(count)s::int
 
 -- name: pending_without_job
+-- Those given up before are tried once more at every start.
 SELECT f.id, f.repository_id FROM file_records f
-WHERE f.outcome = 'pending' AND f.missing_since IS NULL
-  AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.kind = 'ingest' AND j.unique_key = 'file:' || f.id::text)
-LIMIT %(count)s::int
+WHERE f.outcome = 'pending' AND f.missing_since IS NULL AND f.id > %(after)s::uuid
+  AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.kind = 'ingest' AND j.unique_key = 'file:' || f.id::text
+                    AND j.state IN ('available', 'scheduled', 'running', 'retryable'))
+ORDER BY f.id LIMIT %(count)s::int
 
 -- name: begin_sync
 INSERT INTO sync_operations (id, repository_id, type, status) VALUES (%(id)s, %(repository_id)s, %(type)s, 'running')

@@ -19,24 +19,47 @@ SELECT id FROM jobs
 WHERE kind = %(kind)s::text AND unique_key = %(unique_key)s::text
   AND state IN ('available', 'scheduled', 'running', 'retryable')
 
+-- name: begin
+-- any statement begins a transaction
+SELECT
+
 -- name: notify
 SELECT pg_notify('lumilio_jobs', %(queue)s::text)
 
+-- name: waiting_kinds
+-- a look without a lock, so that finding nothing costs no transaction id
+SELECT known.kind FROM unnest(%(kinds)s::text[]) AS known (kind)
+WHERE EXISTS (SELECT 1 FROM jobs WHERE queue = %(queue)s::text AND jobs.kind = known.kind AND state = 'available')
+
 -- name: claim
 -- The array is evaluated once, so LIMIT holds under any plan; the worker's own row is locked in the
--- same statement, so a worker that was reaped claims nothing.
+-- same statement, so a worker that was reaped claims nothing. Suspects were held by the last three
+-- workers that died: their start is written down (see rescue).
 WITH me AS MATERIALIZED (SELECT id FROM workers WHERE id = %(worker_id)s::uuid FOR KEY SHARE)
-UPDATE jobs SET state = 'running', worker_id = me.id, token = nextval('job_token'),
+UPDATE jobs SET state = 'running', worker_id = me.id, token = nextval('job_token'), started = false,
                 attempt = jobs.attempt + 1, attempted_at = now(), progress = NULL
 FROM me
 WHERE jobs.ctid = ANY (ARRAY(
-    SELECT ctid FROM jobs
-    WHERE queue = %(queue)s::text AND state = 'available'
-    ORDER BY priority, seq
-    LIMIT %(count)s::int
-    FOR UPDATE SKIP LOCKED))
+    SELECT picked.ctid
+    FROM unnest(%(kinds)s::text[], %(counts)s::int[]) AS wanted (kind, count),
+    LATERAL (
+        SELECT jobs.ctid FROM jobs
+        WHERE queue = %(queue)s::text AND jobs.kind = wanted.kind AND state = 'available'
+        ORDER BY priority, seq
+        LIMIT wanted.count
+        FOR UPDATE SKIP LOCKED) AS picked))
 RETURNING jobs.id, jobs.token, jobs.kind, jobs.queue, jobs.priority, jobs.seq, jobs.attempt, jobs.max_attempts,
-          jobs.args, jobs.asset_id, jobs.repository_id
+          jobs.args, jobs.asset_id, jobs.repository_id,
+          coalesce(errors -> -1 ->> 'code' = 'worker_lost' AND errors -> -2 ->> 'code' = 'worker_lost'
+                   AND errors -> -3 ->> 'code' = 'worker_lost', false) AS suspect
+
+-- name: is_worker
+SELECT 1 FROM workers WHERE id = %(worker_id)s::uuid
+
+-- name: mark_started
+UPDATE jobs SET started = true
+FROM unnest(%(ids)s::uuid[], %(tokens)s::bigint[]) AS held (id, token)
+WHERE jobs.id = held.id AND jobs.token = held.token AND jobs.state = 'running'
 
 -- name: complete
 -- Deleting by token is the fence: what does not come back was taken away and must not take effect.
@@ -65,11 +88,33 @@ UPDATE jobs SET
 WHERE id = %(id)s::uuid AND token = %(token)s::bigint AND state = 'running'
 RETURNING id
 
+-- name: put_off
+-- What the work needs is away: the attempt is given back. The delay grows with the times in a row
+-- that end the list of errors; none is discarded for it.
+UPDATE jobs SET
+    state = 'retryable', attempt = greatest(attempt - 1, 0), worker_id = NULL, token = NULL, progress = NULL,
+    scheduled_at = now() + make_interval(secs => greatest(
+        %(after_s)s::float8,
+        least(%(max_s)s::float8, %(first_s)s::float8 * 2 ^ (
+            SELECT count(*) FROM jsonb_array_elements(errors) WITH ORDINALITY AS told (error, nth)
+            WHERE nth > coalesce((SELECT max(nth) FROM jsonb_array_elements(errors) WITH ORDINALITY AS o (error, nth)
+                                  WHERE o.error ->> 'put_off' IS DISTINCT FROM 'true'), 0))))),
+    errors = CASE WHEN jsonb_array_length(errors) >= 20 THEN errors - 0 ELSE errors END || %(error)s::jsonb
+WHERE id = %(id)s::uuid AND token = %(token)s::bigint AND state = 'running'
+RETURNING id
+
 -- name: release
 -- give attempts back, untouched, as if they had never begun
 UPDATE jobs SET state = 'available', attempt = attempt - 1, worker_id = NULL, token = NULL, progress = NULL
 FROM unnest(%(ids)s::uuid[], %(tokens)s::bigint[]) AS held (id, token)
 WHERE jobs.id = held.id AND jobs.token = held.token AND jobs.state = 'running'
+
+-- name: release_strays
+-- what this worker holds in the table and not in memory: the answer to a claim was lost, or a release failed
+UPDATE jobs SET state = 'available', attempt = greatest(attempt - 1, 0), worker_id = NULL, token = NULL, progress = NULL
+WHERE worker_id = %(worker_id)s::uuid AND state = 'running' AND token <> ALL (%(tokens)s::bigint[])
+  AND attempted_at < clock_timestamp() - make_interval(secs => %(older_s)s::float8)
+RETURNING queue
 
 -- name: progress
 UPDATE jobs SET progress = %(progress)s::jsonb
@@ -93,6 +138,11 @@ VALUES (%(id)s, %(host)s, %(pid)s, %(lock_key)s, now() + make_interval(secs => %
 UPDATE workers SET expires_at = now() + make_interval(secs => %(lease_s)s::float8)
 WHERE id = %(id)s::uuid RETURNING id
 
+-- name: relock
+-- under a key of its own for every connection: the server may not know yet that the last one is dead
+UPDATE workers SET lock_key = %(lock_key)s::bigint, expires_at = now() + make_interval(secs => %(lease_s)s::float8)
+WHERE id = %(id)s::uuid RETURNING id
+
 -- name: lock_worker
 SELECT pg_try_advisory_lock(%(lock_key)s::bigint)
 
@@ -100,32 +150,69 @@ SELECT pg_try_advisory_lock(%(lock_key)s::bigint)
 DELETE FROM workers WHERE id = %(id)s::uuid
 
 -- name: reap_workers
--- A worker is dead when its session's lock is free, or stuck when its lease ran out. Rows in use by
--- a claim are skipped: their worker lives.
+-- A worker is dead when its session's lock is free, or stuck when its lease ran out while it holds
+-- jobs: one that holds none does not beat. Rows in use by a claim are skipped: their worker lives.
 DELETE FROM workers WHERE id IN (
     SELECT id FROM workers
     WHERE id <> %(self)s::uuid
-      AND (expires_at < now() OR pg_try_advisory_xact_lock(lock_key))
+      AND (pg_try_advisory_xact_lock(lock_key)
+           OR (expires_at < now()
+               AND EXISTS (SELECT 1 FROM jobs WHERE jobs.worker_id = workers.id AND jobs.state = 'running')))
     FOR UPDATE SKIP LOCKED)
 RETURNING id
 
 -- name: rescue
 -- Running jobs whose worker is gone; a separate statement from the reaping, so that it sees every claim.
--- The attempt is given back: bytes are decoded in processes of their own, so the daemon's death is not the job's fault.
+-- The attempt is given back: bytes are decoded in processes of their own, so the daemon's death is not
+-- the job's fault. Only what was running when its worker died, after three such deaths in a row, pays
+-- with an attempt; it waits a while before the next one, apart from what ran beside it.
+WITH orphans AS (
+    SELECT id, token AS was,
+           CASE WHEN NOT started THEN 'given_back' WHEN attempt < max_attempts THEN 'counted' ELSE 'poison' END AS fate
+    FROM jobs
+    WHERE state = 'running' AND NOT EXISTS (SELECT 1 FROM workers WHERE workers.id = jobs.worker_id)
+    FOR UPDATE SKIP LOCKED)
 UPDATE jobs SET
-    state = 'available', attempt = greatest(attempt - 1, 0), worker_id = NULL, token = NULL, progress = NULL,
+    state = CASE fate WHEN 'given_back' THEN 'available' WHEN 'counted' THEN 'retryable' ELSE 'discarded' END,
+    attempt = CASE fate WHEN 'given_back' THEN greatest(attempt - 1, 0) ELSE attempt END,
+    scheduled_at = CASE fate WHEN 'counted' THEN now() + make_interval(secs => (0.5 + random()) * 2 ^ least(attempt, 8))
+                             ELSE scheduled_at END,
+    finished_at = CASE fate WHEN 'poison' THEN now() END,
+    worker_id = NULL, token = NULL, progress = NULL,
     errors = CASE WHEN jsonb_array_length(errors) >= 20 THEN errors - 0 ELSE errors END
         || jsonb_build_array(jsonb_build_object(
-            'code', 'worker_lost', 'message', 'the worker that held this job died or stopped answering',
+            'code', CASE fate WHEN 'poison' THEN 'poison' ELSE 'worker_lost' END,
+            'message', CASE fate WHEN 'poison' THEN 'every worker that ran this job died'
+                                 ELSE 'the worker that held this job died or stopped answering' END,
             'error_class', 'WorkerLost', 'attempt', attempt, 'at', now()))
-WHERE state = 'running' AND NOT EXISTS (SELECT 1 FROM workers WHERE workers.id = jobs.worker_id)
-RETURNING queue
+FROM orphans WHERE jobs.id = orphans.id
+RETURNING jobs.id, orphans.was AS token, kind, queue, priority, seq, attempt, max_attempts, args, asset_id,
+          repository_id, fate = 'poison' AS poison
 
--- name: other_workers
-SELECT EXISTS (SELECT 1 FROM workers WHERE id <> %(self)s::uuid)
+-- name: look
+-- Everything the keeper must know, read and nothing written; the kinds with work are found by skipping
+-- through the index, one probe for each.
+WITH RECURSIVE waiting AS (
+    (SELECT queue, kind FROM jobs WHERE state = 'available' ORDER BY queue, kind LIMIT 1)
+    UNION ALL
+    SELECT following.queue, following.kind
+    FROM waiting, LATERAL (
+        SELECT queue, kind FROM jobs
+        WHERE state = 'available' AND (queue, kind) > (waiting.queue, waiting.kind)
+        ORDER BY queue, kind LIMIT 1) AS following)
+SELECT EXISTS (SELECT 1 FROM workers WHERE id <> %(self)s::uuid) AS others,
+       EXISTS (SELECT 1 FROM jobs WHERE state = 'running'
+               AND NOT EXISTS (SELECT 1 FROM workers WHERE workers.id = jobs.worker_id)) AS orphans,
+       EXISTS (SELECT 1 FROM jobs WHERE state = 'running' AND worker_id = %(self)s::uuid
+               AND token <> ALL (%(tokens)s::bigint[])
+               AND attempted_at < clock_timestamp() - make_interval(secs => %(older_s)s::float8)) AS strays,
+       (SELECT extract(epoch FROM min(scheduled_at) - now())::float8
+        FROM jobs WHERE state IN ('scheduled', 'retryable')) AS due_s,
+       coalesce((SELECT jsonb_agg(jsonb_build_array(queue, kind)) FROM waiting), '[]'::jsonb) AS waiting
 
 -- name: counts
-SELECT kind, queue, state, count(*) FROM jobs GROUP BY kind, queue, state
+-- in the order of jobs_by_kind, which holds all it needs
+SELECT kind, queue, state, count(*) FROM jobs GROUP BY kind, state, queue
 
 -- name: show
 SELECT id, kind, queue, state, priority, attempt, max_attempts, args, NULL::jsonb AS result, errors, asset_id,
@@ -167,6 +254,10 @@ ORDER BY seq
 -- name: lock_partitions
 SELECT pg_advisory_xact_lock(hashtext('job_history'))
 
+-- name: wait_shortly
+-- behind a lock that waits for a reader waits everybody else
+SELECT set_config('lock_timeout', '2s', true)
+
 -- name: partitions
 SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
 WHERE i.inhparent = 'job_history'::regclass AND c.relname ~ '^job_history_[0-9]{8}$'
@@ -175,3 +266,12 @@ WHERE i.inhparent = 'job_history'::regclass AND c.relname ~ '^job_history_[0-9]{
 -- rows that came while no partition existed stay in the default one and forbid making that day's
 SELECT 1 FROM job_history_other WHERE finished_at >= %(since)s::timestamptz AND finished_at < %(until)s::timestamptz
 LIMIT 1
+
+-- name: forget_other
+DELETE FROM job_history_other WHERE finished_at < %(before)s::timestamptz
+
+-- name: hasten
+-- what was put off because a repository was away need not wait any longer
+UPDATE jobs SET scheduled_at = now()
+WHERE repository_id = %(repository_id)s::uuid AND state = 'retryable' AND scheduled_at > now()
+  AND (errors -> -1 ->> 'put_off')::boolean

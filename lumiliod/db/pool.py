@@ -1,5 +1,9 @@
 """Transactions as plain functions: ``await db.call(fn, *args)`` runs one in a thread and commits it."""
 
+import contextlib
+import os
+import socket
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar, TypeVarTuple
@@ -7,9 +11,11 @@ from typing import Any, TypeVar, TypeVarTuple
 import outcome
 import psycopg
 import trio
+from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import TupleRow
 
-from lumiliod.db.errors import translated
+from lumiliod.db.errors import as_ours, cause
+from lumiliod.domain.errors import ConfigError, Retryable, Unavailable
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -19,14 +25,27 @@ Connection = psycopg.Connection[TupleRow]
 CANCEL_TIMEOUT_S = 5.0
 """How long a cancelled caller waits for the server to hear of it."""
 
+CONNECT_TIMEOUT_S = 10
+
+REMOTE = {
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
+"""A remote server that vanished is noticed within a minute, not after the system's two hours; in seconds and ms."""
+
 
 class Database:
     """A bounded set of connections, each used by one thread at a time.
 
     Args:
-        conninfo: libpq connection string.
+        conninfo: libpq connection string; what it says itself is kept.
         pool_size: connections, and so transactions, at the same time.
         statement_timeout_s: longest time one statement may take in the server.
+
+    Raises:
+        ConfigError: ``conninfo`` is malformed.
 
     Connections are opened when first needed. A connection that breaks is closed and never
     reused; a transaction that failed before its commit on a connection that had idled (the
@@ -35,126 +54,206 @@ class Database:
 
     def __init__(self, conninfo: str, *, pool_size: int = 8, statement_timeout_s: float = 30.0) -> None:
         self.conninfo = conninfo
-        self._options = f"-c statement_timeout={int(statement_timeout_s * 1000)} -c timezone=UTC"
+        self.parameters = _parameters(conninfo, statement_timeout_s)
         self._limiter = trio.CapacityLimiter(pool_size)
+        self._lock = threading.Lock()
         self._idle: list[Connection] = []
         self._closed = False
 
     def connect(self, *, autocommit: bool = False) -> Connection:
-        """Open a connection of its own; the caller closes it. Blocks."""
-        return psycopg.connect(
-            self.conninfo, autocommit=autocommit, options=self._options, application_name="lumiliod", connect_timeout=10
-        )
+        """Open a connection of its own; the caller closes it. Blocks.
+
+        Raises:
+            Unavailable: the server cannot be reached.
+        """
+        try:
+            return psycopg.connect("", autocommit=autocommit, **self.parameters)
+        except psycopg.OperationalError as error:
+            # nothing but where and why: there are no rows yet, and libpq never repeats a password
+            reason = " ".join(str(error).split())[:200]
+            message = f"the database is not reachable: {reason}"
+            raise Unavailable(message, code="database_unavailable", after_s=1.0) from error
+        except psycopg.Error as error:
+            raise as_ours(error) from cause(error)
 
     async def call(self, fn: Callable[[Connection, *Ts], T], *args: *Ts) -> T:
         """Run ``fn(connection, *args)`` as one transaction and return its result.
 
-        Commits when ``fn`` returns and rolls back when it raises. A cancelled caller cancels
-        the running statement in the server before the cancellation goes on.
+        Commits when ``fn`` returns and rolls back when it raises. A caller that is cancelled
+        before the commit cancels the running statement in the server, and the transaction is
+        rolled back before the cancellation goes on; once the commit is under way its result
+        is returned.
 
         Raises:
-            Retryable: the database is unreachable, busy or too slow.
+            Unavailable: the database is away, or went before it answered the commit: nobody
+                knows then whether it took effect.
+            Retryable: the database is busy or too slow, or a defect of ours (``database_defect``).
+            Permanent: a value does not fit the database.
             LumilioError: whatever ``fn`` raises.
         """
         async with self._limiter:
             return await self._run(fn, args)
 
     async def _run(self, fn: Callable[..., T], args: tuple[Any, ...]) -> T:
-        current: list[Connection] = []
+        transaction = _Transaction()
         finished = trio.Event()
 
-        async def cancel_in_server() -> None:
-            try:
-                await finished.wait()
-            except trio.Cancelled:
+        async def cancel_with_caller() -> None:
+            waited = await outcome.acapture(finished.wait)
+            if isinstance(waited, outcome.Error):
+                # kept, so that a committed result is returned: trio raises it again at the next checkpoint
                 with trio.CancelScope(shield=True):
-                    for conn in current:
-                        await trio.to_thread.run_sync(_cancel, conn)
-                raise
+                    await trio.to_thread.run_sync(transaction.cancel, limiter=_UNLIMITED)
 
         result: outcome.Value[T] | outcome.Error = outcome.Error(RuntimeError("never ran"))
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(cancel_in_server)
+            nursery.start_soon(cancel_with_caller)
             with trio.CancelScope(shield=True):
-                result = await trio.to_thread.run_sync(self._captured, current, fn, args, limiter=_UNLIMITED)
+                result = await trio.to_thread.run_sync(self._captured, transaction, fn, args, limiter=_UNLIMITED)
             finished.set()
-        try:
-            return result.unwrap()
-        except psycopg.Error as error:
-            better = translated(error)
-            if better is None:
-                raise
-            raise better from error
+        if isinstance(result, outcome.Error):
+            if transaction.cancelled:
+                await trio.lowlevel.checkpoint_if_cancelled()
+            if isinstance(result.error, psycopg.Error):
+                raise as_ours(result.error) from cause(result.error)
+        return result.unwrap()
 
     def _captured(
-        self, current: list[Connection], fn: Callable[..., T], args: tuple[Any, ...]
+        self, transaction: "_Transaction", fn: Callable[..., T], args: tuple[Any, ...]
     ) -> outcome.Value[T] | outcome.Error:
-        return outcome.capture(self._transaction, current, fn, args)
+        return outcome.capture(self._transact, transaction, fn, args)
 
-    def _transaction(self, current: list[Connection], fn: Callable[..., T], args: tuple[Any, ...]) -> T:
-        conn = self._idle.pop() if self._idle else None
-        reused = conn is not None
-        if conn is None:
-            conn = self.connect()
-        current[:] = [conn]
-        try:
-            value = fn(conn, *args)
-        except (psycopg.OperationalError, psycopg.InterfaceError):
-            broken = conn.broken or conn.closed
-            self._give_back(conn)
-            if not (reused and broken):
-                raise
-            for stale in self._drain():
-                stale.close()
-            conn = self.connect()
-            current[:] = [conn]
+    def _transact(self, transaction: "_Transaction", fn: Callable[..., T], args: tuple[Any, ...]) -> T:
+        conn = self._taken()
+        if conn is not None:
             try:
-                value = fn(conn, *args)
-                conn.commit()
-            finally:
-                self._give_back(conn)
-            return value
-        except BaseException:
-            self._give_back(conn)
-            raise
+                return self._once(transaction, conn, fn, args)
+            except (psycopg.OperationalError, psycopg.InterfaceError):
+                # after a commit was sent nobody knows whether it took effect: it is never run again
+                if transaction.committing or not conn.closed:
+                    raise
+            for stale in self._drained():
+                stale.close()
+        return self._once(transaction, self.connect(), fn, args)
+
+    def _once(self, transaction: "_Transaction", conn: Connection, fn: Callable[..., T], args: tuple[Any, ...]) -> T:
         try:
-            conn.commit()
+            transaction.begin(conn)
+            value = fn(conn, *args)
+            transaction.commit(conn)
+            return value
         finally:
-            self._give_back(conn)
-        return value
+            self._give_back(conn, reusable=transaction.end())
 
-    def _drain(self) -> list[Connection]:
-        stale, self._idle = self._idle, []
-        return stale
+    def _taken(self) -> Connection | None:
+        with self._lock:
+            return self._idle.pop() if self._idle else None
 
-    def _give_back(self, conn: Connection) -> None:
-        if not conn.closed and not conn.broken:
+    def _drained(self) -> list[Connection]:
+        with self._lock:
+            stale, self._idle = self._idle, []
+            return stale
+
+    def _give_back(self, conn: Connection, *, reusable: bool) -> None:
+        if reusable and not conn.closed:
             try:
                 if conn.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
                     conn.rollback()
             except psycopg.Error:
-                conn.close()
-        if conn.closed or conn.broken or self._closed:
-            conn.close()
-        else:
-            self._idle.append(conn)
+                reusable = False
+        if reusable and not conn.closed:
+            with self._lock:
+                if not self._closed:
+                    self._idle.append(conn)
+                    return
+        conn.close()
 
     async def close(self) -> None:
         """Close all idle connections; connections in use are closed when their transaction ends."""
-        self._closed = True
-        for conn in self._drain():
+        with self._lock:
+            self._closed = True
+        for conn in self._drained():
             await trio.to_thread.run_sync(conn.close)
+
+
+class _Transaction:
+    """What the thread that runs a transaction and its caller's cancellation know of each other.
+
+    A connection is cancelled under the lock, so it is still this transaction's; it is not
+    reused afterwards, because the server may act on a cancel after it has answered.
+    """
+
+    def __init__(self) -> None:
+        self.cancelled = False
+        self.committing = False
+        self._lock = threading.Lock()
+        self._conn: Connection | None = None
+        self._interrupted = False
+
+    def begin(self, conn: Connection) -> None:
+        with self._lock:
+            self._go_on()
+            self._conn = conn
+
+    def commit(self, conn: Connection) -> None:
+        if conn.info.transaction_status == psycopg.pq.TransactionStatus.INERROR:
+            # the server would answer COMMIT with a silent ROLLBACK
+            raise Retryable("an error inside the transaction was passed over", code="database_defect")
+        with self._lock:
+            self._go_on()
+            self._conn = None
+            self.committing = True
+        conn.commit()
+
+    def end(self) -> bool:
+        """Let go of the connection and tell whether it may be reused."""
+        with self._lock:
+            self._conn = None
+            return not self._interrupted
+
+    def cancel(self) -> None:
+        with self._lock:
+            self.cancelled = True
+            if self._conn is not None:
+                self._interrupted = True
+                _cancel(self._conn)
+
+    def _go_on(self) -> None:
+        if self.cancelled:
+            raise Retryable("the caller has gone", code="cancelled")
 
 
 _UNLIMITED = trio.CapacityLimiter(1_000)
 """Threads are bounded by each pool's own limiter; trio's default one is for everybody else."""
 
 
+def _parameters(conninfo: str, statement_timeout_s: float) -> dict[str, Any]:
+    try:
+        given = conninfo_to_dict(conninfo)
+    except psycopg.Error:
+        # psycopg's message may quote the password
+        raise ConfigError("database.url is no PostgreSQL connection string", code="bad_database_url") from None
+    ours = f"-c statement_timeout={int(statement_timeout_s * 1000)} -c timezone=UTC"
+    return {
+        "application_name": "lumiliod",
+        "connect_timeout": CONNECT_TIMEOUT_S,
+        **REMOTE,
+        **given,
+        "options": f"{given.get('options') or ''} {ours}".strip(),
+    }
+
+
 def _cancel(conn: Connection) -> None:
     try:
         conn.cancel_safe(timeout=CANCEL_TIMEOUT_S)
     except psycopg.Error:
-        conn.close()
+        _cut(conn)
+
+
+def _cut(conn: Connection) -> None:
+    """End a connection that another thread waits on: the thread notices; closing would pull the descriptor from it."""
+    with contextlib.suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(conn.fileno())) as wire:
+        wire.shutdown(socket.SHUT_RDWR)
 
 
 @asynccontextmanager

@@ -56,8 +56,8 @@ def insert(conn: Connection, row: RepositoryRow) -> None:
         conn.execute(Q["insert"], params)
     except errors.UniqueViolation as error:
         if error.diag.constraint_name == "repositories_name_key":
-            raise Conflict(f"there is a repository named {row.name} already", code="name_taken") from error
-        raise Conflict(f"the library knows the repository at {row.root} already", code="exists") from error
+            raise Conflict(f"there is a repository named {row.name} already", code="name_taken") from None
+        raise Conflict(f"the library knows the repository at {row.root} already", code="exists") from None
 
 
 def all_rows(conn: Connection) -> list[RepositoryRow]:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import BinaryIO
 from uuid import UUID
 
 from lumiliod.domain.ids import AssetId, Digest, RepoPath, RepositoryId, UserId
@@ -139,12 +140,14 @@ class FileRecord:
 
 @dataclass(frozen=True, slots=True)
 class ServedFile:
-    """A file the API may send: where it lies (a path only this host knows) and what it is."""
+    """A file the API may send, already open; whoever is given it closes ``opened``."""
 
-    path: str
+    opened: BinaryIO
     size_bytes: int
+    modified_at: datetime
     mime_type: str
     filename: str
     etag: str
-    """Strong validator without quotes: the digest of an original, the recipe of a derivative."""
-    modified_at: datetime
+    """Validator without quotes: the digest of an original, the recipe of a derivative."""
+    etag_is_weak: bool = False
+    """The bytes are not those the library knows: what was read before must not be continued with them."""

@@ -4,9 +4,9 @@
 
     LumilioError
     ├── Retryable    try again later            job: retryable   HTTP 503  CLI 75
-    │   └── Unavailable  a disk, room or the database is away; the attempt does not count
+    │   └── Unavailable  a disk, room or the database is away; the attempt does not count (no room: HTTP 507)
     ├── Permanent    never will                 job: discarded   HTTP 422
-    │   └── Refused  a resource limit says no   job: discarded   HTTP 413/507
+    │   └── Refused  a resource limit says no   job: discarded   HTTP 413
     ├── Shape        the input is malformed     job: discarded   HTTP 400  CLI 64
     ├── NotFound                                job: discarded   HTTP 404
     ├── Conflict                                job: retryable   HTTP 409
@@ -65,7 +65,7 @@ class Permanent(LumilioError):
 
 
 class Refused(Permanent):
-    """A limit or a lack of room forbids it: ``too_large`` (HTTP 413) or ``no_space`` (HTTP 507)."""
+    """A limit forbids it: ``too_large`` (HTTP 413)."""
 
     default_code = "too_large"
 

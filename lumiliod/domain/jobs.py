@@ -47,7 +47,10 @@ class NewJob:
 
 @dataclass(frozen=True, slots=True)
 class ClaimedJob:
-    """A job this worker holds: ``token`` is this attempt's right to write a result."""
+    """A job this worker holds: ``token`` is this attempt's right to write a result.
+
+    A ``suspect`` was held by each of the last three workers that died.
+    """
 
     id: JobId
     token: int
@@ -60,11 +63,12 @@ class ClaimedJob:
     args: Mapping[str, Any]
     asset_id: UUID | None
     repository_id: UUID | None
+    suspect: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class FailedAttempt:
-    """Why an attempt failed, as kept in the job's row."""
+    """Why an attempt failed, as kept in the job's row; one that was ``put_off`` did not count."""
 
     code: str
     message: str
@@ -73,10 +77,15 @@ class FailedAttempt:
     at: datetime
     worker: str | None = None
     traceback_digest: str | None = None
+    put_off: bool | None = None
 
 
 BACKOFF_BASE_S = 2.0
 BACKOFF_MAX_S = 3600.0
+
+PUT_OFF_FIRST_S = 5.0
+PUT_OFF_MAX_S = 300.0
+"""How long a job waits for what is away: doubled for each time in a row."""
 
 
 def backoff_s(attempt: int, rng: random.Random | None = None) -> float:

@@ -26,7 +26,6 @@ class Kind:
         run: does up to ``batch`` jobs at once. It finishes each by ``complete`` or ``fail``; one it
             leaves unfinished is completed when it returns, and failed with its exception when it raises.
         batch: how many jobs of this kind ``run`` takes together.
-        max_attempts: failed attempts after which a job is discarded.
         limit_s: wall-clock limit of one call of ``run``, in seconds.
         on_discard: runs in the transaction that discards a job, to mark what it was about.
     """
@@ -35,7 +34,6 @@ class Kind:
     queue: str
     run: Handler
     batch: int = 1
-    max_attempts: int = 5
     limit_s: float = 3600.0
     on_discard: OnDiscard | None = None
 

@@ -1,12 +1,14 @@
 """The engine as one service: lease, committer, keeper and one lane per queue, nested in shutdown order."""
 
 from collections.abc import Mapping
+from functools import partial
 
 import trio
 
-from lumiliod.db import jobs as db_jobs
 from lumiliod.jobs.engine import Engine
 from lumiliod.jobs.worker import Drain, run_lane
+
+LEAVE_TIMEOUT_S = 10.0
 
 
 async def serve(
@@ -24,14 +26,12 @@ async def serve(
     Raises:
         Retryable: the lease was lost or the database went away; the supervisor starts this again.
     """
-    await engine.register()
     try:
-        # what a killed predecessor held is available again before the first claim
-        await engine.database.call(db_jobs.reap_workers, engine.lease.worker_id)
-        await engine.database.call(db_jobs.rescue)
+        await engine.register()
         async with trio.open_nursery() as keeping:
-            await keeping.start(engine.committer)
-            await keeping.start(engine.keeper)
+            await keeping.start(engine.commits.run)
+            # its first round makes available what a killed predecessor held, before the first claim
+            await keeping.start(partial(engine.keeper.run, engine.lease))
             async with trio.open_nursery() as lanes:
                 drains: list[Drain] = [
                     await lanes.start(run_lane, engine, queue, count) for queue, count in concurrency.items()
@@ -40,7 +40,7 @@ async def serve(
                 lanes.start_soon(_drain, stop, drains, lanes.cancel_scope, grace_s)
             keeping.cancel_scope.cancel()
     finally:
-        with trio.CancelScope(shield=True, deadline=trio.current_time() + grace_s):
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + LEAVE_TIMEOUT_S):
             await engine.leave()
 
 

@@ -1,23 +1,31 @@
 """Look at assets and read their bytes."""
 
 import datetime as dt
+import errno
 import os
+from typing import BinaryIO
 from uuid import UUID
 
 import trio
 
 from lumiliod.contract.assets import AssetDetail, AssetPage
-from lumiliod.db import assets
-from lumiliod.domain.assets import ServedFile
-from lumiliod.domain.errors import NotFound, Retryable, Shape
+from lumiliod.db import assets, files
+from lumiliod.db.pool import Connection
+from lumiliod.domain.assets import FileRecord, ServedFile
+from lumiliod.domain.errors import NotFound, Permanent, Retryable, Shape, Unavailable
 from lumiliod.domain.ids import AssetId, path_from_bytes
+from lumiliod.domain.jobs import PRIORITY_URGENT
 from lumiliod.domain.query import Query
 from lumiliod.domain.repositories import THUMBNAIL_SIZES
 from lumiliod.library import convert
 from lumiliod.library.search import found
 from lumiliod.pipeline import kinds
-from lumiliod.runtime import Runtime
-from lumiliod.storage.repository import check_identity
+from lumiliod.runtime import Runtime, reaching
+from lumiliod.storage import local
+from lumiliod.storage.repository import Repository, check_identity
+
+_ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO})
+_LAST_S = dt.datetime(9999, 12, 31, tzinfo=dt.UTC).timestamp()
 
 
 async def page(rt: Runtime, *, limit: int, cursor: str | None) -> AssetPage:
@@ -39,22 +47,40 @@ async def show(rt: Runtime, asset_id: UUID) -> AssetDetail:
 
 
 async def original(rt: Runtime, asset_id: UUID) -> ServedFile:
-    """Return where an asset's own bytes lie.
+    """Open an asset's own bytes; the caller closes them.
 
     Raises:
-        NotFound: no such asset, or its file is gone.
-        Retryable: its repository is offline.
+        NotFound: no such asset, or no plain file is where its original was (``original_missing``).
+        Unavailable: its repository is offline, its disk fails, or its file changed and is being looked at anew.
     """
-    source = (await rt.db.call(assets.sources, [AssetId(asset_id)])).get(AssetId(asset_id))
-    if source is None:
+    source, record, is_doubted = await rt.db.call(_original, AssetId(asset_id))
+    if source is None or record is None:
         await show(rt, asset_id)
+        if is_doubted:
+            raise Unavailable("this original changed and is being looked at anew", code="original_changed", after_s=5.0)
         raise NotFound("this asset's original is not there", code="original_missing")
-    path = rt.repositories.get(source.repository_id).repository.absolute(path_from_bytes(source.path))
-    return await _served(rt, path, source.mime_type, source.original_filename, source.digest, "original_missing")
+    opened = rt.repositories.get(source.repository_id)
+    with reaching(rt.repositories, opened):
+        file = await trio.to_thread.run_sync(
+            _open, opened.repository, path_from_bytes(source.path), "original_missing", limiter=rt.disk
+        )
+    found = os.fstat(file.fileno())
+    is_as_recorded = (found.st_size, found.st_mtime_ns) == (record.stat.size_bytes, record.stat.mtime_ns)
+    etag = source.digest if is_as_recorded else f"{found.st_size:x}-{found.st_mtime_ns:x}-{found.st_ino:x}"
+    return ServedFile(
+        file, found.st_size, _modified(found), source.mime_type, source.original_filename, etag, not is_as_recorded
+    )
+
+
+def _original(conn: Connection, asset_id: AssetId) -> tuple[assets.Source | None, FileRecord | None, bool]:
+    """Return where an asset's original lies, its file record, and whether it waits to be looked at anew."""
+    source = assets.sources(conn, [asset_id]).get(asset_id)
+    record = files.original_of(conn, asset_id) if source else None
+    return source, record, record is None and files.is_doubted(conn, asset_id)
 
 
 async def thumbnail(rt: Runtime, asset_id: UUID, size: int) -> ServedFile:
-    """Return where a thumbnail lies.
+    """Open a thumbnail; the caller closes it.
 
     Raises:
         Shape: no thumbnail has this size.
@@ -70,26 +96,45 @@ async def thumbnail(rt: Runtime, asset_id: UUID, size: int) -> ServedFile:
         if asset.status == "processing":
             raise Retryable("this thumbnail is still being made", code="thumbnail_pending", after_s=2.0)
         raise NotFound(asset.status_reason or "this asset has no picture", code="thumbnail_missing")
-    repo = rt.repositories.get(made.repository_id).repository
-    path = os.path.join(repo.lumilio, made.path)
+    opened = rt.repositories.get(made.repository_id)
+    repo = opened.repository
     etag = f"{made.recipe}-{asset_id}-{size}-{int(made.created_at.timestamp() * 1000):x}"
-    try:
-        served = await _served(rt, path, made.mime_type, f"{made.original_filename}.{size}", etag, "thumbnail_missing")
-    except NotFound:
-        served = None
-    if served is None or served.size_bytes != made.size_bytes:
-        # lost or cut short, as by a power failure: a derivative can always be made again
-        await trio.to_thread.run_sync(check_identity, repo, limiter=rt.disk)
-        again = kinds.about(kinds.THUMBNAILS, AssetId(asset_id), repo.marker.id)
-        await rt.jobs.call(kinds.enqueue_one, again)
-        raise Retryable("this thumbnail is made again", code="thumbnail_pending", after_s=2.0)
-    return served
+    with reaching(rt.repositories, opened):
+        try:
+            file = await trio.to_thread.run_sync(
+                _open, repo, f".lumilio/{made.path}", "thumbnail_missing", limiter=rt.disk
+            )
+        except NotFound:
+            file = None
+    if file is not None:
+        found = os.fstat(file.fileno())
+        if found.st_size == made.size_bytes:
+            name = f"{made.original_filename}.{size}"
+            return ServedFile(file, found.st_size, _modified(found), made.mime_type, name, etag)
+        file.close()
+    # lost or cut short, as by a power failure: a derivative can always be made again
+    again = kinds.about(kinds.THUMBNAILS, AssetId(asset_id), repo.marker.id, PRIORITY_URGENT)
+    await rt.jobs.call(kinds.enqueue_one, again)
+    raise Retryable("this thumbnail is made again", code="thumbnail_pending", after_s=2.0)
 
 
-async def _served(rt: Runtime, path: str, mime_type: str, filename: str, etag: str, code: str) -> ServedFile:
+def _open(repo: Repository, path: str, code: str) -> BinaryIO:
+    """Open a plain file of a repository, following no link below its root.
+
+    Raises:
+        NotFound: none is there (``code``). Unavailable: the repository is offline, or the disk fails.
+    """
     try:
-        found = await trio.to_thread.run_sync(os.stat, path, limiter=rt.disk)
-    except OSError as error:
+        return os.fdopen(local.open_below(repo.root, path), "rb", buffering=0)
+    except (Permanent, Shape) as error:  # a link, or something else in its place
         raise NotFound("the file is not where it was", code=code) from error
-    modified = dt.datetime.fromtimestamp(found.st_mtime, dt.UTC)
-    return ServedFile(path, found.st_size, mime_type, filename, etag, modified)
+    except OSError as error:
+        check_identity(repo)
+        if error.errno in _ABSENT:
+            raise NotFound("the file is not where it was", code=code) from error
+        raise Unavailable(f"the file cannot be read: {error.strerror}", code="file_unreadable", after_s=10.0) from error
+
+
+def _modified(found: os.stat_result) -> dt.datetime:
+    """Return when a file changed, within the years HTTP can tell."""
+    return dt.datetime.fromtimestamp(min(max(found.st_mtime, 0.0), _LAST_S), dt.UTC)

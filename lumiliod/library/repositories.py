@@ -6,6 +6,7 @@ from uuid import UUID
 
 import trio
 
+from lumiliod import plugins
 from lumiliod.contract.repositories import File, FilePage, NewRepository, Repository, RepositoryList, ScanTicket
 from lumiliod.db import files as db_files
 from lumiliod.db import jobs as db_jobs
@@ -17,10 +18,10 @@ from lumiliod.domain.errors import Conflict, NotFound, Shape
 from lumiliod.domain.ids import RepositoryId, path_bytes, shown
 from lumiliod.domain.repositories import RepositoryStatus
 from lumiliod.library import convert
-from lumiliod.pipeline import kinds
-from lumiliod.runtime import Opened, Runtime
+from lumiliod.pipeline import adopt, kinds
+from lumiliod.runtime import Runtime
 from lumiliod.storage import repository as storage
-from lumiliod.storage.layout import named as layout_named
+from lumiliod.storage.layout import GROUP as LAYOUTS
 
 
 async def add(rt: Runtime, new: NewRepository) -> Repository:
@@ -30,37 +31,61 @@ async def add(rt: Runtime, new: NewRepository) -> Repository:
         Shape, NotFound, Forbidden: the folder cannot be one.
         Conflict: its name or folder is known already.
     """
-    layout_named(new.storage_strategy or "date")
-    opened = await trio.to_thread.run_sync(_create_or_open, rt, new, limiter=rt.disk)
-    marker = opened.repository.marker
-    row = RepositoryRow(
-        id=marker.id,
-        name=new.name or marker.name,
-        root=opened.repository.root,
-        storage_strategy=marker.storage_strategy,
-        status=RepositoryStatus.ONLINE,
-        status_reason=None,
-        created_at=marker.created_at,
-    )
-    await rt.db.call(db_repositories.insert, row)
-    rt.repositories.put(row, opened)
+    strategy = new.storage_strategy or "date"
+    if strategy not in plugins.names(LAYOUTS):
+        raise Shape(f"storage_strategy is one of {', '.join(plugins.names(LAYOUTS))}", code="bad_storage_strategy")
+    async with rt.adding:
+        found = await trio.to_thread.run_sync(_create_or_open, rt, new, strategy, limiter=rt.disk)
+        marker = found.marker
+        row = RepositoryRow(
+            id=marker.id,
+            name=new.name or marker.name,
+            root=found.root,
+            storage_strategy=marker.storage_strategy,
+            status=RepositoryStatus.ONLINE,
+            status_reason=None,
+            created_at=marker.created_at,
+        )
+        _refuse_known(rt, row.name, row.root, row.id)
+        opened = await trio.to_thread.run_sync(rt.repositories.open, found, limiter=rt.disk)
+        try:
+            await rt.db.call(db_repositories.insert, row)
+        except BaseException:
+            rt.repositories.release(row.id)
+            raise
+        rt.repositories.put(row, opened)
+    await adopt.staged(rt, opened)
     return await show(rt, str(row.id))
 
 
-def _create_or_open(rt: Runtime, new: NewRepository) -> Opened:
+def _create_or_open(rt: Runtime, new: NewRepository, strategy: str) -> storage.Repository:
     root = os.path.realpath(new.path) if new.path.startswith("/") else new.path
-    for row in rt.repositories.rows():
-        if row.root == root:
-            raise Conflict(f"the library knows the repository at {shown(root)} already: {row.name}", code="exists")
-        if new.name == row.name:
-            raise Conflict(f"there is a repository named {row.name} already", code="name_taken")
+    _refuse_known(rt, new.name, root, None)
     try:
-        return rt.repositories.open(storage.open_repository(root))
+        return storage.open_repository(root)
     except NotFound as error:
         if error.code != "not_a_repository":
             raise
-    name = new.name or Path(root).name
-    return rt.repositories.open(storage.create(root, name, storage_strategy=new.storage_strategy or "date"))
+    return storage.create(
+        root,
+        new.name or Path(root).name,
+        storage_strategy=strategy,
+        known_roots=[row.root for row in rt.repositories.rows()],
+        forbidden=[rt.config.state_dir],
+    )
+
+
+def _refuse_known(rt: Runtime, name: str | None, root: str, repository_id: RepositoryId | None) -> None:
+    for row in rt.repositories.rows():
+        if row.root == root:
+            raise Conflict(f"the library knows the repository at {shown(root)} already: {row.name}", code="exists")
+        if row.id == repository_id:
+            raise Conflict(
+                f"{shown(root)} is a copy of the repository {row.name} at {shown(row.root)}: both have its id",
+                code="repository_copied",
+            )
+        if name == row.name:
+            raise Conflict(f"there is a repository named {name} already", code="name_taken")
 
 
 async def list_all(rt: Runtime) -> RepositoryList:

@@ -2,14 +2,22 @@
 
 from collections.abc import AsyncIterator
 
+import trio
+
 from lumiliod.contract.assets import UploadTicket
-from lumiliod.domain.errors import Shape
-from lumiliod.domain.ids import Digest, RepositoryId, is_digest
+from lumiliod.db import repositories as db_repositories
+from lumiliod.domain.errors import Shape, Unavailable
+from lumiliod.domain.ids import Digest, JobId, RepositoryId, is_digest
+from lumiliod.domain.jobs import NewJob
 from lumiliod.pipeline import kinds
-from lumiliod.runtime import Runtime
+from lumiliod.runtime import Runtime, reaching
 from lumiliod.storage import staging
 
 MIB = 1 << 20
+
+QUEUE_TRIES = 8
+QUEUE_PERIOD_S = 1.0
+"""A database that restarts is back within seconds; the bytes are here already."""
 
 
 async def receive(
@@ -41,18 +49,27 @@ async def receive(
         raise Shape("a content hash is 64 hex digits of BLAKE3-256", code="bad_digest")
     repo = opened.repository
     limits = [repo.marker.local_settings.max_file_size_kb * 1024, rt.config.storage.max_upload_mb * MIB]
-    staged = await staging.write(
-        repo,
-        filename,
-        body,
-        owner_id=rt.owner_id,
-        max_bytes=min((limit for limit in limits if limit), default=None),
-        min_free_bytes=rt.config.storage.min_free_mb * MIB,
-        announced_bytes=announced_bytes,
-        expected_digest=Digest(expected_digest.lower()) if expected_digest else None,
-    )
+    # a library that could not remember the upload must not take its bytes
+    await rt.db.call(db_repositories.all_rows)
+    with reaching(repositories, opened):
+        staged = await staging.write(
+            repo,
+            filename,
+            body,
+            owner_id=rt.owner_id,
+            max_bytes=min((limit for limit in limits if limit), default=None),
+            min_free_bytes=rt.config.storage.min_free_mb * MIB,
+            announced_bytes=announced_bytes,
+            expected_digest=Digest(expected_digest.lower()) if expected_digest else None,
+        )
     job = kinds.ingest_upload(staged.id, RepositoryId(opened.id), staged.filename)
-    task = await rt.jobs.call(kinds.enqueue_one, job)
+    try:
+        task = await _queued(rt, job)
+    except BaseException:
+        # nobody was told that these bytes are kept; should the job exist after all, it says that they are gone
+        with trio.CancelScope(shield=True):
+            await trio.to_thread.run_sync(staging.forget, repo, staged.id, limiter=rt.disk)
+        raise
     return UploadTicket(
         task_id=task,
         status="queued",
@@ -60,3 +77,12 @@ async def receive(
         digest=staged.digest,
         size_bytes=staged.size_bytes,
     )
+
+
+async def _queued(rt: Runtime, job: NewJob) -> JobId:
+    for _ in range(QUEUE_TRIES - 1):
+        try:
+            return await rt.jobs.call(kinds.enqueue_one, job)
+        except Unavailable:
+            await trio.sleep(QUEUE_PERIOD_S)
+    return await rt.jobs.call(kinds.enqueue_one, job)

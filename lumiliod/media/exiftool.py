@@ -19,8 +19,8 @@ from typing import Any
 import msgspec
 import trio
 
-from lumiliod.domain.errors import Permanent, Retryable
-from lumiliod.media.sandbox import CLOSE_LIMIT_S, REAP_LIMIT_S
+from lumiliod.domain.errors import LumilioError, Permanent, Unavailable
+from lumiliod.media.sandbox import CLOSE_LIMIT_S, REAP_LIMIT_S, cpu_seconds, has_stalled, stalled
 
 Tag = Any
 """A value as exiftool's JSON has it: text, number, list or mapping."""
@@ -134,13 +134,14 @@ class ExifTool:
         """Return the ids of the processes alive now."""
         return tuple(process.process.pid for process in self._alive)
 
-    async def read(self, paths: Sequence[str]) -> list[dict[str, Tag] | Permanent]:
+    async def read(self, paths: Sequence[str]) -> list[dict[str, Tag] | LumilioError]:
         """Return each file's tags, ``group:name`` to value, bounded in size; in the order asked.
 
         Paths are absolute.
 
-        A file exiftool says nothing of has no tags. One that hangs it is a Permanent (``timeout``),
-        one that ends it twice too (``poison``); the others of the batch are not disturbed.
+        A file exiftool says nothing of has no tags. One that hangs it twice is a Permanent
+        (``timeout``), one that ends it twice too (``poison``), one that something else holds up is
+        Unavailable (``stalled``); the others of the batch are not disturbed.
         """
         async with self._slots:
             return [await self._read_one(path) for path in paths]
@@ -151,7 +152,7 @@ class ExifTool:
         for process in tuple(self._alive):
             await self._end(process)
 
-    async def _read_one(self, path: str) -> dict[str, Tag] | Permanent:
+    async def _read_one(self, path: str) -> dict[str, Tag] | LumilioError:
         if "\n" not in path and "\r" not in path:
             return await self._read_named(path)
         # a command's line cannot carry such a name; the folder is short-lived, so that a killed daemon leaves none
@@ -160,33 +161,41 @@ class ExifTool:
             link.symlink_to(path)
             return await self._read_named(str(link))
 
-    async def _read_named(self, path: str) -> dict[str, Tag] | Permanent:
+    async def _read_named(self, path: str) -> dict[str, Tag] | LumilioError:
         await trio.lowlevel.checkpoint()
-        for _ in range(ATTEMPTS):
-            process = self._idle.pop() if self._idle else self._started()
+        is_late = is_stalled = False
+        for attempt in range(ATTEMPTS):
+            process = self._idle.pop() if self._idle and not attempt else self._started()
             is_healthy, output = False, b""
+            before_s = cpu_seconds(process.process.pid)
             try:
                 with trio.move_on_after(self._wall_limit_s) as scope:
                     output = await process.execute(path)
                     is_healthy = True
-                if scope.cancelled_caught:
-                    return Permanent(f"exiftool did not end within {self._wall_limit_s:g} s", code="timeout")
+                is_late = scope.cancelled_caught
+                if is_late:
+                    is_stalled = is_stalled or has_stalled(process.process.pid, before_s, self._wall_limit_s)
+                    continue
                 return bounded(_parsed(output))
             except _Ended:
-                continue
+                is_late = False
             finally:
                 if is_healthy:
                     self._idle.append(process)
                 else:
                     with trio.move_on_after(CLOSE_LIMIT_S, shield=True):
                         await self._end(process)
+        if is_stalled:
+            return stalled(self._wall_limit_s)
+        if is_late:
+            return Permanent(f"exiftool did not end within {self._wall_limit_s:g} s", code="timeout")
         return Permanent("the file ended exiftool twice", code="poison")
 
     def _started(self) -> _Process:
         try:
             process = _Process(self._command)
         except OSError as error:
-            raise Retryable("exiftool cannot be started", code="no_exiftool", after_s=30.0) from error
+            raise Unavailable("exiftool cannot be started", code="no_exiftool", after_s=30.0) from error
         self._alive.add(process)
         return process
 

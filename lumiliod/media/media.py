@@ -12,7 +12,7 @@ from typing import Literal
 
 import trio
 
-from lumiliod.domain.errors import LumilioError, NotFound, Permanent, Retryable
+from lumiliod.domain.errors import LumilioError, NotFound, Permanent, Retryable, Unavailable
 from lumiliod.domain.media import AssetType, Identified, Metadata, Rendered
 from lumiliod.media import exiftool, sandbox
 from lumiliod.media.exiftool import ExifTool
@@ -109,7 +109,7 @@ class Media:
                 ``timeout``, ``poison``.
             Refused: ``too_large``, more pixels than the limit.
             NotFound: the file is gone.
-            Retryable: the disk fails, or no worker can be started.
+            Unavailable: the disk fails or stalls, or no worker can be started.
         """
         return (await self._inspect(path)).identified
 
@@ -205,16 +205,20 @@ def _absolute(path: str) -> str:
 def _problem(path: str) -> LumilioError | None:
     """Return why a file cannot be read at all, or None."""
     try:
-        with open(path, "rb", opener=_open_without_waiting) as file:
+        with open(path, "rb", opener=_open_without_waiting) as file:  # links are refused: exiftool would follow one
             is_regular = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENOTDIR):
             return NotFound("the file is gone")
         if error.errno in (errno.EACCES, errno.EPERM):
             return Permanent("the file may not be read", code="unreadable")
-        return Retryable(f"the disk failed: {error.strerror}", code="io")
+        if error.errno == errno.ELOOP:
+            return Permanent("the file is a symbolic link", code="unreadable")
+        if error.errno in (errno.EISDIR, errno.ENXIO):
+            return Permanent("not a regular file", code="unsupported")
+        return Unavailable(f"the disk failed: {error.strerror}", code="io_error", after_s=10)
     return None if is_regular else Permanent("not a regular file", code="unsupported")
 
 
 def _open_without_waiting(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK)
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)

@@ -14,6 +14,7 @@ HIGHEST_M, LOWEST_M = 100_000.0, -12_000.0
 """Altitudes between the deepest trench and the edge of space; what lies beyond is an overflow."""
 MAX_KEYWORDS = 500
 MAX_TEXT_CHARACTERS = 4096
+MAX_IDENTIFIER_CHARACTERS = 200
 
 _NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?(?:e[+-]?\d+)?", re.IGNORECASE | re.ASCII)
 
@@ -51,8 +52,8 @@ def metadata_from_tags(tags: Mapping[str, object], now: datetime) -> Metadata:
         title=_text(names, "Title", "ObjectName", "XPTitle"),
         description=_text(names, "Description", "ImageDescription", "Caption-Abstract", "XPComment"),
         keywords=_keywords(names),
-        content_id=_text(names, "ContentIdentifier", "MediaGroupUUID"),
-        burst_id=_text(names, "BurstUUID", "BurstID"),
+        content_id=_identifier(names, "ContentIdentifier", "MediaGroupUUID"),
+        burst_id=_identifier(names, "BurstUUID", "BurstID"),
         artist=_text(names, "Artist", "Author", "Creator", "By-line"),
         album=_text(names, "Album"),
         tags=tags,
@@ -111,6 +112,12 @@ def _text(names: Mapping[str, list[object]], *wanted: str) -> str | None:
     return None
 
 
+def _identifier(names: Mapping[str, list[object]], *wanted: str) -> str | None:
+    """Return a text that can identify something; a long one is none of those, and would not fit an index."""
+    text = _text(names, *wanted)
+    return text if text is not None and len(text) <= MAX_IDENTIFIER_CHARACTERS else None
+
+
 def _shown(
     tags: Mapping[str, object], names: Mapping[str, list[object]], orientation: int
 ) -> tuple[int | None, int | None]:
@@ -137,7 +144,7 @@ def _iso(names: Mapping[str, list[object]]) -> int | None:
     """Return the sensitivity; Nikon writes a pair such as ``0 200``."""
     for value in _values(names, "ISO"):
         for word in reversed(str(value).split()):
-            if word.replace(".", "", 1).isdecimal() and 0 < float(word) < 2**31:
+            if word.replace(".", "", 1).isdecimal() and 1 <= float(word) < 2**31:
                 return int(float(word))
     return None
 

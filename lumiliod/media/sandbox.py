@@ -5,11 +5,12 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import msgspec
 import trio
 
-from lumiliod.domain.errors import LumilioError, NotFound, Permanent, Refused, Retryable
+from lumiliod.domain.errors import LumilioError, NotFound, Permanent, Refused, Unavailable
 from lumiliod.media.wire import MAX_FRAME_BYTES, Answer, Failed, Ready, Request, Setup, frame
 
 START_LIMIT_S = 120.0
@@ -17,7 +18,11 @@ START_LIMIT_S = 120.0
 REQUESTS_PER_WORKER = 2000
 """A worker retires after so many, and with it whatever its libraries leaked."""
 ATTEMPTS = 2
-"""A file that ends this many workers is poison."""
+"""A file that ends or outlasts this many workers is to blame."""
+STALLED_SHARE = 0.25
+"""A process that used less than this share of its time did not work but wait: for a disk, or stopped."""
+STALLED_AFTER_S = 30.0
+"""When it makes sense to try again what a disk held up."""
 REAP_LIMIT_S = 5.0
 """How long a killed process may take to go; longer only in uninterruptible sleep."""
 CLOSE_LIMIT_S = 20.0
@@ -27,14 +32,23 @@ _ERRORS: dict[str, type[LumilioError]] = {
     "permanent": Permanent,
     "refused": Refused,
     "not_found": NotFound,
-    "retryable": Retryable,
+    "unavailable": Unavailable,
 }
 _ANSWERS: msgspec.msgpack.Decoder[Answer] = msgspec.msgpack.Decoder(Answer)
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _KEPT_ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "TMPDIR")
 
 
 class WorkerDied(Exception):
     """The worker's pipe closed in the middle of a request."""
+
+
+class Late(Exception):
+    """No answer within the wall-clock limit; ``is_stalled`` when the process hardly worked in that time."""
+
+    def __init__(self, is_stalled: bool) -> None:
+        super().__init__()
+        self.is_stalled = is_stalled
 
 
 class Worker:
@@ -104,19 +118,32 @@ class Sandbox:
     async def ask(self, request: Request) -> Answer:
         """Return a worker's answer.
 
+        What fails once, by the end of its worker or past the wall-clock limit, is asked again of a fresh one.
+
         Raises:
-            LumilioError: what the worker said of the file; ``timeout`` past the wall-clock limit,
-                ``poison`` when the file ended two workers, Retryable when no worker can be started.
+            LumilioError: what the worker said of the file; ``poison`` when it ended the last worker,
+                ``timeout`` when it outlasted it. Unavailable: ``stalled`` when a worker waited instead
+                of working, ``no_worker`` when none can be started.
         """
+        late: Late | None = None
+        is_stalled = False
         async with self._slots:
-            for _ in range(ATTEMPTS):
+            for attempt in range(ATTEMPTS):
                 try:
-                    answer = await self._asked_once(request)
+                    answer = await self._asked_once(request, fresh=attempt > 0)
                 except WorkerDied:
-                    continue
-                if isinstance(answer, Failed):
-                    raise _ERRORS[answer.kind](answer.message, code=answer.code)
-                return answer
+                    late = None
+                except Late as error:
+                    late = error
+                    is_stalled = is_stalled or error.is_stalled
+                else:
+                    if isinstance(answer, Failed):
+                        raise _ERRORS[answer.kind](answer.message, code=answer.code)
+                    return answer
+        if is_stalled:
+            raise stalled(self._wall_limit_s)
+        if late is not None:
+            raise Permanent(f"not decoded within {self._wall_limit_s:g} s", code="timeout")
         raise Permanent("the file ended two media workers", code="poison")
 
     async def close(self) -> None:
@@ -125,16 +152,17 @@ class Sandbox:
         for worker in tuple(self._alive):
             await self._end(worker)
 
-    async def _asked_once(self, request: Request) -> Answer:
-        worker = self._idle.pop() if self._idle else await self._started()
+    async def _asked_once(self, request: Request, *, fresh: bool) -> Answer:
+        worker = self._idle.pop() if self._idle and not fresh else await self._started()
         is_healthy, payload = False, b""
+        before_s = cpu_seconds(worker.process.pid)
         try:
             with trio.move_on_after(self._wall_limit_s) as scope:
                 await worker.send(frame(request))
                 payload = await worker.receive()
                 is_healthy = True
             if scope.cancelled_caught:
-                raise Permanent(f"not decoded within {self._wall_limit_s:g} s", code="timeout")
+                raise Late(has_stalled(worker.process.pid, before_s, self._wall_limit_s))
             worker.requests_left -= 1
             is_healthy = worker.requests_left > 0
             try:
@@ -172,12 +200,12 @@ class Sandbox:
                 is_ready = True
                 return worker
         except (WorkerDied, msgspec.DecodeError) as error:
-            raise Retryable("a media worker does not start", code="no_worker", after_s=30.0) from error
+            raise Unavailable("a media worker does not start", code="no_worker", after_s=30.0) from error
         finally:
             if not is_ready:
                 with trio.move_on_after(CLOSE_LIMIT_S, shield=True):
                     await self._end(worker)
-        raise Retryable("a media worker does not start in time", code="no_worker", after_s=30.0)
+        raise Unavailable("a media worker does not start in time", code="no_worker", after_s=30.0)
 
     async def _end(self, worker: Worker) -> None:
         """Kill a worker and reap it, cancelled or not."""
@@ -196,6 +224,30 @@ async def opened(setup: Setup, workers: int, wall_limit_s: float) -> AsyncIterat
     finally:
         with trio.move_on_after(CLOSE_LIMIT_S, shield=True):
             await sandbox.close()
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the processor time a process used so far, all its threads together; 0 when it is gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0
+    # utime and stime, fields 14 and 15 of proc_pid_stat(5)
+    return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
+
+
+def has_stalled(pid: int, before_s: float, limit_s: float) -> bool:
+    """Tell whether a process that ran out of its ``limit_s`` spent them waiting."""
+    return cpu_seconds(pid) - before_s < STALLED_SHARE * limit_s
+
+
+def stalled(limit_s: float) -> Unavailable:
+    """Return the error of work that was held up: it says nothing of the file."""
+    return Unavailable(
+        f"nothing was done for {limit_s:g} s: the disk or the machine is held up",
+        code="stalled",
+        after_s=STALLED_AFTER_S,
+    )
 
 
 async def end_process(process: trio.Process) -> None:

@@ -58,7 +58,7 @@ class Drawn(msgspec.Struct, frozen=True, tag=True):
 class Failed(msgspec.Struct, frozen=True, tag=True):
     """The request failed; ``kind`` names the error class the daemon raises."""
 
-    kind: Literal["permanent", "refused", "not_found", "retryable"]
+    kind: Literal["permanent", "refused", "not_found", "unavailable"]
     code: str
     message: str
 

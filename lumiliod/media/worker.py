@@ -56,18 +56,24 @@ def main() -> None:
 
 
 def open_source(path: bytes) -> Source:
-    """Open a regular file; the caller closes ``source.file``.
+    """Open a regular file, following no link at its last part; the caller closes ``source.file``.
 
     Raises:
         NotFound: it is gone.
         Permanent: ``unreadable``, ``unsupported`` (no regular file) or ``empty``.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise NotFound("the file is gone") from error
     except PermissionError as error:
         raise Permanent("the file may not be read", code="unreadable") from error
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise Permanent("the file is a symbolic link", code="unreadable") from error
+        if error.errno == errno.ENXIO:
+            raise Permanent("not a regular file", code="unsupported") from error
+        raise
     file = os.fdopen(descriptor, "rb")
     facts = os.fstat(descriptor)
     if not stat.S_ISREG(facts.st_mode) or facts.st_size == 0:
@@ -114,7 +120,7 @@ def _answer(request: Request, media_types: tuple[MediaType, ...], setup: Setup) 
         return Failed("refused", "too_large", "decoding needs more memory than a media worker may use")
     except OSError as error:
         if error.errno in _PASSING_ERRNOS:
-            return Failed("retryable", "io", f"the disk failed: {os.strerror(error.errno or 0)}")
+            return Failed("unavailable", "io_error", f"the disk failed: {os.strerror(error.errno or 0)}")
         return _corrupt(error)
     except Exception as error:  # the edge: decoders raise whatever they like about broken files
         return _corrupt(error)

@@ -7,6 +7,7 @@ same bytes again finds them placed, and the digest decides what an asset is.
 
 import datetime as dt
 import logging
+from enum import Enum
 from functools import partial
 from uuid import UUID
 
@@ -17,14 +18,15 @@ from lumiliod.db import assets, files
 from lumiliod.db import jobs as db_jobs
 from lumiliod.db.pool import Connection
 from lumiliod.domain.assets import FileRecord, FileStat, NewAsset, Outcome
-from lumiliod.domain.errors import LumilioError, NotFound, Permanent, Refused
+from lumiliod.domain.errors import LumilioError, NotFound, Permanent, Refused, Unavailable
 from lumiliod.domain.ids import AssetId, Digest, UploadId, UserId, shown, uuid7
+from lumiliod.domain.jobs import PRIORITY_LOW, PRIORITY_NORMAL
 from lumiliod.domain.media import Identified, Taken, TakenSource, TzSource
 from lumiliod.domain.sidecars import is_sidecar, owners, sidecars
-from lumiliod.jobs.engine import Result, Running
+from lumiliod.jobs.engine import Effect, Result, Running
 from lumiliod.jobs.kind import Kind, each
 from lumiliod.pipeline import kinds
-from lumiliod.runtime import Opened, Runtime
+from lumiliod.runtime import Opened, Runtime, reaching
 from lumiliod.storage import originals, repository, staging
 from lumiliod.storage.layout import Placing
 from lumiliod.storage.originals import Placed
@@ -53,26 +55,29 @@ def setup(rt: Runtime) -> Kind:
     async def run(running: Running) -> None:
         args = msgspec.convert(running.args, Args)
         opened = rt.repositories.get(args.repository)
-        if args.upload is not None:
-            await ingest_upload(rt, opened, running, UploadId(args.upload))
-        elif args.file is not None:
-            await ingest_file(rt, opened, running, args.file)
-        else:
-            raise Permanent("an ingest job names an upload or a file", code="bad_args")
+        with reaching(rt.repositories, opened):
+            if args.upload is not None:
+                await ingest_upload(rt, opened, running, UploadId(args.upload))
+            elif args.file is not None:
+                await ingest_file(rt, opened, running, args.file)
+            else:
+                raise Permanent("an ingest job names an upload or a file", code="bad_args")
 
-    return Kind(kinds.INGEST.kind, kinds.INGEST.queue, each(run), limit_s=900)
+    return Kind(kinds.INGEST.kind, kinds.INGEST.queue, each(run), limit_s=86_400)
 
 
 async def ingest_upload(rt: Runtime, opened: Opened, running: Running, upload_id: UploadId) -> None:
     """Turn a staged upload into an asset, or find the asset it is."""
     repo = opened.repository
+    await trio.to_thread.run_sync(repository.check_identity, repo, limiter=rt.disk)
     staged = await trio.to_thread.run_sync(staging.load, repo, upload_id, limiter=rt.disk)
     if staged is None:
         raise Permanent("the staged bytes of this upload are gone", code="staged_missing")
     async with rt.digests.holding(staged.digest):
         owner = staged.owner_id or rt.owner_id
         known = await rt.db.call(assets.by_digest, owner, staged.digest)
-        if known is not None and await _original_is_there(rt, known, staged.size_bytes):
+        state = await _state_of_original(rt, known, staged.digest) if known is not None else Original.NONE
+        if known is not None and state is Original.GOOD:
             await running.complete(partial(_note_duplicate, known))
         else:
             try:
@@ -84,8 +89,8 @@ async def ingest_upload(rt: Runtime, opened: Opened, running: Running, upload_id
             taken = identified.taken or _clock(staged.received_at, TakenSource.UPLOAD)
             placed = await trio.to_thread.run_sync(_place, opened, staged, identified, taken, limiter=rt.disk)
             asset = _new_asset(owner, staged.filename, staged.digest, staged.size_bytes, identified, taken)
-            result = await running.complete(partial(_admit_upload, opened, asset, placed, known is not None))
-            if result and result["outcome"] == Outcome.DUPLICATE and known is None and placed.created:
+            result = await running.complete(partial(_admit_upload, opened, asset, placed, state))
+            if result and result["outcome"] == Outcome.DUPLICATE and placed.created:
                 # another process admitted the same bytes in between: its copy stays, ours goes
                 await trio.to_thread.run_sync(opened.backend.remove, placed.path, limiter=rt.disk)
     await trio.to_thread.run_sync(staging.forget, repo, upload_id, limiter=rt.disk)
@@ -97,17 +102,28 @@ def _place(opened: Opened, staged: Staged, identified: Identified, taken: Taken)
     return originals.commit(opened.repository, opened.backend, opened.layout, staged.path, item, policy)
 
 
-def _admit_upload(opened: Opened, asset: NewAsset, placed: Placed, lost: bool, conn: Connection) -> Result:
-    """Insert the row of a placed upload; with ``lost``, give a known asset its bytes back."""
+def _admit_upload(opened: Opened, asset: NewAsset, placed: Placed, state: "Original", conn: Connection) -> Result:
+    """Insert the row of a placed upload, or give a known asset its bytes back."""
     admitted = assets.admit(conn, asset)
-    if admitted.duplicate and not lost:
-        return {"asset_id": str(admitted.asset_id), "outcome": Outcome.DUPLICATE}
     if admitted.duplicate:
-        files.drop_original(conn, admitted.asset_id, NOWHERE)
-    else:
-        db_jobs.enqueue(conn, kinds.understand(admitted.asset_id, opened.id))
+        match state:
+            case Original.NONE:
+                return {"asset_id": str(admitted.asset_id), "outcome": Outcome.DUPLICATE}
+            case Original.GONE:
+                files.drop_original(conn, admitted.asset_id, NOWHERE)
+            case _:
+                doubted = files.doubt_original(conn, admitted.asset_id, NOWHERE)
+                db_jobs.enqueue(conn, [kinds.ingest_file(*record) for record in doubted])
     files.place(conn, opened.id, placed.path, placed.stat, asset.digest, admitted.asset_id)
+    _understand(conn, admitted.asset_id, opened, PRIORITY_NORMAL)
     return {"asset_id": str(admitted.asset_id), "outcome": Outcome.ASSET, "path": shown(placed.path)}
+
+
+def _understand(conn: Connection, asset_id: AssetId, opened: Opened, priority: int) -> None:
+    """Enqueue what is not known of an asset yet."""
+    lacking = assets.undone(conn, asset_id)
+    jobs = [job for job in kinds.understand(asset_id, opened.id, priority) if job.kind in lacking]
+    db_jobs.enqueue(conn, jobs)
 
 
 def _note_duplicate(known: AssetId, conn: Connection) -> Result:
@@ -120,46 +136,63 @@ async def ingest_file(rt: Runtime, opened: Opened, running: Running, record_id: 
     record = await rt.db.call(files.get, record_id)
     if record is None:
         return
-    name = record.path.rpartition("/")[2]
-    if is_sidecar(name):
+    if await _is_sidecar(rt, opened, record):
         await running.complete(partial(_keep_sidecar, opened, record))
         return
+    stat = record.stat
+    verdict: NotFound | Permanent | Unavailable
     try:
         _check_size(opened, record)
         digest, stat = await trio.to_thread.run_sync(_read, opened, record, limiter=rt.disk)
         async with rt.digests.holding(digest):
-            await _admit_seen(rt, opened, running, record, digest, stat)
+            await running.complete(await _examined(rt, opened, record, digest, stat))
+        return
+    except (NotFound, Permanent, Unavailable) as error:
+        if running.finished:
+            raise
+        verdict = error
+    # a root that went away in the middle says nothing of the file
+    await trio.to_thread.run_sync(repository.check_identity, opened.repository, limiter=rt.disk)
+    match verdict:
+        case NotFound():
+            await running.complete(partial(_forget_file, record))
+        case Permanent():
+            await running.complete(partial(_reject_file, record, verdict, stat))
+        case _:
+            raise verdict
+
+
+async def _is_sidecar(rt: Runtime, opened: Opened, record: FileRecord) -> bool:
+    """Tell whether a file is one by its name and no photo, video or audio by its content."""
+    if not is_sidecar(record.path.rpartition("/")[2]) or record.path.startswith("inbox/"):
+        return False
+    try:
+        await rt.media.identify(opened.repository.absolute(record.path))
+    except Permanent:
+        return True
     except NotFound:
-        await trio.to_thread.run_sync(repository.check_identity, opened.repository, limiter=rt.disk)
-        await running.complete(partial(_forget_file, record))
-    except Permanent as error:
-        await running.complete(partial(_reject_file, record, error))
+        return False
+    return False
 
 
-async def _admit_seen(
-    rt: Runtime, opened: Opened, running: Running, record: FileRecord, digest: Digest, stat: FileStat
-) -> None:
+async def _examined(rt: Runtime, opened: Opened, record: FileRecord, digest: Digest, stat: FileStat) -> Effect:
+    """Find out what a file is; return what is to be written."""
     known = await rt.db.call(assets.by_digest, rt.owner_id, digest)
     original = await rt.db.call(files.original_of, known) if known else None
-    if known and original and original.id != record.id and await _original_is_there(rt, known, stat.size_bytes):
-        await running.complete(partial(_settle, opened, record, digest, stat, known, Outcome.DUPLICATE))
-        return
+    if known and original and original.id != record.id and await _is_unchanged(rt, original):
+        return partial(_settle, opened, record, digest, stat, known, Outcome.DUPLICATE)
     if known:
         # the same file again, or a move: the asset keeps everything and is served from here now
-        await running.complete(partial(_settle, opened, record, digest, stat, known, Outcome.ASSET))
-        return
+        return partial(_settle, opened, record, digest, stat, known, Outcome.ASSET)
     identified = await rt.media.identify(opened.repository.absolute(record.path))
-    written = dt.datetime.fromtimestamp(stat.mtime_ns / 1e9, dt.UTC)
-    taken = identified.taken or _clock(written, TakenSource.FILE)
+    taken = identified.taken or _file_clock(stat)
     name = shown(record.path.rpartition("/")[2])
     asset = _new_asset(rt.owner_id, name, digest, stat.size_bytes, identified, taken)
-    await running.complete(partial(_admit_file, opened, record, asset, stat))
+    return partial(_admit_file, opened, record, asset, stat)
 
 
 def _admit_file(opened: Opened, record: FileRecord, asset: NewAsset, stat: FileStat, conn: Connection) -> Result:
     admitted = assets.admit(conn, asset)
-    if not admitted.duplicate:
-        db_jobs.enqueue(conn, kinds.understand(admitted.asset_id, opened.id))
     outcome = Outcome.DUPLICATE if admitted.duplicate else Outcome.ASSET
     return _settle(opened, record, asset.digest, stat, admitted.asset_id, outcome, conn)
 
@@ -177,24 +210,35 @@ def _settle(
     if outcome is Outcome.ASSET:
         files.drop_original(conn, asset_id, record.id)
     files.settle(conn, record.id, outcome, stat, digest, asset_id)
+    if outcome is Outcome.ASSET:
+        _understand(conn, asset_id, opened, PRIORITY_LOW)
+    _retire_former(conn, record, asset_id)
     files.attach_sidecars(conn, opened.id, sidecars(record.path), asset_id)
     return {"asset_id": str(asset_id), "outcome": outcome}
 
 
+def _retire_former(conn: Connection, record: FileRecord, asset_id: AssetId | None) -> None:
+    """Put into the trash the asset whose bytes a file no longer holds, when nothing holds them; never a row alone."""
+    if record.asset_id is not None and record.asset_id != asset_id:
+        assets.retire_without_file(conn, record.asset_id)
+
+
 def _keep_sidecar(opened: Opened, record: FileRecord, conn: Connection) -> Result:
-    files.reject(conn, record.id, Outcome.SIDECAR, "no asset has this name yet")
+    files.reject(conn, record.id, Outcome.SIDECAR, "no asset has this name yet", record.stat)
     files.attach_sidecar(conn, opened.id, record.id, owners(record.path))
     return {"outcome": Outcome.SIDECAR}
 
 
-def _reject_file(record: FileRecord, error: LumilioError, conn: Connection) -> Result:
+def _reject_file(record: FileRecord, error: LumilioError, stat: FileStat, conn: Connection) -> Result:
     outcome = OUTCOMES.get(error.code, Outcome.CORRUPT)
-    files.reject(conn, record.id, outcome, f"{error.code}: {error.message}")
+    files.reject(conn, record.id, outcome, f"{error.code}: {error.message}", stat)
+    _retire_former(conn, record, None)
     return {"outcome": outcome, "code": error.code, "reason": error.message}
 
 
 def _forget_file(record: FileRecord, conn: Connection) -> Result:
     files.forget(conn, record.id)
+    _retire_former(conn, record, None)
     return {"outcome": "gone"}
 
 
@@ -208,21 +252,58 @@ def _check_size(opened: Opened, record: FileRecord) -> None:
         raise Refused(f"larger than this repository's limit of {limit_kb} KB", code="too_large")
 
 
-async def _original_is_there(rt: Runtime, asset_id: AssetId, size_bytes: int) -> bool:
-    """Tell whether an asset's bytes still lie where its record says; never conclude a loss from an offline root."""
-    source = (await rt.db.call(assets.sources, [asset_id])).get(asset_id)
-    if source is None:
-        return False
-    opened = rt.repositories.get(source.repository_id)
-    await trio.to_thread.run_sync(repository.check_identity, opened.repository, limiter=rt.disk)
+class Original(Enum):
+    """How the file is that a known asset is served from."""
+
+    NONE = "the asset was not known"
+    GOOD = "its bytes are there"
+    DAMAGED = "a file is there with other bytes, or none can be read"
+    GONE = "no file is there"
+
+
+async def _state_of_original(rt: Runtime, asset_id: AssetId, digest: Digest) -> Original:
+    """Read an asset's original again before bytes that were given once more are let go.
+
+    Raises:
+        Unavailable: its repository is offline; nothing is concluded from that.
+    """
     record = await rt.db.call(files.original_of, asset_id)
     if record is None:
-        return False
+        return Original.GONE
+    opened = rt.repositories.get(record.repository_id)
+    try:
+        found, _ = await trio.to_thread.run_sync(_read, opened, record, limiter=rt.disk)
+    except NotFound:
+        await _check_reached(rt, opened)
+        return Original.GONE
+    except Permanent:
+        await _check_reached(rt, opened)
+        return Original.DAMAGED
+    return Original.GOOD if found == digest else Original.DAMAGED
+
+
+async def _is_unchanged(rt: Runtime, record: FileRecord) -> bool:
+    """Tell whether a file still is in the state its record was written for."""
+    opened = rt.repositories.get(record.repository_id)
     try:
         found = await trio.to_thread.run_sync(opened.backend.stat, record.path, limiter=rt.disk)
     except NotFound:
+        await _check_reached(rt, opened)
         return False
-    return found.size_bytes == size_bytes
+    return (found.size_bytes, found.mtime_ns) == (record.stat.size_bytes, record.stat.mtime_ns)
+
+
+async def _check_reached(rt: Runtime, opened: Opened) -> None:
+    with reaching(rt.repositories, opened):
+        await trio.to_thread.run_sync(repository.check_identity, opened.repository, limiter=rt.disk)
+
+
+def _file_clock(stat: FileStat) -> Taken:
+    """Return a file's time; the present one where its own is out of range."""
+    try:
+        return _clock(dt.datetime.fromtimestamp(stat.mtime_ns / 1e9, dt.UTC), TakenSource.FILE)
+    except (OverflowError, ValueError, OSError):
+        return _clock(dt.datetime.now(dt.UTC), TakenSource.UPLOAD)
 
 
 def _clock(when: dt.datetime, source: TakenSource) -> Taken:

@@ -29,9 +29,9 @@ def ingest_file(record_id: UUID, repository_id: RepositoryId) -> NewJob:
     return INGEST.new(args, unique_key=f"file:{record_id}", priority=PRIORITY_LOW, repository_id=repository_id)
 
 
-def understand(asset_id: AssetId, repository_id: RepositoryId) -> list[NewJob]:
-    """Make the jobs that follow once an asset exists."""
-    return [about(spec, asset_id, repository_id) for spec in (METADATA, THUMBNAILS)]
+def understand(asset_id: AssetId, repository_id: RepositoryId, priority: int) -> list[NewJob]:
+    """Make the jobs that follow once an asset exists; as urgent as what made it."""
+    return [about(spec, asset_id, repository_id, priority) for spec in (METADATA, THUMBNAILS)]
 
 
 def scan(repository_id: RepositoryId) -> NewJob:
@@ -40,12 +40,18 @@ def scan(repository_id: RepositoryId) -> NewJob:
     return SCAN.new(args, unique_key=f"repository:{repository_id}", repository_id=repository_id)
 
 
-def backfill(conn: Connection) -> int:
-    """Enqueue whatever a query finds undone and no job does; return how many. Missing work is a query."""
-    jobs = [ingest_file(*found) for found in files.pending_without_job(conn, BACKFILL_PAGE)]
-    for spec in (METADATA, THUMBNAILS):
-        jobs += [about(spec, *found) for found in assets.missing_work(conn, spec.kind, BACKFILL_PAGE)]
-    return len(db_jobs.enqueue(conn, jobs))
+def backfill_files(conn: Connection, after: UUID) -> UUID | None:
+    """Enqueue a page of files that wait to be ingested and have no job; return where to go on, None at the end."""
+    found = files.pending_without_job(conn, after, BACKFILL_PAGE)
+    db_jobs.enqueue(conn, [ingest_file(*file) for file in found])
+    return found[-1][0] if found else None
+
+
+def backfill_assets(conn: Connection, spec: JobSpec, after: UUID) -> UUID | None:
+    """Enqueue a page of assets that lack what jobs of ``spec`` make and have none; return where to go on."""
+    found = assets.missing_work(conn, spec.kind, after, BACKFILL_PAGE)
+    db_jobs.enqueue(conn, [about(spec, *asset) for asset in found])
+    return found[-1][0] if found else None
 
 
 def enqueue_one(conn: Connection, job: NewJob) -> JobId:
@@ -56,7 +62,8 @@ def enqueue_one(conn: Connection, job: NewJob) -> JobId:
     return existing if existing is not None else enqueue_one(conn, job)
 
 
-def about(spec: JobSpec, asset_id: AssetId, repository_id: RepositoryId) -> NewJob:
+def about(spec: JobSpec, asset_id: AssetId, repository_id: RepositoryId, priority: int = PRIORITY_LOW) -> NewJob:
     """Make a job of ``spec`` about one asset."""
     args = {"asset": str(asset_id)}
-    return spec.new(args, unique_key=str(asset_id), asset_id=asset_id, repository_id=repository_id)
+    key = str(asset_id)
+    return spec.new(args, unique_key=key, priority=priority, asset_id=asset_id, repository_id=repository_id)

@@ -5,16 +5,19 @@ from functools import partial
 from uuid import UUID
 
 import msgspec
+import trio
 
 from lumiliod.db import assets
 from lumiliod.db.pool import Connection
-from lumiliod.domain.errors import LumilioError, Permanent
+from lumiliod.domain.errors import LumilioError, NotFound, Permanent
 from lumiliod.domain.ids import AssetId, path_from_bytes
 from lumiliod.domain.media import AssetType, Identified, Metadata
-from lumiliod.jobs.engine import Running
+from lumiliod.jobs.engine import Effect, Running
 from lumiliod.jobs.kind import Kind
 from lumiliod.pipeline import kinds
-from lumiliod.runtime import Runtime
+from lumiliod.pipeline.thumbnails import no_original
+from lumiliod.runtime import Opened, Runtime, reaching
+from lumiliod.storage.repository import check_identity
 
 BATCH = 16
 """Files a call of exiftool takes: enough to hide a round trip, few enough to be cancelled soon."""
@@ -39,24 +42,45 @@ async def read(rt: Runtime, jobs: Sequence[Running]) -> None:
     """Read the metadata of several assets and write each with the end of its job."""
     wanted = {AssetId(msgspec.convert(job.args, Args).asset): job for job in jobs}
     sources = await rt.db.call(assets.sources, list(wanted))
-    readable: list[tuple[Running, assets.Source, str]] = []
+    readable: list[tuple[Running, assets.Source, Opened]] = []
     for asset_id, job in wanted.items():
         source = sources.get(asset_id)
-        if source is None:
-            await job.fail(Permanent("the asset has no original", code="original_missing"))
-            continue
         try:
-            root = rt.repositories.get(source.repository_id).repository
+            if source is None:
+                raise await no_original(rt, asset_id)
+            readable.append((job, source, await _reached(rt, source)))
         except LumilioError as error:
             await job.fail(error)
-            continue
-        readable.append((job, source, root.absolute(path_from_bytes(source.path))))
-    results = await rt.media.metadata([(path, _identity(source)) for _, source, path in readable]) if readable else []
+    asked = [
+        (opened.repository.absolute(path_from_bytes(source.path)), _identity(source)) for _, source, opened in readable
+    ]
+    results = await rt.media.metadata(asked) if asked else []
+    understood: list[tuple[Running, Effect]] = []
     for (job, source, _), result in zip(readable, results, strict=True):
-        if isinstance(result, LumilioError):
-            await job.fail(result)
+        try:
+            if isinstance(result, NotFound):
+                await _reached(rt, source)
+                raise Permanent("the original is not where it was", code="original_missing")
+            if isinstance(result, LumilioError):
+                raise result
+        except LumilioError as error:
+            await job.fail(error)
         else:
-            await job.complete(partial(_write, source, result))
+            understood.append((job, partial(_write, source, result)))
+    if understood:
+        await rt.jobs.finish_all(understood)
+
+
+async def _reached(rt: Runtime, source: assets.Source) -> Opened:
+    """Return the repository of an original, which is really there.
+
+    Raises:
+        Unavailable: it is offline.
+    """
+    opened = rt.repositories.get(source.repository_id)
+    with reaching(rt.repositories, opened):
+        await trio.to_thread.run_sync(check_identity, opened.repository, limiter=rt.disk)
+    return opened
 
 
 def _identity(source: assets.Source) -> Identified:

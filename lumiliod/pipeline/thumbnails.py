@@ -8,10 +8,10 @@ from uuid import UUID
 import msgspec
 import trio
 
-from lumiliod.db import assets
+from lumiliod.db import assets, files
 from lumiliod.db.pool import Connection
 from lumiliod.domain.assets import AssetStatus, NewDerivative
-from lumiliod.domain.errors import NotFound, Permanent
+from lumiliod.domain.errors import LumilioError, NotFound, Permanent, Unavailable
 from lumiliod.domain.ids import AssetId, RepositoryId, path_from_bytes
 from lumiliod.domain.jobs import ClaimedJob, FailedAttempt
 from lumiliod.domain.media import Rendered
@@ -19,7 +19,7 @@ from lumiliod.domain.repositories import THUMBNAIL_SIZES
 from lumiliod.jobs.engine import Result, Running
 from lumiliod.jobs.kind import Kind, each
 from lumiliod.pipeline import kinds
-from lumiliod.runtime import Runtime
+from lumiliod.runtime import Runtime, reaching
 from lumiliod.storage import derivatives, repository
 from lumiliod.storage.repository import Repository
 
@@ -47,8 +47,31 @@ async def render(rt: Runtime, running: Running) -> None:
     asset_id = AssetId(msgspec.convert(running.args, Args).asset)
     source = (await rt.db.call(assets.sources, [asset_id])).get(asset_id)
     if source is None:
-        raise Permanent("the asset has no original", code="original_missing")
-    repo = rt.repositories.get(source.repository_id).repository
+        raise await no_original(rt, asset_id)
+    opened = rt.repositories.get(source.repository_id)
+    with reaching(rt.repositories, opened):
+        repo = opened.repository
+        await trio.to_thread.run_sync(repository.check_identity, repo, limiter=rt.disk)
+        try:
+            made = await _make(rt, repo, source)
+        except (NotFound, Permanent) as error:
+            verdict = error
+        else:
+            await running.complete(partial(_record, asset_id, repo.marker.id, made))
+            return
+        # a root that went away in the middle says nothing of the file
+        await trio.to_thread.run_sync(repository.check_identity, repo, limiter=rt.disk)
+        raise verdict
+
+
+async def no_original(rt: Runtime, asset_id: AssetId) -> LumilioError:
+    """Return why an asset has no file: it is being looked at anew, or there is none."""
+    if await rt.db.call(files.is_doubted, asset_id):
+        return Unavailable("the asset's file changed and is being looked at anew", code="original_changed", after_s=5)
+    return Permanent("the asset has no original", code="original_missing")
+
+
+async def _make(rt: Runtime, repo: Repository, source: assets.Source) -> list[NewDerivative]:
     path = repo.absolute(path_from_bytes(source.path))
     stack = ExitStack()
     scratch = await trio.to_thread.run_sync(stack.enter_context, derivatives.scratch(repo), limiter=rt.disk)
@@ -57,11 +80,10 @@ async def render(rt: Runtime, running: Running) -> None:
         if rendered is None:
             await trio.to_thread.run_sync(repository.check_identity, repo, limiter=rt.disk)
             raise Permanent("the original is not where it was", code="original_missing")
-        made = await trio.to_thread.run_sync(_store, repo, asset_id, rendered, limiter=rt.disk)
+        return await trio.to_thread.run_sync(_store, repo, source.id, rendered, limiter=rt.disk)
     finally:
         with trio.CancelScope(shield=True):
             await trio.to_thread.run_sync(stack.close, limiter=rt.disk)
-    await running.complete(partial(_record, asset_id, repo.marker.id, made))
 
 
 async def _drawn(rt: Runtime, path: str, mime_type: str, scratch: str) -> list[Rendered] | None:
@@ -98,8 +120,12 @@ def _record(asset_id: AssetId, repository_id: RepositoryId, made: list[NewDeriva
     return {"thumbnails": [derivative.kind for derivative in made]}
 
 
+ABOUT_CONTENT = frozenset({"corrupt", "unsupported", "too_large", "timeout", "poison", "empty"})
+"""Codes that say something of the original itself."""
+
+
 def _give_up(conn: Connection, job: ClaimedJob, failed: FailedAttempt) -> None:
-    """Keep the original and say why it has no picture."""
-    if job.asset_id is not None:
+    """Keep the original and say why it has no picture; other failures leave the asset to be understood later."""
+    if job.asset_id is not None and failed.code in ABOUT_CONTENT:
         reason = f"{failed.code}: {failed.message}"
         assets.set_status(conn, AssetId(job.asset_id), AssetStatus.UNDECODABLE, reason)

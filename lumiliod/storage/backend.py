@@ -26,7 +26,7 @@ class Backend(Protocol):
 
     A path that is absolute, has empty, ``.`` or ``..`` parts, holds NUL or names our own files is
     ``Shape(bad_path)`` for every verb. Errors: ``NotFound(file_missing)``, ``Permanent(unreadable)``,
-    ``Refused(no_space)``, ``Retryable`` for a store that may be back.
+    ``Unavailable`` for a store that may be back.
     """
 
     @property

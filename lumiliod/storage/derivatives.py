@@ -2,15 +2,15 @@
 
 import fcntl
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
-from lumiliod.domain.errors import Shape
-from lumiliod.domain.ids import AssetId
-from lumiliod.storage import durable
-from lumiliod.storage.repository import Repository
+from lumiliod.domain.errors import Conflict, Permanent, Shape, Unavailable
+from lumiliod.domain.ids import AssetId, shown
+from lumiliod.storage import durable, local
+from lumiliod.storage.repository import DAMAGED_AFTER_S, Repository, check_identity, repair
 
 
 def thumbnail_path(repo: Repository, asset_id: AssetId, size: int, extension: str) -> str:
@@ -31,36 +31,37 @@ def put(repo: Repository, asset_id: AssetId, size: int, source: str, extension: 
         Its path relative to ``.lumilio``.
 
     Raises:
-        NotFound: ``source`` is missing. Refused: no room. Retryable: the disk does not take it now.
+        NotFound: ``source`` is missing. Unavailable: no room, the disk does not take it now, or a link
+            stands where a folder of ours belongs (``repository_damaged``).
     """
     relative = _relative(asset_id, size, extension)
-    target = os.path.join(repo.lumilio, relative)
-    with durable.translated("store", relative, writing=True):
-        try:
-            os.rename(source, target)  # noqa: PTH104
-        except FileNotFoundError:
-            os.makedirs(os.path.dirname(target), exist_ok=True)  # noqa: PTH103
-            os.rename(source, target)  # noqa: PTH104
+    *folders, name = relative.split("/")
+    with durable.translated("store", relative, writing=True), _our_folder(repo, *folders) as folder:
+        os.rename(source, name, dst_dir_fd=folder)
     return relative
 
 
 @contextmanager
 def scratch(repo: Repository) -> Iterator[str]:
-    """Give a private folder on the repository's file system, removed afterwards with all it holds."""
-    with durable.translated("make a folder in", repo.temp, writing=True):
-        path, fd = _owned_folder(repo.temp)
-    try:
-        yield path
-    finally:
-        shutil.rmtree(path, ignore_errors=True)
-        os.close(fd)
+    """Give a private folder on the repository's file system, removed afterwards with all it holds.
+
+    Raises:
+        Unavailable: as :func:`put`.
+    """
+    with ExitStack() as opened:
+        with durable.translated("make a folder in", repo.temp, writing=True):
+            temp = opened.enter_context(_our_folder(repo, "temp"))
+            name, fd = _owned_folder(temp)
+        opened.callback(os.close, fd)
+        opened.callback(shutil.rmtree, name, ignore_errors=True, dir_fd=temp)
+        yield os.path.join(repo.temp, name)
 
 
 def sweep_scratch(repo: Repository) -> list[str]:
     """Remove what dead owners left in ``temp``; return the names removed."""
     removed: list[str] = []
-    with durable.translated("sweep", repo.temp, writing=True):
-        for name in sorted(os.listdir(repo.temp)):
+    with durable.translated("sweep", repo.temp, writing=True), _our_folder(repo, "temp") as temp:
+        for name in sorted(os.listdir(temp)):
             path = os.path.join(repo.temp, name)
             if os.path.islink(path):  # noqa: PTH114
                 durable.unlink(path)
@@ -84,15 +85,39 @@ def _relative(asset_id: AssetId, size: int, extension: str) -> str:
     return os.path.join("assets", "thumbnails", str(size), asset_id.hex[-2:], f"{asset_id}.{suffix}")
 
 
-def _owned_folder(parent: str) -> tuple[str, int]:
+@contextmanager
+def _our_folder(repo: Repository, *parts: str) -> Iterator[int]:
+    """Open a folder below ``.lumilio``, following no link; a lost one is made again.
+
+    Raises:
+        Unavailable: something else lies there (``repository_damaged``), or the whole repository is
+            away (``repository_offline``): nothing is made where a disk should be mounted.
+    """
+    below = (".lumilio", *parts)
+    with ExitStack() as opened:
+        try:
+            try:
+                folder = opened.enter_context(local.folder_below(repo.root, below))
+            except FileNotFoundError:
+                check_identity(repo)
+                repair(repo)
+                folder = opened.enter_context(local.folder_below(repo.root, below, create=True))
+        except (Permanent, Conflict, NotADirectoryError) as error:
+            message = f"{os.path.join(*below)} of {shown(repo.root)} is not a folder"
+            raise Unavailable(message, code="repository_damaged", after_s=DAMAGED_AFTER_S) from error
+        yield folder
+
+
+def _owned_folder(parent: int) -> tuple[str, int]:
     """Make a folder with an flock held; a sweeper may come between making and locking."""
     while True:
-        path = tempfile.mkdtemp(prefix="scratch-", dir=parent)
+        name = f"scratch-{secrets.token_hex(8)}"
+        os.mkdir(name, 0o700, dir_fd=parent)
         try:
-            fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
         except FileNotFoundError:
             continue
         fcntl.flock(fd, fcntl.LOCK_EX)
-        if os.fstat(fd).st_nlink and os.path.isdir(path):  # noqa: PTH112
-            return path, fd
+        if os.fstat(fd).st_nlink:
+            return name, fd
         os.close(fd)

@@ -12,7 +12,9 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from lumiliod.domain.errors import LumilioError, NotFound, Permanent, Refused, Retryable, Shape
+import trio
+
+from lumiliod.domain.errors import LumilioError, NotFound, Permanent, Refused, Shape, Unavailable
 from lumiliod.domain.ids import shown
 
 BLOCK_BYTES = 1 << 20
@@ -37,14 +39,14 @@ def translated(action: str, path: str, *, writing: bool = False) -> Iterator[Non
 def as_ours(error: OSError, action: str, path: str, *, writing: bool = False) -> LumilioError:
     """Return our error for a failed system call.
 
-    No room is ``Refused(no_space)``, a missing file ``NotFound(file_missing)``, no permission to
-    read ``Permanent(unreadable)``. No permission to write, a read-only or failing disk is
-    ``Retryable`` (``not_writable``, ``io_error``): it says nothing about the file.
+    A missing file is ``NotFound(file_missing)``, no permission to read ``Permanent(unreadable)``. No
+    room, no permission to write, a read-only or failing disk is ``Unavailable`` (``no_space``,
+    ``not_writable``, ``io_error``): it says nothing about the file.
     """
     message = f"cannot {action} {shown(path)}: {error.strerror or error}"
     match error.errno:
         case errno.ENOSPC | errno.EDQUOT:
-            return Refused(message, code="no_space")
+            return Unavailable(message, code="no_space", after_s=60)
         case errno.EFBIG:
             return Refused(message, code="too_large")
         case errno.ENOENT | errno.ENOTDIR:
@@ -54,9 +56,18 @@ def as_ours(error: OSError, action: str, path: str, *, writing: bool = False) ->
         case errno.ENAMETOOLONG | errno.EILSEQ | errno.EINVAL:
             return Shape(message, code="name_unstorable")
         case errno.EACCES | errno.EPERM | errno.EROFS:
-            return Retryable(message, code="not_writable", after_s=60)
+            return Unavailable(message, code="not_writable", after_s=60)
         case _:
-            return Retryable(message, code="io_error", after_s=10)
+            return Unavailable(message, code="io_error", after_s=10)
+
+
+def check_cancelled() -> None:
+    """Raise trio's Cancelled where the caller of this thread gave up; nothing in a thread of nobody's.
+
+    Whatever reads or writes a file of any size asks once per block: threads cannot be interrupted.
+    """
+    with suppress(RuntimeError):
+        trio.from_thread.check_cancelled()
 
 
 def fsync_folder(path: str) -> None:

@@ -40,14 +40,14 @@ class LocalBackend:
     def open(self, path: RepoPath) -> BinaryIO:
         """Open a stored file; see :class:`~lumiliod.storage.backend.Backend`."""
         *folders, name = _parts(path)
-        with durable.translated("open", path), _folder(self.root, folders) as folder:
+        with durable.translated("open", path), folder_below(self.root, folders) as folder:
             fd = open_plain(name, folder)
             return os.fdopen(fd, "rb")
 
     def stat(self, path: RepoPath) -> FileStat:
         """Return what is stored; see :class:`~lumiliod.storage.backend.Backend`."""
         *folders, name = _parts(path)
-        with durable.translated("look at", path), _folder(self.root, folders) as folder:
+        with durable.translated("look at", path), folder_below(self.root, folders) as folder:
             found = os.stat(name, dir_fd=folder, follow_symlinks=False)
         if not stat.S_ISREG(found.st_mode):
             raise Permanent(f"{shown(path)} is not a plain file", code="unreadable")
@@ -61,7 +61,7 @@ class LocalBackend:
             source_fd = open_plain(source)
             opened.callback(os.close, source_fd)
             os.fsync(source_fd)
-            folder = opened.enter_context(_folder(self.root, folders, create=True))
+            folder = opened.enter_context(folder_below(self.root, folders, create=True))
             try:
                 if not self._linked(source, source_fd, name, folder):
                     self._copied(source_fd, name, folder)
@@ -106,7 +106,7 @@ class LocalBackend:
         """Remove a stored file; see :class:`~lumiliod.storage.backend.Backend`."""
         *folders, name = _parts(path)
         try:
-            with durable.translated("remove", path, writing=True), _folder(self.root, folders) as folder:
+            with durable.translated("remove", path, writing=True), folder_below(self.root, folders) as folder:
                 os.unlink(name, dir_fd=folder)
                 durable.fsync_folder_fd(folder)
         except NotFound:
@@ -136,11 +136,12 @@ class LocalBackend:
         """Copy the source to our temp folder, make it durable, then rename it to the free name."""
         if _exists(name, folder):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name)
-        with _folder(self.root, _TEMP, create=True):
+        with folder_below(self.root, _TEMP, create=True):
             temp_fd, temp = durable.create_owned(os.path.join(self.root, *_TEMP), mode=0o644)
         try:
             os.lseek(source_fd, 0, os.SEEK_SET)
             while block := os.read(source_fd, durable.BLOCK_BYTES):
+                durable.check_cancelled()
                 durable.write_all(temp_fd, block)
             found = os.fstat(source_fd)
             os.utime(temp_fd, ns=(found.st_atime_ns, found.st_mtime_ns))
@@ -171,8 +172,13 @@ class LocalBackend:
 
 
 @contextmanager
-def _folder(root: str, parts: list[str] | tuple[str, ...], *, create: bool = False) -> Iterator[int]:
-    """Open the folder ``parts`` below the root, one part after the other, following no link."""
+def folder_below(root: str, parts: list[str] | tuple[str, ...], *, create: bool = False) -> Iterator[int]:
+    """Open the folder ``parts`` below the root, one part after the other, following no link below it.
+
+    Raises:
+        Permanent: one is a link (``unreadable``). Conflict: with ``create``, one is something else
+            (``folder_taken``). OSError.
+    """
     fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         for part in parts:
@@ -208,7 +214,7 @@ def open_below(root: str, path: str) -> int:
     *folders, name = path.split("/")
     if any(part in {"", ".", ".."} for part in (*folders, name)):
         raise Shape(f"{shown(path)!r} does not lie below {shown(root)}", code="bad_path")
-    with _folder(root, folders) as folder:
+    with folder_below(root, folders) as folder:
         return open_plain(name, folder)
 
 
@@ -259,6 +265,7 @@ def _same_bytes(source_fd: int, name: str, folder: int) -> bool:
             return False
         offset = 0
         while block := os.pread(source_fd, durable.BLOCK_BYTES, offset):
+            durable.check_cancelled()
             if os.pread(fd, len(block), offset) != block:
                 return False
             offset += len(block)

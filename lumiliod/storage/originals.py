@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from blake3 import blake3
 
 from lumiliod.domain.assets import FileStat
-from lumiliod.domain.errors import Conflict, Retryable, Shape
+from lumiliod.domain.errors import Conflict, Shape, Unavailable
 from lumiliod.domain.ids import Digest, RepoPath, shown
 from lumiliod.domain.naming import candidates
 from lumiliod.domain.repositories import DuplicateNames
@@ -45,7 +45,7 @@ def commit(
 
     Raises:
         Conflict: every candidate is taken (``name_taken``).
-        Refused: no room (``no_space``). Retryable: the disk does not take it now.
+        Unavailable: no room (``no_space``), or the disk does not take it now.
     """
     if not repo.marker.local_settings.preserve_original_filename:
         item = _nameless(item)
@@ -62,10 +62,10 @@ def digest_file(path: str, *, root: str | None = None) -> tuple[Digest, FileStat
 
     With ``root``, an ancestor folder of ``path``, no symbolic link below it is followed; without,
     none at the last part. Reads with a 1 MiB buffer: a memory map of a file that shrinks would
-    kill the process (SIGBUS).
+    kill the process (SIGBUS). In a thread of trio it ends within a block when its caller is cancelled.
 
     Raises:
-        Retryable: it changed while it was read (``unstable``), or the disk failed (``io_error``).
+        Unavailable: it changed while it was read (``unstable``), or the disk failed (``io_error``).
         Permanent: no permission, a symbolic link, or no plain file (``unreadable``).
         NotFound: it is not there (``file_missing``).
     """
@@ -78,6 +78,7 @@ def digest_file(path: str, *, root: str | None = None) -> tuple[Digest, FileStat
             buffer = memoryview(bytearray(min(durable.BLOCK_BYTES, before.st_size + 1)))
             total = 0
             while count := os.readv(fd, [buffer]):
+                durable.check_cancelled()
                 hasher.update(buffer[:count])
                 total += count
             after = os.fstat(fd)
@@ -86,7 +87,7 @@ def digest_file(path: str, *, root: str | None = None) -> tuple[Digest, FileStat
         now = _stat_now(path)
     found = local.stat_of(before)
     if found != local.stat_of(after) or found != now or total != before.st_size:
-        raise Retryable(f"{shown(path)} changed while it was read", code="unstable", after_s=UNSTABLE_AFTER_S)
+        raise Unavailable(f"{shown(path)} changed while it was read", code="unstable", after_s=UNSTABLE_AFTER_S)
     return Digest(hasher.hexdigest()), found
 
 

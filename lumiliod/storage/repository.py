@@ -5,17 +5,17 @@ import fcntl
 import os
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
-from lumiliod.domain.errors import Conflict, Forbidden, LumilioError, NotFound, Permanent, Retryable, Shape
+from lumiliod.domain.errors import Conflict, Forbidden, LumilioError, NotFound, Permanent, Shape, Unavailable
 from lumiliod.domain.ids import RepoPath, RepositoryId, shown
 from lumiliod.domain.repositories import THUMBNAIL_SIZES, LayoutName, Marker
-from lumiliod.storage import durable
+from lumiliod.storage import durable, roots
 from lumiliod.storage import marker as markers
 
 FOLDERS: tuple[str, ...] = (
@@ -33,6 +33,9 @@ FOLDERS: tuple[str, ...] = (
 
 OFFLINE_AFTER_S = 60.0
 """When it makes sense to look for an offline repository again."""
+
+DAMAGED_AFTER_S = 60.0
+"""When it makes sense to look again at one that a person has to mend."""
 
 _NOT_WRITABLE = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
@@ -91,26 +94,38 @@ class Repository:
 
 
 def create(
-    root: str, name: str, *, storage_strategy: LayoutName = "date", created_at: datetime | None = None
+    root: str,
+    name: str,
+    *,
+    storage_strategy: LayoutName = "date",
+    created_at: datetime | None = None,
+    known_roots: Sequence[str] = (),
+    forbidden: Sequence[str] = (),
 ) -> Repository:
     """Make the folder ``root`` a repository. Its marker comes last: what was interrupted can be done again.
+
+    Args:
+        root: an existing folder.
+        name: what people call it; it is a part of URLs, so it holds no slash.
+        storage_strategy: which layout arranges the inbox.
+        created_at: now by default.
+        known_roots: roots of other repositories, also of those that are offline.
+        forbidden: folders that stay the daemon's own; no repository lies in one or around one.
 
     Raises:
         Conflict: it is one already (``exists``).
         NotFound: there is no such folder (``root_missing``).
         Forbidden: we may not write there (``root_not_writable``).
-        Shape: the path is not absolute UTF-8 (``bad_root``), no folder (``root_not_a_folder``), inside or
-            directly above another repository (``nested_root``); a bad name or strategy.
+        Shape: the path is not absolute UTF-8, forbidden or on a pseudo file system (``bad_root``), no
+            folder (``root_not_a_folder``), inside another repository, around a known one or directly
+            above one (``nested_root``); a bad name or strategy.
     """
-    root = _checked_root(root)
+    root = roots.checked(root, known_roots, forbidden)
     name = name.strip()
-    if not name or len(name) > 255 or not name.isprintable():
-        raise Shape("a repository's name has 1 to 255 printable characters", code="bad_name")
+    if not name or len(name) > 255 or not name.isprintable() or "/" in name or name in {".", ".."}:
+        raise Shape("a repository's name has 1 to 255 printable characters and no slash", code="bad_name")
     if not storage_strategy.replace("_", "").replace("-", "").isalnum() or storage_strategy != storage_strategy.lower():
         raise Shape(f"{storage_strategy!r} is no storage strategy", code="bad_storage_strategy")
-    if os.path.lexists(os.path.join(root, markers.NAME)):
-        raise Conflict(f"{shown(root)} is a repository already", code="exists")
-    _refuse_nested(root)
     marker = Marker(
         id=RepositoryId(uuid4()),
         name=name,
@@ -137,8 +152,8 @@ def open_repository(root: str) -> Repository:
 
     Raises:
         NotFound: no marker is there (``not_a_repository``).
-        Permanent: the marker is invalid (``marker_invalid``), or a link stands for one of our folders
-            (``repository_damaged``).
+        Permanent: the marker is invalid (``marker_invalid``).
+        Unavailable: a link stands for one of our folders (``repository_damaged``).
         Forbidden: we may not read it (``root_not_readable``).
     """
     root = os.path.abspath(root)  # noqa: PTH100  byte names
@@ -245,49 +260,13 @@ def exclusive(repo: Repository) -> Iterator[None]:
         os.close(fd)
 
 
-def _checked_root(root: str) -> str:
-    try:
-        root.encode()
-    except UnicodeEncodeError as error:
-        raise Shape(f"{root!a} is not valid UTF-8", code="bad_root") from error
-    if not root.startswith("/") or "\0" in root:
-        raise Shape("a repository's folder is given by its absolute path", code="bad_root")
-    root = os.path.normpath(root)
-    try:
-        found = os.stat(root)  # noqa: PTH116
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise NotFound(f"there is no folder {root}", code="root_missing") from error
-    except OSError as error:
-        raise Forbidden(f"cannot read {root}: {error.strerror}", code="root_not_writable") from error
-    if not stat.S_ISDIR(found.st_mode):
-        raise Shape(f"{root} is not a folder", code="root_not_a_folder")
-    if not os.access(root, os.R_OK | os.W_OK | os.X_OK):
-        raise Forbidden(f"cannot write in {root}", code="root_not_writable")
-    return root
-
-
-def _refuse_nested(root: str) -> None:
-    for start in {root, os.path.realpath(root)}:
-        above = os.path.dirname(start)
-        while True:
-            if os.path.lexists(os.path.join(above, markers.NAME)):
-                raise Shape(f"{root} lies inside the repository {shown(above)}", code="nested_root")
-            if above == os.path.dirname(above):
-                break
-            above = os.path.dirname(above)
-    with durable.translated("read", root), os.scandir(root) as entries:
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False) and os.path.lexists(os.path.join(entry.path, markers.NAME)):
-                raise Shape(f"{root} contains the repository {shown(entry.path)}", code="nested_root")
-
-
 def _refuse_links(repo: Repository) -> None:
-    """Refuse links and files in place of our folders: staging and inbox share one file system."""
-    for path in (repo.lumilio, repo.inbox, repo.incoming, repo.temp):
+    """Refuse links and files in place of our folders: what is written there would land elsewhere."""
+    for path in _folder_paths(repo):
         with suppress(FileNotFoundError):
             if not stat.S_ISDIR(os.lstat(path).st_mode):
                 what = f"{_relative(repo, path)} of {shown(repo.root)} is not a folder"
-                raise Permanent(what, code="repository_damaged")
+                raise Unavailable(what, code="repository_damaged", after_s=DAMAGED_AFTER_S)
 
 
 def _make_folders(repo: Repository) -> list[str]:
@@ -345,8 +324,8 @@ def _relative(repo: Repository, path: str) -> str:
     return os.path.relpath(path, repo.root)
 
 
-def _offline(repo: Repository, why: str) -> Retryable:
-    return Retryable(
+def _offline(repo: Repository, why: str) -> Unavailable:
+    return Unavailable(
         f"repository {repo.name} is offline: {why}",
         code="repository_offline",
         after_s=OFFLINE_AFTER_S,

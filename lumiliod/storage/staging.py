@@ -17,7 +17,7 @@ import msgspec
 import trio
 from blake3 import blake3
 
-from lumiliod.domain.errors import NotFound, Refused, Shape
+from lumiliod.domain.errors import NotFound, Refused, Shape, Unavailable
 from lumiliod.domain.ids import Digest, UploadId, UserId, uuid7
 from lumiliod.domain.naming import text_name
 from lumiliod.storage import durable
@@ -92,7 +92,7 @@ async def write(
         expected_digest: the digest the sender promised.
 
     Raises:
-        Refused: larger than allowed (``too_large``), or no room (``no_space``).
+        Refused: larger than allowed (``too_large``). Unavailable: no room (``no_space``).
         Shape: not the bytes promised (``truncated_upload``, ``length_mismatch``, ``digest_mismatch``),
             or none (``empty_file``).
         Retryable: the disk does not take it now.
@@ -300,7 +300,7 @@ class _Writer:
         free_bytes = disk.f_bavail * disk.f_frsize
         if free_bytes - size_bytes < self._min_free_bytes:
             message = f"{free_bytes} bytes are free where {self._min_free_bytes} have to stay free"
-            raise Refused(message, code="no_space", free_bytes=free_bytes)
+            raise Unavailable(message, code="no_space", after_s=60, free_bytes=free_bytes)
 
     def _too_large(self, size_bytes: int) -> Refused:
         return Refused(f"the file is larger than {self._max_bytes} bytes", code="too_large", size_bytes=size_bytes)

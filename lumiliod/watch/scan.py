@@ -13,11 +13,12 @@ from lumiliod.db import jobs as db_jobs
 from lumiliod.db.files import SeenFile, SyncCounts
 from lumiliod.db.pool import Connection
 from lumiliod.domain.errors import LumilioError
+from lumiliod.domain.ids import shown
 from lumiliod.domain.ignore import IgnoreRule
 from lumiliod.jobs.engine import Result, Running
 from lumiliod.jobs.kind import Kind, each
 from lumiliod.pipeline import kinds
-from lumiliod.runtime import Opened, Runtime
+from lumiliod.runtime import Opened, Runtime, reaching
 from lumiliod.storage import repository
 from lumiliod.watch.walk import Walk
 
@@ -41,9 +42,10 @@ def setup(rt: Runtime) -> Kind:
 
     async def run(running: Running) -> None:
         opened = rt.repositories.get(msgspec.convert(running.args, Args).repository)
-        await scan(rt, opened, running)
+        with reaching(rt.repositories, opened):
+            await scan(rt, opened, running)
 
-    return Kind(kinds.SCAN.kind, kinds.SCAN.queue, each(run), max_attempts=3, limit_s=86_400)
+    return Kind(kinds.SCAN.kind, kinds.SCAN.queue, each(run), limit_s=86_400)
 
 
 async def scan(rt: Runtime, opened: Opened, running: Running) -> None:
@@ -76,7 +78,7 @@ async def scan(rt: Runtime, opened: Opened, running: Running) -> None:
         with trio.CancelScope(shield=True, deadline=trio.current_time() + CLOSE_TIMEOUT_S):
             await rt.db.call(files.end_sync, operation, counts, reason)
         raise
-    await running.complete(partial(_conclude, opened, generation, operation, counts, walk.problems))
+    await running.complete(partial(_conclude, opened, generation, operation, counts, walk))
 
 
 def _record_page(conn: Connection, opened: Opened, generation: int, page: list[SeenFile]) -> tuple[int, int]:
@@ -87,16 +89,21 @@ def _record_page(conn: Connection, opened: Opened, generation: int, page: list[S
 
 
 def _conclude(
-    opened: Opened, generation: int, operation: UUID, counts: SyncCounts, problems: list[str], conn: Connection
+    opened: Opened, generation: int, operation: UUID, counts: SyncCounts, walk: Walk, conn: Connection
 ) -> Result:
-    unseen, known = files.count_unseen(conn, opened.id, generation)
-    note: str | None = None
-    if problems:
-        note = f"{len(problems)} folders could not be read, the first {problems[0]}; nothing was marked missing"
-    elif unseen > HOLD_FILES and unseen > known * HOLD_SHARE:
-        note = f"{unseen} of {known} files are missing at once; that is held until a person approves it"
+    unread = list(walk.unread)
+    unseen, known = files.count_unseen(conn, opened.id, generation, unread)
+    notes: list[str] = []
+    if unread:
+        first = f"{shown(unread[0])[:200] or '.'} ({walk.unread[unread[0]]})"
+        notes.append(f"{len(unread)} folders could not be read, the first {first}; nothing below is marked missing")
+    if walk.too_long:
+        notes.append(f"{walk.too_long} paths are too long")
+    if unseen > HOLD_FILES and unseen > known * HOLD_SHARE:
+        notes.append(f"{unseen} of {known} files are missing at once; that is held until a person approves it")
     elif unseen:
-        counts = replace(counts, missing=files.mark_missing(conn, opened.id, generation))
+        counts = replace(counts, missing=files.mark_missing(conn, opened.id, generation, unread))
+    note = "; ".join(notes) or None
     files.end_sync(conn, operation, counts, note)
     return {"found": counts.found, "added": counts.added, "changed": counts.changed, "missing": counts.missing,
             "ignored": counts.ignored, "note": note}  # fmt: skip

@@ -1,5 +1,6 @@
 """Walking a repository's folders in pages, in the order of paths; blocking, for a thread."""
 
+import errno
 import os
 import stat
 from dataclasses import dataclass, field
@@ -10,19 +11,25 @@ from lumiliod.domain.ids import RepoPath, shown
 from lumiliod.domain.ignore import OURS, IgnoreRule
 from lumiliod.storage.repository import Repository
 
+PATH_MAX_BYTES = 2000
+"""Longest path kept: an index row of PostgreSQL holds 2704 bytes (a third of a page)."""
+
 
 @dataclass
 class Walk:
     """A walk under way: call :meth:`next_page` until it returns an empty page.
 
     Symbolic links and special files are ``ignored``; folders behind links are not entered, and other
-    file systems mounted below the root are. ``problems`` names folders that could not be read: a
-    walk with problems was not complete, and nothing may be concluded from what it did not meet.
+    file systems mounted below the root are; another repository below it is not. Inside the inbox nothing
+    is left out by its name: what lies there is ours. ``unread`` maps folders that could not be read to
+    why: nothing may be concluded from what was not met below them. ``too_long`` counts names beyond
+    what the system or the catalogue can hold.
     """
 
     repository: Repository
     rule: IgnoreRule
-    problems: list[str] = field(default_factory=list[str])
+    unread: dict[RepoPath, str] = field(default_factory=dict[RepoPath, str])
+    too_long: int = 0
     _folders: list[str] = field(default_factory=lambda: [""])
     _ready: list[SeenFile] = field(default_factory=list[SeenFile])
 
@@ -38,15 +45,27 @@ class Walk:
         try:
             with os.scandir(path) as entries:
                 found = sorted(entries, key=lambda entry: os.fsencode(entry.name))
+        except FileNotFoundError:
+            if not folder:
+                self.unread[RepoPath(folder)] = "the root is gone"
+            return
         except OSError as error:
-            self.problems.append(f"{shown(folder) or '.'}: {error.strerror}")
+            if error.errno == errno.ENAMETOOLONG:
+                self.too_long += 1
+            else:
+                self.unread[RepoPath(folder)] = error.strerror or str(error)
+            return
+        if folder and any(entry.name == ".lumiliorepo" for entry in found):
             return
         below: list[str] = []
         for entry in found:
             if not folder and entry.name in OURS:
                 continue
             inside = os.path.join(folder, entry.name)
-            reason = self.rule.reason(entry.name)
+            if len(os.fsencode(inside)) > PATH_MAX_BYTES:
+                self.too_long += 1
+                continue
+            reason = None if folder == "inbox" or folder.startswith("inbox/") else self.rule.reason(entry.name)
             try:
                 if entry.is_dir(follow_symlinks=False):
                     if reason is None:
@@ -56,7 +75,7 @@ class Walk:
             except FileNotFoundError:
                 continue
             except OSError as error:
-                self.problems.append(f"{shown(inside)}: {error.strerror}")
+                self.unread[RepoPath(folder)] = f"{shown(entry.name)}: {error.strerror}"
                 continue
             if stat.S_ISLNK(seen.st_mode):
                 reason = reason or "is a symbolic link"

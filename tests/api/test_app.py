@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any, cast
 from uuid import UUID
@@ -17,10 +18,12 @@ import trio.testing
 from quart_trio import QuartTrio
 
 from lumiliod.api import app as api
+from lumiliod.api import exchange
 from lumiliod.api.routes import operation_of
 from lumiliod.contract.assets import UploadTicket
 from lumiliod.contract.problems import Problem
 from lumiliod.contract.status import Health
+from lumiliod.db.repositories import RepositoryRow
 from lumiliod.domain.errors import (
     ConfigError,
     Conflict,
@@ -31,9 +34,12 @@ from lumiliod.domain.errors import (
     Refused,
     Retryable,
     Shape,
+    Unavailable,
 )
+from lumiliod.domain.ids import RepositoryId
+from lumiliod.domain.repositories import RepositoryStatus
 from lumiliod.library import browse, repositories, search, upload
-from lumiliod.runtime import HealthBoard, Runtime
+from lumiliod.runtime import HealthBoard, Repositories, Runtime
 
 from .wire import Client, Reply, Running, serving
 
@@ -45,6 +51,19 @@ def runtime() -> Runtime:
     board = HealthBoard()
     board.set("jobs", "ready")
     return cast(Runtime, SimpleNamespace(health=board))
+
+
+HOME = UUID("01890000-0000-7000-8000-0000000000a0")
+
+
+def with_repositories() -> Runtime:
+    """A daemon that knows two repositories."""
+    known = Repositories()
+    for number, name in enumerate(("home", "other")):
+        id_ = RepositoryId(UUID(int=HOME.int + number))
+        row = RepositoryRow(id_, name, f"/{name}", "date", RepositoryStatus.OFFLINE, None, datetime.now(UTC))
+        known.put(row, None)
+    return cast(Runtime, SimpleNamespace(health=HealthBoard(), repositories=known))
 
 
 @asynccontextmanager
@@ -157,7 +176,7 @@ async def test_what_is_wrong_is_a_problem(socket_path: str, caplog: pytest.LogCa
         (NotFound("x"), 404),
         (Conflict("x"), 409),
         (Refused("x"), 413),
-        (Refused("x", code="no_space"), 507),
+        (Unavailable("x", code="no_space"), 507),
         (Permanent("x", code="corrupt"), 422),
         (Retryable("x", after_s=1.2), 503),
         (ConfigError("x"), 500),
@@ -179,7 +198,8 @@ async def test_every_error_has_its_status(
         for path in ("repositories", f"assets/{UUID(int=0)}/original"):
             reply = await server.ask("GET", f"/api/v1/{path}")
             is_problem(reply, status, code)
-            assert reply.headers.get("retry-after") == ("2" if status == 503 else None)
+            waits = {503: "2", 507: "1"}
+            assert reply.headers.get("retry-after") == waits.get(status)
 
 
 async def test_a_large_json_body_is_refused(socket_path: str) -> None:
@@ -317,6 +337,60 @@ async def test_a_refused_upload_is_a_problem_and_the_connection_lives(
         await stream.aclose()
 
 
+@pytest.mark.parametrize(
+    ("parts", "code"),
+    [
+        ([("file", "a", b"1"), ("file", "b", b"2")], "too_many_files"),
+        ([("file", "a", b"1"), ("other", "b", b"2")], "too_many_files"),
+        ([("file", "a", b"1"), ("repository", None, b"other")], "repository_after_file"),
+        (
+            [("repository", None, b"home"), ("file", "a", b"1"), ("repository", None, b"nowhere")],
+            "repository_after_file",
+        ),
+    ],
+)
+async def test_what_follows_the_file_is_refused_before_it_is_queued(
+    socket_path: str, sink: Sink, parts: list[tuple[str, str | None, bytes]], code: str
+) -> None:
+    async with running(socket_path, with_repositories()) as server:
+        is_problem(await server.ask("POST", "/api/v1/assets?repository=home", FORM, form_of(*parts)), 400, code)
+    assert sink.taken == []
+
+
+async def test_a_form_cut_short_after_its_file_is_never_taken(socket_path: str, sink: Sink) -> None:
+    async with running(socket_path) as server:
+        body = form_of(("file", "a", b"1")).removesuffix(b"--\r\n") + b"\r\n"
+        is_problem(await server.ask("POST", "/api/v1/assets", FORM, body), 400, "truncated_upload")
+    assert sink.taken == []
+
+
+async def test_the_same_repository_may_be_named_after_the_file(socket_path: str, sink: Sink) -> None:
+    async with running(socket_path, with_repositories()) as server:
+        for again in (b"home", str(HOME).encode()):
+            body = form_of(
+                ("repository", None, b"home"), ("file", "a", b"1"), ("repository", None, again), ("x", None, b"")
+            )
+            assert (await server.ask("POST", "/api/v1/assets", FORM, body)).status == 202
+            body = form_of(("x", "a", b"1"), ("repository", None, again), ("y", "b", b"2"))
+            reply = await server.ask("POST", "/api/v1/assets/batch?repository=home", FORM, body)
+            assert len(reply.json["accepted"]) == 2
+            assert reply.json["failed"] == []
+
+
+async def test_a_batch_says_that_its_repository_came_too_late(socket_path: str, sink: Sink) -> None:
+    async with running(socket_path, with_repositories()) as server:
+        body = form_of(
+            ("repository", None, b"home"), ("x", "a", b"1"), ("repository", None, b"other"), ("y", "b", b"2")
+        )
+        reply = await server.ask("POST", "/api/v1/assets/batch", FORM, body)
+        assert [ticket["filename"] for ticket in reply.json["accepted"]] == ["a"]
+        assert [(f["filename"], f["code"]) for f in reply.json["failed"]] == [
+            ("repository", "repository_after_file"),
+            ("b", "repository_after_file"),
+        ]
+    assert [name for name, _ in sink.taken] == ["a"]
+
+
 async def test_an_upload_refused_early_is_told_before_all_of_it_is_sent(socket_path: str, sink: Sink) -> None:
     async with running(socket_path) as server:
         stream = await server.connect()
@@ -357,6 +431,53 @@ async def test_a_half_closed_upload_is_never_taken(socket_path: str, sink: Sink)
         assert (await stream.receive_some(1000)).startswith(b"HTTP/1.1 400")
         await stream.aclose()
     assert sink.taken == []
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+@pytest.mark.parametrize("good", [b"", b"3\r\nabc\r\n"])
+@pytest.mark.parametrize(
+    "route",
+    ["POST /api/v1/assets", "POST /api/v1/repositories", "POST /api/v1/assets/batch"],
+)
+async def test_a_garbage_chunk_is_a_problem(
+    socket_path: str, sink: Sink, route: str, good: bytes, at_once: bool
+) -> None:
+    async with running(socket_path) as server:
+        stream = await server.connect()
+        headers = "Host: l\r\nX-Filename: a\r\nTransfer-Encoding: chunked"
+        if route.endswith("batch"):
+            headers += "\r\nContent-Type: multipart/form-data; boundary=b"
+        head = f"{route} HTTP/1.1\r\n{headers}\r\n\r\n".encode() + good
+        garbage = b"nonsense\r\n" + b"x" * 1000
+        await stream.send_all(head + garbage if at_once else head)
+        if not at_once:
+            await trio.testing.wait_all_tasks_blocked()
+            await stream.send_all(garbage)
+        answer = b""
+        while data := await stream.receive_some(10_000):
+            answer += data
+        assert answer.startswith(b"HTTP/1.1 400")
+        assert answer.count(b"HTTP/1.1 ") == 1
+        assert b"application/problem+json" in answer
+        await stream.aclose()
+    assert sink.taken == []
+
+
+async def test_a_broken_body_cuts_no_answer_off(socket_path: str, monkeypatch: pytest.MonkeyPatch, sink: Sink) -> None:
+    """The order in which the reader and the application run is by chance: every one must do."""
+    monkeypatch.setattr(exchange, "DRAIN_S", 0.05)
+    async with running(socket_path) as server:
+        for _ in range(20):
+            stream = await server.connect()
+            await stream.send_all(
+                b"POST /api/v1/assets HTTP/1.1\r\nHost: l\r\nTransfer-Encoding: chunked\r\n\r\nnonsense\r\n"
+            )
+            answer = b""
+            while data := await stream.receive_some(10_000):
+                answer += data
+            assert answer.startswith(b"HTTP/1.1 400")
+            assert answer.endswith(b"}")
+            await stream.aclose()
 
 
 async def test_a_batch(socket_path: str, sink: Sink) -> None:

@@ -1,4 +1,7 @@
+import contextlib
+import logging
 import os
+import resource
 import socket
 import stat
 import subprocess
@@ -11,7 +14,8 @@ import trio
 import trio.testing
 from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, Scope
 
-from lumiliod.api.server import serve
+from lumiliod.api import connection
+from lumiliod.api.server import most_connections, serve
 from lumiliod.domain.errors import ConfigError
 
 from .wire import Client, serving
@@ -226,6 +230,13 @@ async def test_a_client_that_leaves_is_noticed(socket_path: str) -> None:
         (b"nonsense\r\n\r\n", 400, "bad_request"),
         (b"GET / HTTP/1.1\r\nHost: l\r\nX: " + b"x" * 100_000, 431, "headers_too_large"),
         (b"GET / HTTP/1.1\r\nContent-Length: -1\r\nHost: l\r\n\r\n", 400, "bad_request"),
+        (b"POST / HTTP/1.1\r\nTransfer-Encoding: gzip\r\nHost: l\r\n\r\n", 501, "not_implemented"),
+        (
+            b"GET / HTTP/1.1\r\nHost: l\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+            501,
+            "not_implemented",
+        ),
     ],
 )
 async def test_what_is_not_http_is_a_problem(socket_path: str, sent: bytes, status: int, code: str) -> None:
@@ -236,9 +247,159 @@ async def test_what_is_not_http_is_a_problem(socket_path: str, sent: bytes, stat
         while data := await stream.receive_some(10_000):
             received += data
         assert received.startswith(b"HTTP/1.1 %d" % status)
+        assert received.count(b"HTTP/1.1 ") == 1
         assert b"application/problem+json" in received
         assert f'"code":"{code}"'.encode() in received
         await stream.aclose()
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+@pytest.mark.parametrize("good", [b"", b"3\r\nabc\r\n"])
+async def test_a_garbage_chunk_is_a_problem(socket_path: str, good: bytes, at_once: bool) -> None:
+    arrived = trio.Event()
+
+    async def app(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        arrived.set()
+        while (await receive())["type"] == "http.request":
+            pass
+        await reply(send, b"late", 400)
+
+    async with serving(app, socket_path) as server:
+        stream = await server.connect()
+        head = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nHost: l\r\n\r\n" + good
+        garbage = b"nonsense\r\n" + b"x" * 1000
+        await stream.send_all(head + garbage if at_once else head)
+        if not at_once:
+            await arrived.wait()
+            await trio.testing.wait_all_tasks_blocked()
+            await stream.send_all(garbage)
+        answer = b""
+        while data := await stream.receive_some(10_000):
+            answer += data
+        assert answer.startswith(b"HTTP/1.1 400")
+        assert answer.count(b"HTTP/1.1 ") == 1
+        assert b'"code":"bad_request"' in answer
+        await stream.aclose()
+
+
+async def test_a_head_has_a_time_limit(socket_path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "HEAD_S", 0.3)
+    async with serving(hello, socket_path) as server:
+        idle, kept, begun, second = [await server.connect() for _ in range(4)]
+        started = trio.current_time()
+        await Client(kept).ask("GET", "/")
+        await Client(second).ask("GET", "/")
+        async with trio.open_nursery() as nursery:
+            for stream, already in ((begun, b""), (second, b"GET / HTTP/1.1\r\nHost: l\r\n\r\n")):
+                nursery.start_soon(dribble, stream, already)
+        assert 0.25 < trio.current_time() - started < 3
+        for stream in (idle, kept):
+            assert (await Client(stream).ask("GET", "/")).status == 200
+        for stream in (idle, kept, begun, second):
+            await stream.aclose()
+
+
+async def dribble(stream: trio.SocketStream, already: bytes) -> None:
+    """Send a head byte by byte until the server has enough of it."""
+    try:
+        await stream.send_all(already + b"GET / HTTP/1.1\r\nX: ")
+        while True:
+            await stream.send_all(b"x")
+            with trio.move_on_after(0.05):
+                while await stream.receive_some(1000):
+                    pass
+                return
+    except trio.BrokenResourceError:
+        return
+
+
+async def test_the_oldest_idle_connection_gives_way(socket_path: str) -> None:
+    async with serving(hello, socket_path, max_connections=2) as server:
+        streams = [await server.connect() for _ in range(2)]
+        clients = [Client(stream) for stream in streams]
+        for client in (clients[1], clients[0]):
+            assert (await client.ask("GET", "/")).status == 200
+        await trio.testing.wait_all_tasks_blocked()
+        assert (await server.ask("GET", "/")).status == 200
+        assert await streams[1].receive_some(1) == b""
+        assert (await clients[0].ask("GET", "/")).status == 200
+        for stream in streams:
+            await stream.aclose()
+
+
+async def test_more_than_can_be_served_wait_their_turn(socket_path: str) -> None:
+    began, go = 0, trio.Event()
+
+    async def app(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        nonlocal began
+        began += 1
+        await go.wait()
+        await reply(send)
+
+    async with serving(app, socket_path, max_connections=3) as server, trio.open_nursery() as nursery:
+        answers: list[int] = []
+
+        async def ask() -> None:
+            answers.append((await server.ask("GET", "/")).status)
+
+        for _ in range(10):
+            nursery.start_soon(ask)
+        await trio.testing.wait_all_tasks_blocked(0.1)
+        assert (began, answers) == (3, [])
+        go.set()
+        with trio.fail_after(10):
+            while len(answers) < 10:
+                await trio.sleep(0.01)
+    assert answers == [200] * 10
+
+
+async def test_a_server_that_waits_for_room_stops(socket_path: str) -> None:
+    async def app(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        await trio.sleep_forever()
+
+    async with serving(app, socket_path, grace_s=0.1, max_connections=1) as server:
+        streams = [await server.connect() for _ in range(3)]
+        for stream in streams:
+            await Client(stream).send("GET", "/")
+        await trio.testing.wait_all_tasks_blocked()
+        server.stop.set()
+        await server.ended.wait()
+        for stream in streams:
+            await stream.aclose()
+
+
+async def test_no_descriptor_left_is_told_once_and_passes(socket_path: str, caplog: pytest.LogCaptureFixture) -> None:
+    async with serving(hello, socket_path):
+        client = trio.socket.socket(trio.socket.AF_UNIX)
+        filler: list[int] = []
+        old = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, os.listdir("/proc/self/fd"))) + 1, old[1]))
+        try:
+            with contextlib.suppress(OSError):
+                while True:
+                    filler.append(os.dup(0))
+            await client.connect(socket_path)
+            await trio.sleep(0.5)
+        finally:
+            for fd in filler:
+                os.close(fd)
+            resource.setrlimit(resource.RLIMIT_NOFILE, old)
+        stream = trio.SocketStream(client)
+        assert (await Client(stream).ask("GET", "/")).status == 200
+        await stream.aclose()
+    told = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert len(told) == 1
+    assert told[0].exc_info is None
+
+
+def test_the_limit_lies_below_that_of_descriptors() -> None:
+    old = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, old[1]))
+        assert 8 <= most_connections() < 128
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, old)
+    assert most_connections() <= 512
 
 
 async def test_a_failing_application_answers_500_and_the_next_is_served(
@@ -266,7 +427,8 @@ def test_a_socket_of_systemd_is_served_and_kept(socket_path: str) -> None:
     """Activation as systemd does it: descriptor 3, LISTEN_PID of the very process."""
     program = """
 import os, sys, trio
-from lumiliod.api.server import serve
+from lumiliod.api import connection
+from lumiliod.api.server import most_connections, serve
 async def app(scope, receive, send):
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
     await send({"type": "http.response.body", "body": b"ok", "more_body": False})

@@ -41,11 +41,25 @@ class Begun:
 
 
 @asynccontextmanager
-async def serving(app: ASGIFramework, path: str, grace_s: float = 1.0, mode: int = 0o660) -> AsyncIterator[Running]:
+async def serving(
+    app: ASGIFramework,
+    path: str,
+    grace_s: float = 1.0,
+    mode: int = 0o660,
+    max_connections: int | None = None,
+) -> AsyncIterator[Running]:
     running = Running(path, trio.Event(), trio.Event())
 
     async def run(begun: "Begun") -> None:
-        await serve(app, path, mode=mode, stop=running.stop, grace_s=grace_s, task_status=begun)
+        await serve(
+            app,
+            path,
+            mode=mode,
+            stop=running.stop,
+            grace_s=grace_s,
+            max_connections=max_connections,
+            task_status=begun,
+        )
         running.ended.set()
 
     with trio.fail_after(60):

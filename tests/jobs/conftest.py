@@ -25,9 +25,15 @@ def serving(database: Database) -> Serving:
 
     @asynccontextmanager
     async def run(
-        kinds: Iterable[Kind], *, concurrency: int = 2, lease_s: float = 30.0, grace_s: float = 5.0
+        kinds: Iterable[Kind],
+        *,
+        concurrency: int = 2,
+        lease_s: float = 30.0,
+        grace_s: float = 5.0,
+        keeper_period_s: float = 60.0,
+        database: Database = database,
     ) -> AsyncIterator[Engine]:
-        engine = Engine(database, kinds, lease_s=lease_s)
+        engine = Engine(database, kinds, lease_s=lease_s, keeper_period_s=keeper_period_s)
         queues = {kind.queue: concurrency for kind in engine.kinds.values()} or {"work": concurrency}
         stop = trio.Event()
         async with trio.open_nursery() as nursery:
@@ -51,3 +57,12 @@ async def state_of(database: Database, job_id: JobId, *states: str) -> JobRow:
             if row.state in states:
                 return row
             await trio.sleep(0.02)
+
+
+async def until(is_so: Callable[[], object]) -> None:
+    """Wait until ``is_so()``."""
+    with trio.fail_after(20):
+        while True:
+            if is_so():
+                return
+            await trio.sleep(0.01)

@@ -1,7 +1,7 @@
 """The engine: each job's effect exactly once, retries, discards, fencing, draining."""
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
 import pytest
@@ -125,10 +125,18 @@ async def test_a_failed_effect_leaves_nothing(database: Database, serving: Servi
     assert await database.call(noted) == [7]
 
 
-async def test_unknown_kind_is_discarded(database: Database, serving: Serving) -> None:
-    async with serving([Kind("work", "work", each(do_note))]) as engine:
-        [job_id] = await engine.call(enqueue, [JobSpec("nobody", "work").new({})])
-        assert (await state_of(database, job_id, "discarded")).errors[0]["code"] == "unknown_kind"
+async def test_an_unknown_kind_is_left_to_others_and_told_of(
+    database: Database, serving: Serving, caplog: pytest.LogCaptureFixture
+) -> None:
+    nobodys = JobSpec("nobody", "work")
+    lost = await database.call(enqueue, [nobodys.new({}), nobodys.new({})])
+    async with serving([Kind("work", "work", each(do_note))], keeper_period_s=0.05) as engine:
+        [known] = await engine.call(enqueue, [new(1, priority=4)])
+        await state_of(database, known, "completed")
+        await trio.sleep(0.3)
+        assert engine.unknown_kinds == {"nobody"}
+    assert (await state_of(database, lost[0], "available")).attempt == 0
+    assert [record.__dict__["kind"] for record in caplog.records if "no plugin" in record.message] == ["nobody"]
 
 
 async def test_a_unique_key_is_open_once(database: Database, serving: Serving) -> None:
@@ -192,7 +200,7 @@ async def test_a_lost_worker_cannot_write(database: Database, serving: Serving) 
             db_jobs.rescue(conn)
             other = Engine(database, []).lease.worker_id
             db_jobs.register_worker(conn, other, "elsewhere", 1, 1, 60)
-            [claimed] = db_jobs.claim(conn, other, "work", 1)
+            [claimed] = db_jobs.claim(conn, other, "work", {"work": 1}) or []
             assert claimed.id == job_id
             note(2, conn)
             assert db_jobs.complete(conn, [db_jobs.Completion(claimed.id, claimed.token, None, 1.0)]) == {job_id}
@@ -208,7 +216,7 @@ async def test_jobs_of_a_dead_worker_come_back(database: Database, serving: Serv
     def die_holding(conn: Connection) -> None:
         dead = Engine(database, []).lease.worker_id
         db_jobs.register_worker(conn, dead, "elsewhere", 1, 4711, 3600)
-        assert len(db_jobs.claim(conn, dead, "work", 10)) == 1
+        assert len(db_jobs.claim(conn, dead, "work", {"work": 10}) or []) == 1
 
     [job_id] = await database.call(enqueue, [new(5)])
     await database.call(die_holding)
@@ -217,15 +225,6 @@ async def test_jobs_of_a_dead_worker_come_back(database: Database, serving: Serv
     assert row.errors[0]["code"] == "worker_lost"
     assert row.attempt == 1
     assert await database.call(noted) == [5]
-
-
-async def test_a_reaped_worker_claims_nothing(database: Database) -> None:
-    await database.call(enqueue, [new(1)])
-
-    def claim(conn: Connection) -> int:
-        return len(db_jobs.claim(conn, Engine(database, []).lease.worker_id, "work", 10))
-
-    assert await database.call(claim) == 0
 
 
 async def test_stopping_finishes_what_runs_and_returns_the_rest(database: Database, serving: Serving) -> None:
@@ -254,19 +253,52 @@ async def test_stopping_finishes_what_runs_and_returns_the_rest(database: Databa
     assert all(row.attempt == 0 for row in rows if row is not None and row.state == "available")
 
 
-async def test_what_outlasts_the_grace_period_is_given_back(database: Database, serving: Serving) -> None:
+async def sleep_in_the_server(running: Running) -> None:
+    await running._engine.database.call(lambda conn: conn.execute("SELECT pg_sleep(60)"))
+
+
+async def sleep_in_a_nursery(_: Running) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trio.sleep_forever)
+        nursery.start_soon(trio.sleep_forever)
+
+
+async def raise_when_cancelled(_: Running) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trio.sleep_forever)
+        try:
+            await trio.sleep_forever()
+        finally:
+            raise ValueError("on the way out")
+
+
+async def sleep(_: Running) -> None:
+    await trio.sleep_forever()
+
+
+@pytest.mark.parametrize("endless", [sleep, sleep_in_the_server, sleep_in_a_nursery, raise_when_cancelled])
+async def test_what_outlasts_the_grace_period_is_given_back(
+    database: Database, serving: Serving, endless: Callable[[Running], Awaitable[None]]
+) -> None:
     entered = trio.Event()
 
-    async def endless(_: Running) -> None:
+    async def run(running: Running) -> None:
         entered.set()
-        await trio.sleep_forever()
+        await endless(running)
 
-    async with serving([Kind("work", "work", each(endless))], grace_s=0.2) as engine:
+    async with serving([Kind("work", "work", each(run))], grace_s=0.2) as engine:
+        engine.leave = partial(leave_what_is_held, engine)  # type: ignore[method-assign]
         [job_id] = await engine.call(enqueue, [new()])
         await entered.wait()
+        await trio.sleep(0.1)
     row = await database.call(db_jobs.show, job_id)
     assert row is not None
-    assert (row.state, row.attempt) == ("available", 0)
+    assert (row.state, row.attempt, row.errors) == ("available", 0, [])
+
+
+async def leave_what_is_held(engine: Engine) -> None:
+    """Leave, and give nothing back on the way: only what the lane itself gave back counts."""
+    await trio.to_thread.run_sync(engine.lease.stop)
 
 
 async def test_a_job_past_its_limit_is_retried(database: Database, serving: Serving) -> None:
@@ -306,11 +338,24 @@ async def test_results_survive_the_database_going_away(database: Database, servi
 
 async def test_partitions_are_made_and_dropped(database: Database) -> None:
     day = dt.date(2031, 3, 1)
-    made = await database.call(db_jobs.keep_partitions, day)
+
+    def finish(conn: Connection) -> None:
+        conn.execute(
+            "INSERT INTO job_history (id, kind, queue, state, priority, attempt, max_attempts, args, errors,"
+            " created_at, scheduled_at, finished_at, tags) SELECT gen_random_uuid(), 'work', 'work', 'completed',"
+            " 2, 1, 3, '{}', '[]', at, at, at, '{}' FROM (VALUES (timestamptz '2031-01-01'), ('2031-02-27')) v (at)"
+        )
+
+    def others(conn: Connection) -> list[object]:
+        return [row[0].day for row in conn.execute("SELECT finished_at FROM job_history_other")]
+
+    await database.call(finish)
+    made = await database.call(db_jobs.make_partitions, day)
     assert made[0] == "job_history_20310301"
-    assert await database.call(db_jobs.keep_partitions, day) == []
-    later = await database.call(db_jobs.keep_partitions, day + dt.timedelta(days=30))
-    assert "job_history_20310301" in later
+    assert await database.call(db_jobs.make_partitions, day) == []
+    assert await database.call(db_jobs.drop_partitions, day) == []
+    assert await database.call(others) == [27]
+    assert "job_history_20310301" in await database.call(db_jobs.drop_partitions, day + dt.timedelta(days=30))
 
 
 @pytest.mark.parametrize("attempt", [1, 2, 5, 50])

@@ -11,7 +11,7 @@ import pytest
 import trio
 from PIL import Image
 
-from lumiliod.domain.errors import NotFound, Permanent, Refused, Retryable
+from lumiliod.domain.errors import LumilioError, NotFound, Permanent, Refused, Retryable, Unavailable
 from lumiliod.media.media import Media, MediaSettings, opened
 
 
@@ -37,17 +37,53 @@ async def test_killed_worker_is_replaced(media: Media, tmp_path: Path) -> None:
     assert not is_alive(first)
 
 
-async def test_hanging_worker_times_out_and_is_replaced(tmp_path: Path) -> None:
+async def test_a_stopped_worker_condemns_no_file(tmp_path: Path) -> None:
     path = picture(tmp_path / "a")
     async with opened(MediaSettings(workers=1, wall_limit_s=0.5)) as media:
         await media.identify(path)
         [first] = media.pids
         os.kill(first, signal.SIGSTOP)
-        with pytest.raises(Permanent) as raised:
-            await media.identify(path)
-        assert raised.value.code == "timeout"
-        assert not is_alive(first)
         assert (await media.identify(path)).width == 64
+        assert not is_alive(first)
+        assert media.pids != (first,)
+
+
+ODD = """
+import time
+from lumiliod.media.media_type import Sniffed
+
+class Odd:
+    name = "odd"
+    order = 0
+
+    def sniff(self, head, size):
+        return Sniffed("image/x-odd", ".odd")
+
+    def inspect(self, source, sniffed, max_pixels):
+        with open(source.head[5:], "a") as log:
+            log.write("x")
+        while source.head.startswith(b"spin "):
+            pass
+        time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize(("what", "error", "code"), [("spin", Permanent, "timeout"), ("wait", Unavailable, "stalled")])
+async def test_only_a_file_that_takes_the_time_is_condemned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str, error: type[LumilioError], code: str
+) -> None:
+    (tmp_path / "odd_type.py").write_text(ODD)
+    monkeypatch.syspath_prepend(tmp_path)
+    path = tmp_path / "file"
+    path.write_text(f"{what} {tmp_path / 'log'}")
+    async with opened(MediaSettings(workers=1, wall_limit_s=0.6), ["odd_type:Odd"]) as media:
+        with pytest.raises(error) as raised:
+            await media.identify(str(path))
+        assert not media.pids
+    assert raised.value.code == code
+    assert (tmp_path / "log").read_text() == "xx"
+    if isinstance(raised.value, Unavailable):
+        assert raised.value.after_s == 30
 
 
 async def test_cancelled_request_costs_the_worker_only(media: Media, tmp_path: Path) -> None:
@@ -196,15 +232,44 @@ async def test_vanished_and_unreadable_files(media: Media, tmp_path: Path) -> No
         assert raised.value.code == "unreadable"
 
 
-async def test_hanging_exiftool_times_out_for_its_file_only(tmp_path: Path) -> None:
+async def test_a_stopped_exiftool_condemns_no_file(tmp_path: Path) -> None:
     path = picture(tmp_path / "a")
     async with opened(MediaSettings(workers=1, wall_limit_s=1.0)) as media:
         await media.metadata([(path, "image/png")])
         [tool] = media.pids
         os.kill(tool, signal.SIGSTOP)
         first, second = await media.metadata([(path, "image/png"), (path, "image/png")])
-        assert getattr(first, "code", None) == "timeout"
+        assert getattr(first, "width", None) == 64
         assert getattr(second, "width", None) == 64
         os.kill(media.pids[0], signal.SIGKILL)
         [third] = await media.metadata([(path, "image/png")])
         assert getattr(third, "width", None) == 64
+
+
+@pytest.mark.parametrize(
+    ("does", "error", "code"),
+    [("while :; do :; done", Permanent, "timeout"), ("exec sleep 60", Unavailable, "stalled")],
+)
+async def test_a_hanging_exiftool_is_told_from_a_waiting_one(
+    tmp_path: Path, does: str, error: type[LumilioError], code: str
+) -> None:
+    tool = tmp_path / "tool"
+    tool.write_text(f'#!/bin/sh\n[ "$1" = -ver ] && echo 1.0 && exit\n{does}\n')
+    tool.chmod(0o755)
+    async with opened(MediaSettings(workers=1, wall_limit_s=0.6, exiftool=str(tool))) as media:
+        [result] = await media.metadata([(picture(tmp_path / "a"), "image/png")])
+        assert isinstance(result, error)
+        assert result.code == code
+        assert not media.pids
+
+
+async def test_no_link_is_followed(media: Media, tmp_path: Path, into: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(picture(tmp_path / "a"))
+    with pytest.raises(Permanent) as identified:
+        await media.identify(str(link))
+    with pytest.raises(Permanent) as drawn:
+        await media.thumbnails(str(link), "image/png", str(into))
+    [read] = await media.metadata([(str(link), "image/png")])
+    assert isinstance(read, Permanent)
+    assert {identified.value.code, drawn.value.code, read.code} == {"unreadable"}

@@ -1,10 +1,11 @@
 import os
+import shutil
 from pathlib import Path
 from uuid import UUID
 
 import pytest
 
-from lumiliod.domain.errors import NotFound, Shape
+from lumiliod.domain.errors import NotFound, Shape, Unavailable
 from lumiliod.domain.ids import AssetId
 from lumiliod.storage import derivatives
 from lumiliod.storage.repository import Repository
@@ -48,3 +49,53 @@ def test_sweep_leaves_the_living(repo: Repository) -> None:
         assert os.listdir(alive) == ["x"]
     assert os.listdir(repo.temp) == []
     assert os.path.isdir(repo.inbox)
+
+
+@pytest.mark.parametrize("folder", [".lumilio", ".lumilio/temp"])
+def test_scratch_follows_no_link(repo: Repository, tmp_path: Path, folder: str) -> None:
+    outside = moved_away(repo, tmp_path, folder)
+    with pytest.raises(Unavailable) as caught, derivatives.scratch(repo):
+        pass
+    assert caught.value.code == "repository_damaged"
+    (outside / "theirs").write_bytes(b"x")
+    with pytest.raises(Unavailable):
+        derivatives.sweep_scratch(repo)
+    assert not [name for name in os.listdir(outside) if name.startswith("scratch")]
+    assert (outside / "theirs").exists()
+
+
+@pytest.mark.parametrize("folder", ["assets", "assets/thumbnails", "assets/thumbnails/300", "assets/thumbnails/300/ab"])
+def test_put_follows_no_link(repo: Repository, tmp_path: Path, folder: str) -> None:
+    Path(repo.lumilio, "assets/thumbnails/300/ab").mkdir()
+    outside = moved_away(repo, tmp_path, f".lumilio/{folder}")
+    with derivatives.scratch(repo) as scratch:
+        source = Path(scratch, "300")
+        source.write_bytes(b"one")
+        with pytest.raises(Unavailable) as caught:
+            derivatives.put(repo, ID, 300, str(source), ".jpg")
+        assert source.exists()
+    assert caught.value.code == "repository_damaged"
+    assert not list(outside.rglob("*.jpg"))
+
+
+def test_lost_folders_are_made_again_but_not_where_a_disk_is_missing(repo: Repository, tmp_path: Path) -> None:
+    shutil.rmtree(repo.lumilio)
+    with derivatives.scratch(repo) as scratch:
+        Path(scratch, "300").write_bytes(b"one")
+        shutil.rmtree(f"{repo.lumilio}/assets")
+        derivatives.put(repo, ID, 300, f"{scratch}/300", "jpg")
+    assert Path(repo.lumilio).stat().st_mode & 0o777 == 0o700
+    os.rename(repo.root, tmp_path / "unmounted")
+    os.mkdir(repo.root)
+    with pytest.raises(Unavailable) as caught, derivatives.scratch(repo):
+        pass
+    assert caught.value.code == "repository_offline"
+    assert os.listdir(repo.root) == []
+
+
+def moved_away(repo: Repository, tmp_path: Path, folder: str) -> Path:
+    """Put a link in place of one of the repository's folders, and return where the folder is now."""
+    outside = tmp_path / "outside"
+    os.rename(f"{repo.root}/{folder}", outside)
+    os.symlink(outside, f"{repo.root}/{folder}")
+    return outside

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lumiliod.domain.errors import Conflict, LumilioError, NotFound, Permanent, Refused
+from lumiliod.domain.errors import Conflict, LumilioError, NotFound, Permanent, Unavailable
 from lumiliod.domain.ids import RepoPath
 from lumiliod.storage import durable
 from lumiliod.storage.backend import Backend, Links
@@ -50,7 +50,7 @@ def test_a_full_disk_is_refused_and_leaves_nothing(small_disk: Path, tmp_path: P
     source = tmp_path / "source"
     source.write_bytes(bytes(8 << 20))
     backend = LocalBackend(str(small_disk))
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(Unavailable) as caught:
         backend.put_new(str(source), RepoPath("inbox/a"))
     assert caught.value.code == "no_space"
     assert os.listdir(small_disk / "inbox") == os.listdir(small_disk / ".lumilio/temp") == []
@@ -153,14 +153,14 @@ def test_rename_new_without_renameat2(tmp_path: Path, small_disk: Path, monkeypa
 @pytest.mark.parametrize(
     ("number", "writing", "told"),
     [
-        (errno.ENOSPC, True, "Refused.no_space"),
-        (errno.EDQUOT, True, "Refused.no_space"),
+        (errno.ENOSPC, True, "Unavailable.no_space"),
+        (errno.EDQUOT, True, "Unavailable.no_space"),
         (errno.ENOENT, False, "NotFound.file_missing"),
         (errno.EACCES, False, "Permanent.unreadable"),
-        (errno.EACCES, True, "Retryable.not_writable"),
-        (errno.EROFS, True, "Retryable.not_writable"),
+        (errno.EACCES, True, "Unavailable.not_writable"),
+        (errno.EROFS, True, "Unavailable.not_writable"),
         (errno.ENAMETOOLONG, True, "Shape.name_unstorable"),
-        (errno.EIO, False, "Retryable.io_error"),
+        (errno.EIO, False, "Unavailable.io_error"),
     ],
 )
 def test_what_the_system_answers(number: int, writing: bool, told: str) -> None:

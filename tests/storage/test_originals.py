@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import pytest
+import trio
 from blake3 import blake3
 
 from lumiliod.domain.assets import FileStat
@@ -199,6 +200,33 @@ def test_digest_file_refuses_what_it_must_not_read(tmp_path: Path) -> None:
     assert missing.value.code == "file_missing"
     with pytest.raises(Permanent):
         originals.digest_file("/dev/zero")
+
+
+async def test_digest_file_stops_when_its_caller_is_cancelled(tmp_path: Path) -> None:
+    path = tmp_path / "huge"
+    with path.open("wb") as file:
+        file.truncate(1 << 40)
+    started = trio.current_time()
+    with trio.move_on_after(0.2) as scope:
+        await trio.to_thread.run_sync(originals.digest_file, str(path))
+    assert scope.cancelled_caught
+    assert trio.current_time() - started < 5
+    assert not any(os.path.realpath(f"/proc/self/fd/{fd}") == str(path) for fd in os.listdir("/proc/self/fd"))
+
+
+async def test_storing_stops_when_its_caller_is_cancelled(repo: Repository) -> None:
+    source = Path(repo.incoming, "huge")
+    target = Path(repo.inbox, "huge")
+    for path in (source, target):
+        with path.open("wb") as file:
+            file.truncate(1 << 40)
+    for name in ("huge", "other"):
+        with trio.move_on_after(0.2) as scope:
+            backend = LocalBackend(repo.root, hard_links=False)
+            await trio.to_thread.run_sync(backend.put_new, str(source), RepoPath(f"inbox/{name}"))
+        assert scope.cancelled_caught
+    assert os.listdir(repo.inbox) == ["huge"]
+    assert os.listdir(repo.temp) == []
 
 
 def test_digest_file_says_when_the_file_changes(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lumiliod.domain.errors import Conflict, LumilioError, NotFound, Permanent, Retryable, Shape
+from lumiliod.domain.errors import Conflict, LumilioError, NotFound, Permanent, Retryable, Shape, Unavailable
 from lumiliod.domain.ids import RepoPath, RepositoryId
 from lumiliod.domain.repositories import LocalSettings, Marker, SyncSettings
 from lumiliod.storage import marker as markers
@@ -90,8 +90,52 @@ def test_create_refuses(tmp_path: Path) -> None:
     assert code(f"{tmp_path}/\udcff") == "Shape.bad_root"
     assert code(str(tmp_path / "free"), " ") == "Shape.bad_name"
     assert code(str(tmp_path / "free"), strategy="Da/te") == "Shape.bad_storage_strategy"
-    assert code("/proc") == "Forbidden.root_not_writable"
+    for name in ("a/b", "/", ".", ".."):
+        assert code(str(tmp_path / "free"), name) == "Shape.bad_name"
+    for root in ("/", "/proc", "/proc/self/task", "/sys", "/dev", "/dev/shm", "/run", "/var/run"):
+        assert code(root) == "Shape.bad_root"
     assert os.listdir(tmp_path / "free") == []
+
+
+def test_create_keeps_away_from_what_is_known(tmp_path: Path) -> None:
+    for name in ("library/deep/er", "state/run", "free", "library2"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "library/deep")
+
+    def code(name: str, *known: str) -> str:
+        with pytest.raises(LumilioError) as caught:
+            repository.create(
+                str(tmp_path / name),
+                "x",
+                known_roots=[str(tmp_path / root) for root in known],
+                forbidden=[str(tmp_path / "state")],
+            )
+        return f"{type(caught.value).__name__}.{caught.value.code}"
+
+    assert code("library", "library/deep/er") == "Shape.nested_root"
+    assert code("library/deep/er", "library") == "Shape.nested_root"
+    assert code("library", "link/er") == "Shape.nested_root"
+    assert code("link/er", "library") == "Shape.nested_root"
+    assert code("library", "library/deep/offline/disk") == "Shape.nested_root"
+    assert code("library", "free", "library") == "Conflict.exists"
+    assert code("state") == code("state/run") == code("") == "Shape.bad_root"
+    known = [str(tmp_path / "library"), str(tmp_path / "gone")]
+    repository.create(str(tmp_path / "library2"), "x", known_roots=known, forbidden=[str(tmp_path / "state")])
+    repository.create(str(tmp_path / "free"), "x", forbidden=[str(tmp_path / "not yet there")])
+
+
+def test_a_second_mount_of_a_known_folder_is_nested(small_disk: Path, tmp_path: Path) -> None:
+    (small_disk / "deep").mkdir()
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    subprocess.run(["mount", "--bind", small_disk, elsewhere], check=True)
+    try:
+        for root, known in ((elsewhere / "deep", small_disk), (elsewhere, small_disk / "deep")):
+            with pytest.raises(Shape) as caught:
+                repository.create(str(root), "x", known_roots=[str(known)])
+            assert caught.value.code == "nested_root"
+    finally:
+        subprocess.run(["umount", "-l", elsewhere], check=True)
 
 
 def test_create_again_after_a_crash_before_the_marker(tmp_path: Path) -> None:
@@ -206,9 +250,25 @@ def test_validate_and_repair(repo: Repository) -> None:
     os.rmdir(repo.inbox)
     Path(repo.inbox).write_bytes(b"")
     assert repository.validate(repo) == ["inbox is not a folder"]
-    with pytest.raises(Permanent) as caught:
+    with pytest.raises(Unavailable) as caught:
         repository.open_repository(repo.root)
     assert caught.value.code == "repository_damaged"
+
+
+def test_no_folder_of_ours_may_be_a_link(repo: Repository, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    folders = [repo.lumilio, repo.inbox]
+    folders += [str(path) for path in Path(repo.lumilio).rglob("*") if path.is_dir()]
+    assert len(folders) > 12
+    for folder in folders:
+        os.rename(folder, outside)
+        os.symlink(outside, folder)
+        with pytest.raises(Unavailable) as caught:
+            repository.open_repository(repo.root)
+        assert caught.value.code == "repository_damaged"
+        os.unlink(folder)
+        os.rename(outside, folder)
+    repository.open_repository(repo.root)
 
 
 def test_identity(repo: Repository, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 import trio
 from blake3 import blake3
 
-from lumiliod.domain.errors import LumilioError, NotFound, Refused, Retryable, Shape
+from lumiliod.domain.errors import LumilioError, NotFound, Refused, Retryable, Shape, Unavailable
 from lumiliod.domain.ids import Digest, UploadId, UserId
 from lumiliod.storage import repository, staging
 from lumiliod.storage.repository import Repository
@@ -99,8 +99,8 @@ async def test_any_name_is_kept_as_text(repo: Repository, filename: str, kept: s
         ([b"12345"], {"announced_bytes": 6}, Shape, "truncated_upload"),
         ([b"12345"], {"announced_bytes": 4}, Shape, "length_mismatch"),
         ([b"12345"], {"expected_digest": "0" * 64}, Shape, "digest_mismatch"),
-        ([b"12345"], {"min_free_bytes": 1 << 60}, Refused, "no_space"),
-        ([b"12345"], {"announced_bytes": 1 << 60}, Refused, "no_space"),
+        ([b"12345"], {"min_free_bytes": 1 << 60}, Unavailable, "no_space"),
+        ([b"12345"], {"announced_bytes": 1 << 60}, Unavailable, "no_space"),
     ],
 )
 async def test_refusals_leave_nothing(
@@ -119,8 +119,8 @@ async def test_limits_are_checked_before_bytes_are_taken(repo: Repository) -> No
         taken.append(b"x")
         yield b"x"
 
-    for max_bytes, announced_bytes in ((4, 5), (None, 1 << 60)):
-        with pytest.raises(Refused):
+    for max_bytes, announced_bytes, error in ((4, 5, Refused), (None, 1 << 60, Unavailable)):
+        with pytest.raises(error):
             await staging.write(
                 repo,
                 "a",
@@ -183,12 +183,12 @@ async def test_cancelled_before_it_begins(repo: Repository) -> None:
 
 async def test_a_full_disk_is_refused_and_leaves_nothing(small_disk: Path) -> None:
     repo = repository.create(str(small_disk), "Small")
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(Unavailable) as caught:
         await write(repo, *[bytes(MIB)] * 8)
     assert caught.value.code == "no_space"
     assert files(repo) == []
     assert (await write(repo, bytes(MIB))).size_bytes == MIB
-    with pytest.raises(Refused):
+    with pytest.raises(Unavailable):
         await write(repo, bytes(MIB), min_free_bytes=3 * MIB)
 
 

@@ -1,0 +1,149 @@
+"""Group commit: the results that wait at the same moment share one transaction."""
+
+import time
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import outcome
+import trio
+
+from lumiliod.db import jobs as db_jobs
+from lumiliod.db.pool import Connection
+from lumiliod.domain.errors import LumilioError, Retryable, Unavailable
+from lumiliod.domain.jobs import ClaimedJob
+from lumiliod.jobs.failures import log_defect
+
+Result = dict[str, Any]
+Effect = Callable[[Connection], Result | None]
+
+Call = Callable[[Callable[[Connection, list["Request"]], None], list["Request"]], Awaitable[None]]
+
+COMMIT_GROUP_MAX = 64
+
+
+class Fenced(LumilioError):
+    """An attempt was taken away: its result was refused and nothing of it took effect."""
+
+    default_code = "fenced"
+
+
+@dataclass
+class StageTotal:
+    """Work finished by one kind in this process."""
+
+    completed: int = 0
+    run_ms: float = 0.0
+
+
+@dataclass(eq=False)
+class Request:
+    """One attempt's end, waiting to be committed; ``value`` says how that went once ``done`` is set."""
+
+    job: ClaimedJob
+    began_s: float
+    effect: Effect | None
+    result: Result | None
+    done: trio.Event = field(default_factory=trio.Event)
+    value: outcome.Value[Result | None] | outcome.Error = field(
+        default_factory=lambda: outcome.Error(Retryable("the result was not written"))
+    )
+
+    @property
+    def run_ms(self) -> float:
+        """Return how long the attempt has run, milliseconds."""
+        return (time.monotonic() - self.began_s) * 1000
+
+
+class Commits:
+    """The queue of results to commit, and the service that commits them.
+
+    Args:
+        call: runs a transaction and wakes the lanes it enqueued for: ``Engine.call``.
+    """
+
+    def __init__(self, call: Call) -> None:
+        self.totals: dict[str, StageTotal] = defaultdict(StageTotal)
+        self._call = call
+        self._requests: list[Request] = []
+        self._requested = trio.Event()
+
+    def ask(self, request: Request) -> None:
+        """Have ``request`` written by the next group commit."""
+        self._requests.append(request)
+        self._requested.set()
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Commit results, everything that is waiting in one transaction; a service."""
+        task_status.started()
+        while True:
+            await self._requested.wait()
+            group, self._requests = self._requests[:COMMIT_GROUP_MAX], self._requests[COMMIT_GROUP_MAX:]
+            if not self._requests:
+                self._requested = trio.Event()
+            with trio.CancelScope(shield=True):
+                try:
+                    await self._write(group)
+                finally:
+                    for request in group:
+                        request.done.set()
+            for request in group:
+                if isinstance(request.value, outcome.Value):
+                    total = self.totals[request.job.kind]
+                    total.completed += 1
+                    total.run_ms += request.run_ms
+            await trio.lowlevel.checkpoint_if_cancelled()
+
+    async def _write(self, group: list[Request]) -> None:
+        try:
+            await self._call(_write_group, group)
+        except Unavailable as error:
+            _refuse(group, error)
+        except Exception as error:
+            # one of them does not fit, or was in somebody's way; written apart, it fails alone
+            log_defect("a group of results was refused", error, jobs=len(group))
+            try:
+                await self._call(_write_apart, group)
+            except Exception as second:
+                _refuse(group, second)
+
+
+def _refuse(group: Sequence[Request], error: Exception) -> None:
+    for request in group:
+        request.value = outcome.Error(error)
+
+
+def _write_group(conn: Connection, group: list[Request]) -> None:
+    plain = [request for request in group if request.effect is None]
+    if plain:
+        ours = db_jobs.complete(conn, [_completion(request, request.result) for request in plain])
+        for request in plain:
+            if request.job.id in ours:
+                request.value = outcome.Value(request.result)
+            else:
+                request.value = outcome.Error(Fenced("this attempt was taken away"))
+    _write_apart(conn, [request for request in group if request.effect is not None])
+
+
+def _write_apart(conn: Connection, group: list[Request]) -> None:
+    for request in group:
+        request.value = outcome.capture(_write_one, conn, request)
+        if conn.closed or conn.broken:
+            raise Unavailable("the database went away while results were written", code="database_unavailable")
+
+
+def _write_one(conn: Connection, request: Request) -> Result | None:
+    result = None
+    with db_jobs.savepoint(conn):
+        if request.effect is not None:
+            result = request.effect(conn)
+        if result is None:
+            result = request.result
+        if request.job.id not in db_jobs.complete(conn, [_completion(request, result)]):
+            raise Fenced("this attempt was taken away")
+    return result
+
+
+def _completion(request: Request, result: Result | None) -> db_jobs.Completion:
+    return db_jobs.Completion(request.job.id, request.job.token, result, request.run_ms)

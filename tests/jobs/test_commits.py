@@ -1,0 +1,107 @@
+"""Group commit: one transaction for all, and one's defect is its own."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import pytest
+import trio
+
+from lumiliod.db.pool import Connection, Database
+from lumiliod.domain.errors import LumilioError, Permanent
+from lumiliod.jobs.engine import Fenced, Running
+from lumiliod.jobs.kind import JobSpec, Kind
+from tests.jobs.conftest import Serving, enqueue, state_of
+
+WORK = JobSpec("work", "work", max_attempts=3)
+
+
+@pytest.mark.parametrize("bad", ["a\0b", "\ud800", float("nan"), float("inf"), {"deep": ["\0"]}])
+async def test_any_result_can_be_kept(database: Database, serving: Serving, bad: object) -> None:
+    async def run(jobs: Sequence[Running]) -> None:
+        async with trio.open_nursery() as nursery:
+            for job in jobs:
+                result = {"value": bad if job.args["number"] == 1 else 7}
+                nursery.start_soon(partial(job.complete, result=result))
+
+    async with serving([Kind("work", "work", run, batch=3)]) as engine:
+        ids = await engine.call(enqueue, [WORK.new({"number": number}) for number in range(3)])
+        rows = [await state_of(database, job_id, "completed") for job_id in ids]
+    assert [row.attempt for row in rows] == [1, 1, 1]
+    assert rows[0].result == {"value": 7}
+
+
+async def test_a_result_that_cannot_be_kept_fails_alone(database: Database, serving: Serving) -> None:
+    circle: dict[str, Any] = {}
+    circle["self"] = circle
+    await check_alone(database, serving, circle)
+    await check_alone(database, serving, {"n": int("9" * 4000)} | {str(n): "x" * 10 for n in range(1)}, ok=True)
+
+
+async def check_alone(database: Database, serving: Serving, bad: dict[str, Any], *, ok: bool = False) -> None:
+    async def run(jobs: Sequence[Running]) -> None:
+        async with trio.open_nursery() as nursery:
+            for job in jobs:
+                nursery.start_soon(end, job)
+
+    async def end(job: Running) -> None:
+        try:
+            await job.complete(result=bad if job.args["number"] == 1 else {})
+        except Exception:
+            await job.fail(Permanent("not kept", code="not_kept"))
+
+    async with serving([Kind("work", "work", run, batch=3)]) as engine:
+        ids = await engine.call(enqueue, [WORK.new({"number": number}) for number in range(3)])
+        rows = [await state_of(database, job_id, "completed", "discarded") for job_id in ids]
+    assert [row.state for row in rows] == ["completed", "completed" if ok else "discarded", "completed"]
+
+
+async def test_many_are_finished_at_once(database: Database, serving: Serving) -> None:
+    """Each has its own outcome, and all are ended; in far fewer transactions than jobs."""
+    seen: list[dict[str, Any] | LumilioError | None] = []
+    transactions: set[int] = set()
+
+    def effect(number: int, conn: Connection) -> dict[str, Any]:
+        row = conn.execute("SELECT pg_current_xact_id()::text::bigint").fetchone()
+        assert row is not None
+        transactions.add(row[0])
+        if number == 1:
+            raise Permanent("odd", code="odd")
+        if number == 2:
+            raise ZeroDivisionError
+        if number == 3:
+            conn.execute("INSERT INTO users (id, name, role) VALUES (gen_random_uuid(), '', 'user')")
+        if number == 4:
+            conn.execute("UPDATE jobs SET token = nextval('job_token') WHERE (args ->> 'number')::int = 4")
+        return {"number": number}
+
+    async def run(jobs: Sequence[Running]) -> None:
+        engine = jobs[0]._engine
+        ends = await engine.finish_all([(job, partial(effect, job.args["number"])) for job in jobs])
+        seen.extend(ends)
+        assert all(job.finished for job in jobs)
+        for job, end in zip(jobs, ends, strict=True):
+            if isinstance(end, LumilioError):
+                await job.fail(end)
+
+    async with serving([Kind("work", "work", run, batch=16)], concurrency=1) as engine:
+        ids = await engine.call(enqueue, [WORK.new({"number": number}) for number in range(16)])
+        rows = [await state_of(database, job_id, *ENDED[number]) for number, job_id in enumerate(ids)]
+    assert seen[0] == {"number": 0}
+    assert [type(end) for end in seen].count(dict) == 12
+    assert isinstance(seen[1], Permanent)
+    assert isinstance(seen[4], Fenced)
+    assert isinstance(seen[2], LumilioError)
+    assert isinstance(seen[3], LumilioError)
+    assert [len(row.errors) for row in rows[1:4]] == [1, 1, 1]
+    assert rows[2].errors[0]["error_class"] == "ZeroDivisionError"
+    assert len(transactions) == 1
+
+
+ENDED: dict[int, tuple[str, ...]] = {
+    **dict.fromkeys(range(16), ("completed",)),
+    1: ("discarded",),
+    2: ("retryable",),
+    3: ("retryable", "discarded"),
+    4: ("running", "available"),
+}

@@ -1,0 +1,131 @@
+"""Lanes: how much they take, and who gets the next slot."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+import pytest
+import trio
+
+from lumiliod.db import jobs as db_jobs
+from lumiliod.db.pool import Connection, Database
+from lumiliod.domain.errors import Unavailable
+from lumiliod.domain.ids import JobId
+from lumiliod.domain.jobs import ClaimedJob
+from lumiliod.jobs.engine import Engine, Running, Share
+from lumiliod.jobs.kind import JobSpec, Kind, each
+from tests.jobs.conftest import Serving, enqueue, state_of, until
+
+MANY = JobSpec("many", "work")
+SINGLE = JobSpec("single", "work")
+
+
+def held(conn: Connection) -> dict[str, int]:
+    return dict(conn.execute("SELECT kind, count(*) FROM jobs WHERE state = 'running' GROUP BY kind").fetchall())
+
+
+async def test_a_lane_holds_no_more_than_it_can_use_soon(database: Database, serving: Serving) -> None:
+    go_on = trio.Event()
+    running: Counter[str] = Counter()
+
+    async def single(_: Running) -> None:
+        running["single"] += 1
+        await go_on.wait()
+
+    async def many(jobs: Sequence[Running]) -> None:
+        running["many"] += 1
+        assert len(jobs) <= 16
+        await go_on.wait()
+
+    ids = await database.call(enqueue, [SINGLE.new({}) for _ in range(100)])
+    ids += await database.call(enqueue, [MANY.new({}) for _ in range(200)])
+    kinds = [Kind("single", "work", each(single)), Kind("many", "work", many, batch=16)]
+    async with serving(kinds, concurrency=4):
+        await until(lambda: running.total() == 4)
+        await trio.sleep(0.2)
+        now = await database.call(held)
+        # four units run and at most eight wait
+        assert now["single"] + -(-now["many"] // 16) <= 12
+        # neither kind keeps the other out
+        assert running == {"single": 2, "many": 2}
+        go_on.set()
+        for job_id in ids:
+            await state_of(database, job_id, "completed")
+
+
+async def test_batches_do_not_starve_single_jobs(database: Database, serving: Serving) -> None:
+    """Single jobs that come after hundreds for batches need not wait for all of those."""
+    order: list[str] = []
+
+    async def single(_: Running) -> None:
+        order.append("single")
+
+    async def many(_: Sequence[Running]) -> None:
+        order.append("many")
+
+    ids = await database.call(enqueue, [MANY.new({}) for _ in range(320)])
+    ids += await database.call(enqueue, [SINGLE.new({}) for _ in range(10)])
+    kinds = [Kind("single", "work", each(single)), Kind("many", "work", many, batch=16)]
+    async with serving(kinds, concurrency=1):
+        for job_id in ids:
+            await state_of(database, job_id, "completed")
+    assert order.count("many") == 20
+    last = max(place for place, name in enumerate(order) if name == "single")
+    assert last <= 21
+
+
+async def test_a_handlers_own_time_out_is_not_the_jobs(database: Database, serving: Serving) -> None:
+    async def run(_: Running) -> None:
+        with trio.fail_after(0.01):
+            await trio.sleep_forever()
+
+    async with serving([Kind("single", "work", each(run))]) as engine:
+        [job_id] = await engine.call(enqueue, [SINGLE.new({})])
+        row = await state_of(database, job_id, "retryable")
+    assert row.errors[0]["code"] == "internal"
+
+
+async def test_a_failure_that_was_not_written_gives_the_job_back(
+    database: Database, serving: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cancelled while its failure waits for the database: the job is not left as running."""
+    token = trio.lowlevel.current_trio_token()
+    entered = trio.Event()
+
+    def fail(*_: object) -> bool:
+        token.run_sync_soon(entered.set)
+        raise Unavailable("away")
+
+    monkeypatch.setattr(db_jobs, "fail", fail)
+
+    async def run(_: Running) -> None:
+        raise ValueError("x")
+
+    async with serving([Kind("single", "work", each(run))], grace_s=0.1) as engine:
+        [job_id] = await engine.call(enqueue, [SINGLE.new({})])
+        await entered.wait()
+    row = await state_of(database, job_id, "available", "running")
+    assert (row.state, row.attempt) == ("available", 0)
+
+
+async def test_what_comes_during_a_claim_is_not_missed(
+    database: Database, serving: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late: list[JobId] = []
+    real = Engine.claim
+
+    async def claim(engine: Engine, queue: str, share: Share) -> tuple[list[ClaimedJob], bool]:
+        claimed = await real(engine, queue, share)
+        if claimed[0] and not late:
+            late.extend(await engine.call(enqueue, [SINGLE.new({})]))
+        return claimed
+
+    monkeypatch.setattr(Engine, "claim", claim)
+
+    async def nothing(_: Running) -> None:
+        pass
+
+    async with serving([Kind("single", "work", each(nothing))]) as engine:
+        [job_id] = await engine.call(enqueue, [SINGLE.new({})])
+        await state_of(database, job_id, "completed")
+        with trio.fail_after(3):
+            await state_of(database, late[0], "completed")

@@ -1,0 +1,110 @@
+"""Walking: every file once, in order, in pages; what is left out and what could not be read are told apart."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from lumiliod.db.files import SeenFile
+from lumiliod.domain.assets import Outcome
+from lumiliod.domain.ignore import IgnoreRule
+from lumiliod.storage import repository
+from lumiliod.storage.repository import Repository
+from lumiliod.watch.walk import Walk
+
+
+@pytest.fixture
+def repo(tmp_path: Path) -> Repository:
+    root = tmp_path / "repo"
+    root.mkdir()
+    return repository.create(str(root), "walked")
+
+
+def walked(repo: Repository, page: int = 1000) -> tuple[list[SeenFile], Walk]:
+    walk = Walk(repo, IgnoreRule(["skip*"]))
+    found: list[SeenFile] = []
+    while got := walk.next_page(page):
+        assert len(got) <= page
+        found += got
+    return found, walk
+
+
+def make(repo: Repository, *names: str) -> None:
+    for name in names:
+        path = Path(repo.root, name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+
+
+@pytest.mark.parametrize("page", [1, 3, 1000])
+def test_every_file_once_whatever_the_page(repo: Repository, page: int) -> None:
+    names = [f"{folder}/{number}.jpg" for folder in ("a", "a/b", "c", "d/e/f") for number in range(7)]
+    make(repo, *names, "top.jpg")
+    found, walk = walked(repo, page)
+    assert sorted(file.path for file in found) == sorted([*names, "top.jpg"])
+    assert (walk.unread, walk.too_long) == ({}, 0)
+
+
+def test_what_is_left_out(repo: Repository) -> None:
+    make(repo, "keep.jpg", "skip.jpg", ".hidden.jpg", "Thumbs.db", "skipped/x.jpg", ".git/y.jpg", "sub/keep.jpg")
+    os.symlink("/etc/passwd", Path(repo.root, "link.jpg"))
+    os.symlink("/", Path(repo.root, "folder-link"))
+    os.mkfifo(Path(repo.root, "pipe.jpg"))
+    found, _ = walked(repo)
+    outcomes = {file.path: file.outcome for file in found}
+    pending = {path for path, outcome in outcomes.items() if outcome is Outcome.PENDING}
+    assert pending == {"keep.jpg", "sub/keep.jpg"}
+    ignored = set(outcomes) - pending
+    assert ignored == {"skip.jpg", ".hidden.jpg", "Thumbs.db", "link.jpg", "folder-link", "pipe.jpg"}
+    assert all(file.reason for file in found if file.outcome is Outcome.IGNORED)
+
+
+def test_our_own_names_are_not_files(repo: Repository) -> None:
+    make(repo, ".lumilio/assets/thumbnails/150/aa/x.jpg")
+    assert walked(repo)[0] == []
+
+
+def test_nothing_in_the_inbox_is_left_out_by_name(repo: Repository) -> None:
+    make(repo, "inbox/2024/01/Thumbs.db", "inbox/2024/01/a.tmp")
+    assert {file.outcome for file in walked(repo)[0]} == {Outcome.PENDING}
+
+
+def test_another_repository_below_is_not_entered(repo: Repository) -> None:
+    make(repo, "other/.lumiliorepo", "other/a.jpg", "b.jpg")
+    assert [file.path for file in walked(repo)[0]] == ["b.jpg"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+def test_an_unreadable_folder_is_named(repo: Repository) -> None:
+    make(repo, "closed/a.jpg", "b.jpg")
+    Path(repo.root, "closed").chmod(0)
+    found, walk = walked(repo)
+    Path(repo.root, "closed").chmod(0o755)
+    assert [file.path for file in found] == ["b.jpg"]
+    assert list(walk.unread) == ["closed"]
+
+
+def test_too_long_paths_are_counted_not_fatal(repo: Repository) -> None:
+    folder = Path(repo.root)
+    for _ in range(9):
+        folder = folder / ("d" * 250)
+    folder.mkdir(parents=True)
+    (folder / "deep.jpg").write_bytes(b"x")
+    make(repo, "b.jpg")
+    found, walk = walked(repo)
+    assert [file.path for file in found] == ["b.jpg"]
+    assert (walk.unread, walk.too_long) == ({}, 1)
+
+
+def test_any_name_comes_through(repo: Repository) -> None:
+    names = [b"new\nline.jpg", b"\xff\xfe.jpg", b" lead", b"-rf", b"@x", "日本".encode()]
+    for name in names:
+        Path(os.fsdecode(os.path.join(os.fsencode(repo.root), name))).write_bytes(b"x")
+    assert sorted(os.fsencode(file.path) for file in walked(repo)[0]) == sorted(names)
+
+
+def test_a_root_that_is_gone_is_unread(repo: Repository) -> None:
+    os.rename(repo.root, repo.root + ".away")
+    found, walk = walked(repo)
+    assert found == []
+    assert list(walk.unread) == [""]
