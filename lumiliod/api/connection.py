@@ -7,6 +7,7 @@ body, and forgets pipelined requests when it stops. This one keeps the protocol 
 
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from math import inf
 from typing import cast
 
@@ -88,9 +89,13 @@ class _Http11(H11Protocol):
             (b"connection", b"close"),
             *self.config.response_headers("h11"),
         ]
-        await self._send_h11_event(h11.Response(status_code=status_code, headers=headers))
-        await self._send_h11_event(h11.Data(data=body))
-        await self._send_h11_event(h11.EndOfMessage())
+        # in one piece: the application may try to answer, too
+        answer = (h11.Response(status_code=status_code, headers=headers), h11.Data(data=body), h11.EndOfMessage())
+        data = b""
+        with suppress(h11.LocalProtocolError):  # the answer to HEAD has no body
+            for part in answer:
+                data += self.connection.send(part) or b""
+        await self.send(RawData(data))
 
 
 async def _put(channel: trio.MemorySendChannel[ASGIReceiveEvent], message: ASGIReceiveEvent) -> None:
@@ -142,8 +147,8 @@ class Connection:
 
     async def run(self) -> None:
         """Serve until the connection ends; whatever goes wrong ends this connection only."""
+        await trio.lowlevel.checkpoint()
         try:
-            await trio.lowlevel.checkpoint()
             async with trio.open_nursery() as watching:
                 watching.start_soon(self._close_idle_on_stop)
                 async with trio.open_nursery() as working:
@@ -220,7 +225,7 @@ class Connection:
         if isinstance(event, RawData):
             await self._write(event.data)
         elif isinstance(event, Closed):
-            if False and self._protocol.is_answering:
+            if self._protocol.is_answering:
                 with trio.move_on_after(ANSWER_S):
                     await trio.sleep_forever()  # the end of the answer ends the connection
             self.end()

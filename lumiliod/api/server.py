@@ -116,6 +116,7 @@ class _Door:
         try:
             await connection.run()
         finally:
+            connection.end()
             self._open.discard(connection)
             self.changed()
 

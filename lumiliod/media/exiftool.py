@@ -141,7 +141,7 @@ class ExifTool:
 
         A file exiftool says nothing of has no tags. One that hangs it twice is a Permanent
         (``timeout``), one that ends it twice too (``poison``), one that something else holds up is
-        Unavailable (``stalled``); the others of the batch are not disturbed.
+        Retryable (``stalled``); the others of the batch are not disturbed.
         """
         async with self._slots:
             return [await self._read_one(path) for path in paths]

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import trio
 
-from lumiliod.domain.errors import LumilioError, NotFound, Permanent, Refused, Unavailable
+from lumiliod.domain.errors import LumilioError, NotFound, Permanent, Refused, Retryable, Unavailable
 from lumiliod.media.wire import MAX_FRAME_BYTES, Answer, Failed, Ready, Request, Setup, frame
 
 START_LIMIT_S = 120.0
@@ -122,7 +122,7 @@ class Sandbox:
 
         Raises:
             LumilioError: what the worker said of the file; ``poison`` when it ended the last worker,
-                ``timeout`` when it outlasted it. Unavailable: ``stalled`` when a worker waited instead
+                ``timeout`` when it outlasted it. Retryable: ``stalled`` when a worker waited instead
                 of working, ``no_worker`` when none can be started.
         """
         late: Late | None = None
@@ -241,9 +241,9 @@ def has_stalled(pid: int, before_s: float, limit_s: float) -> bool:
     return cpu_seconds(pid) - before_s < STALLED_SHARE * limit_s
 
 
-def stalled(limit_s: float) -> Unavailable:
-    """Return the error of work that was held up: it says nothing of the file."""
-    return Unavailable(
+def stalled(limit_s: float) -> Retryable:
+    """Return the error of work that was held up: it says nothing of the file, but not every time."""
+    return Retryable(
         f"nothing was done for {limit_s:g} s: the disk or the machine is held up",
         code="stalled",
         after_s=STALLED_AFTER_S,

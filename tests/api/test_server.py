@@ -231,6 +231,7 @@ async def test_a_client_that_leaves_is_noticed(socket_path: str) -> None:
         (b"GET / HTTP/1.1\r\nHost: l\r\nX: " + b"x" * 100_000, 431, "headers_too_large"),
         (b"GET / HTTP/1.1\r\nContent-Length: -1\r\nHost: l\r\n\r\n", 400, "bad_request"),
         (b"POST / HTTP/1.1\r\nTransfer-Encoding: gzip\r\nHost: l\r\n\r\n", 501, "not_implemented"),
+        (b"GET / HTTP/1.1\r\nHost: l\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", 400, "bad_request"),
         (
             b"GET / HTTP/1.1\r\nHost: l\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
             b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
@@ -251,6 +252,25 @@ async def test_what_is_not_http_is_a_problem(socket_path: str, sent: bytes, stat
         assert b"application/problem+json" in received
         assert f'"code":"{code}"'.encode() in received
         await stream.aclose()
+
+
+async def test_a_garbage_chunk_of_a_head_request_is_told_without_a_body(
+    socket_path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def app(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        while (await receive())["type"] == "http.request":
+            pass
+
+    async with serving(app, socket_path) as server:
+        stream = await server.connect()
+        await stream.send_all(b"HEAD / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nHost: l\r\n\r\nnonsense\r\n")
+        answer = b""
+        while data := await stream.receive_some(10_000):
+            answer += data
+        assert answer.startswith(b"HTTP/1.1 400")
+        assert answer.endswith(b"\r\n\r\n")
+        await stream.aclose()
+    assert "a connection failed" not in caplog.text
 
 
 @pytest.mark.parametrize("at_once", [True, False])

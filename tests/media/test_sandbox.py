@@ -68,7 +68,7 @@ class Odd:
 """
 
 
-@pytest.mark.parametrize(("what", "error", "code"), [("spin", Permanent, "timeout"), ("wait", Unavailable, "stalled")])
+@pytest.mark.parametrize(("what", "error", "code"), [("spin", Permanent, "timeout"), ("wait", Retryable, "stalled")])
 async def test_only_a_file_that_takes_the_time_is_condemned(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str, error: type[LumilioError], code: str
 ) -> None:
@@ -248,7 +248,7 @@ async def test_a_stopped_exiftool_condemns_no_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("does", "error", "code"),
-    [("while :; do :; done", Permanent, "timeout"), ("exec sleep 60", Unavailable, "stalled")],
+    [("while :; do :; done", Permanent, "timeout"), ("exec sleep 60", Retryable, "stalled")],
 )
 async def test_a_hanging_exiftool_is_told_from_a_waiting_one(
     tmp_path: Path, does: str, error: type[LumilioError], code: str
