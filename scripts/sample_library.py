@@ -478,6 +478,9 @@ def video(pictures: list[Image.Image], form: str, codec: str, tags: dict[str, st
         assert isinstance(stream, VideoStream)
         stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
         stream.codec_context.thread_count = 1
+        if codec == "libx264":
+            # its lookahead runs in a thread of its own, and then not every run gives the same bytes
+            stream.codec_context.options = {"x264-params": "threads=1:lookahead-threads=1:rc-lookahead=0"}
         stream.codec_context.flags |= Flags.bitexact
         tone = container.add_stream("aac", rate=48_000) if sound else None
         for number, picture in enumerate(_pan(pictures, 24)):

@@ -15,7 +15,7 @@ from uuid import UUID
 import click
 import msgspec
 
-from lumiliod.cli.output import moment, note, pairs, print_json, size, table, visible
+from lumiliod.cli.output import note, pairs, print_json, size, table, visible, wall_clock
 from lumiliod.cli.program import Command, Failed, Group, Options, connected
 from lumiliod.contract.assets import Asset
 from lumiliod.contract.problems import Problem
@@ -121,7 +121,9 @@ def _first(client: "Client", limit: int) -> list[Asset]:
 
 
 def _print(found: list[Asset]) -> None:
-    rows = [(a.id, a.type, a.status, moment(a.taken_at), size(a.size_bytes), a.original_filename) for a in found]
+    rows = [
+        (a.id, a.type, a.status, wall_clock(a.taken_at_local), size(a.size_bytes), a.original_filename) for a in found
+    ]
     table(("Id", "Type", "Status", "Taken", "Size", "Name"), rows, right=["Size"])
 
 

@@ -63,6 +63,11 @@ def moment(at: datetime | None) -> str | None:
     return at.astimezone().strftime("%Y-%m-%d %H:%M:%S") if at is not None else None
 
 
+def wall_clock(at: datetime) -> str:
+    """Return a time as the clock on the wall showed it, where a picture was taken."""
+    return at.strftime("%Y-%m-%d %H:%M:%S")
+
+
 def _plain_table(headers: Sequence[str], rows: list[list[str]], right: set[str]) -> None:
     widths = [max(map(len, column)) for column in zip(headers, *rows, strict=True)]
     for line in (list(headers), *rows):

@@ -39,7 +39,7 @@ async def add(rt: Runtime, new: NewRepository) -> Repository:
         marker = found.marker
         row = RepositoryRow(
             id=marker.id,
-            name=new.name or marker.name,
+            name=storage.checked_name(new.name or marker.name),
             root=found.root,
             storage_strategy=marker.storage_strategy,
             status=RepositoryStatus.ONLINE,

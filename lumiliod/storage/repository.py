@@ -121,9 +121,7 @@ def create(
             above one (``nested_root``); a bad name or strategy.
     """
     root = roots.checked(root, known_roots, forbidden)
-    name = name.strip()
-    if not name or len(name) > 255 or not name.isprintable() or "/" in name or name in {".", ".."}:
-        raise Shape("a repository's name has 1 to 255 printable characters and no slash", code="bad_name")
+    name = checked_name(name)
     if not storage_strategy.replace("_", "").replace("-", "").isalnum() or storage_strategy != storage_strategy.lower():
         raise Shape(f"{storage_strategy!r} is no storage strategy", code="bad_storage_strategy")
     marker = Marker(
@@ -145,6 +143,18 @@ def create(
             raise Forbidden(f"cannot write in {shown(root)}: {error.strerror}", code="root_not_writable") from error
         raise durable.as_ours(error, "create a repository in", root, writing=True) from error
     return repo
+
+
+def checked_name(name: str) -> str:
+    """Return a repository's name without spaces around it.
+
+    Raises:
+        Shape: it cannot stand in a path of the API (``bad_name``).
+    """
+    name = name.strip()
+    if not name or len(name) > 255 or not name.isprintable() or "/" in name or name in {".", ".."}:
+        raise Shape("a repository's name has 1 to 255 printable characters and no slash", code="bad_name")
+    return name
 
 
 def open_repository(root: str) -> Repository:

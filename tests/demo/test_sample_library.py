@@ -24,9 +24,10 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Library:
     return build(tmp_path_factory.mktemp("sample"), fake_source)
 
 
-def contents(library: Library) -> dict[str, bytes]:
+def contents(library: Library) -> dict[str, str]:
     root = library.folder.parent
-    return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
+    files = [path for path in sorted(root.rglob("*")) if path.is_file()]
+    return {str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 def test_is_the_same_every_time(library: Library, tmp_path: Path) -> None:
