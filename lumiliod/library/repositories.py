@@ -71,7 +71,7 @@ def _create_or_open(rt: Runtime, new: NewRepository, strategy: str) -> storage.R
         new.name or Path(root).name,
         storage_strategy=strategy,
         known_roots=[row.root for row in rt.repositories.rows()],
-        forbidden=[rt.config.state_dir],
+        forbidden=[os.path.join(rt.config.state_dir, own) for own in ("postgres", "run")],
     )
 
 

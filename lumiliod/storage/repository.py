@@ -110,7 +110,7 @@ def create(
         storage_strategy: which layout arranges the inbox.
         created_at: now by default.
         known_roots: roots of other repositories, also of those that are offline.
-        forbidden: folders that stay the daemon's own; no repository lies in one or around one.
+        forbidden: folders that stay the daemon's own; no repository lies in one.
 
     Raises:
         Conflict: it is one already (``exists``).

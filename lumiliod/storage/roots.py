@@ -33,8 +33,8 @@ def checked(root: str, known_roots: Sequence[str], forbidden: Sequence[str]) -> 
     real = os.path.realpath(root)
     _refuse_pseudo(root, real)
     for folder in forbidden:
-        if folder and (_holds(folder, real) or _holds(real, folder)):
-            raise Shape(f"{root} and the daemon's own folder {shown(folder)} overlap", code="bad_root")
+        if folder and _holds(folder, real):
+            raise Shape(f"{root} lies in the daemon's own folder {shown(folder)}", code="bad_root")
     if os.path.lexists(os.path.join(root, marker.NAME)):
         raise Conflict(f"{shown(root)} is a repository already", code="exists")
     _refuse_nested(root, real, known_roots)

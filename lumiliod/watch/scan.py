@@ -60,7 +60,8 @@ async def scan(rt: Runtime, opened: Opened, running: Running) -> None:
     counts = SyncCounts()
     try:
         generation = await rt.db.call(files.next_generation, opened.id)
-        walk = Walk(repo, IgnoreRule(repo.marker.sync_settings.ignore_patterns))
+        rule = IgnoreRule(repo.marker.sync_settings.ignore_patterns)
+        walk = Walk(repo, rule, rt.config.state_dir)
         while page := await trio.to_thread.run_sync(walk.next_page, PAGE, limiter=rt.disk):
             added, pending = await rt.jobs.call(_record_page, opened, generation, page)
             ignored = sum(file.outcome == "ignored" for file in page)

@@ -28,6 +28,8 @@ class Walk:
 
     repository: Repository
     rule: IgnoreRule
+    own_folder: str = ""
+    """The daemon's state folder, which may lie below the root: it is not entered."""
     unread: dict[RepoPath, str] = field(default_factory=dict[RepoPath, str])
     too_long: int = 0
     _folders: list[str] = field(default_factory=lambda: [""])
@@ -42,6 +44,8 @@ class Walk:
 
     def _enter(self, folder: str) -> None:
         path = os.path.join(self.repository.root, folder)
+        if folder and self.own_folder and os.path.realpath(path) == os.path.realpath(self.own_folder):
+            return
         try:
             with os.scandir(path) as entries:
                 found = sorted(entries, key=lambda entry: os.fsencode(entry.name))

@@ -108,3 +108,9 @@ def test_a_root_that_is_gone_is_unread(repo: Repository) -> None:
     found, walk = walked(repo)
     assert found == []
     assert list(walk.unread) == [""]
+
+
+def test_the_daemons_own_folder_is_not_entered(repo: Repository) -> None:
+    make(repo, "state/postgres/data/x", "b.jpg")
+    walk = Walk(repo, IgnoreRule(), str(Path(repo.root, "state")))
+    assert [file.path for file in walk.next_page(10)] == ["b.jpg"]
