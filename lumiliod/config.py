@@ -52,11 +52,10 @@ class Database(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Storage(Struct, frozen=True, forbid_unknown_fields=True):
-    """Limits of repositories: MiB and hours; ``max_upload_mb`` 0 means none."""
+    """Limits of repositories, in MiB; ``max_upload_mb`` 0 means none."""
 
     min_free_mb: Annotated[int, Meta(ge=0, le=1 << 30)] = 1024
     max_upload_mb: Annotated[int, Meta(ge=0, le=1 << 30)] = 0
-    staging_max_age_h: Annotated[int, Meta(ge=1, le=8760)] = 24
 
 
 class Media(Struct, frozen=True, forbid_unknown_fields=True):

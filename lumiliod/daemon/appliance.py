@@ -101,7 +101,7 @@ async def opened(config: Config, environ: Mapping[str, str], health: HealthBoard
         opened_repositories(database) as repositories,
         media.opened(media_settings(config), media_types()) as room,
     ):
-        engine = Engine(database, [], lease_s=float(config.jobs.lease_s))
+        engine = Engine(database, [], lease_s=float(config.jobs.lease_s), history_days=config.jobs.history_days)
         rt = Runtime(
             config=config,
             db=database,

@@ -150,11 +150,6 @@ def set_status(conn: Connection, asset_id: AssetId, status: AssetStatus, reason:
     conn.execute(Q["set_status"], {"id": asset_id, "status": status, "reason": storable(reason)})
 
 
-def set_size_as_shown(conn: Connection, asset_id: AssetId, width: int, height: int) -> None:
-    """Fill in the pixels as shown where the header told none."""
-    conn.execute(Q["set_size_as_shown"], {"id": asset_id, "width": width, "height": height})
-
-
 def sources(conn: Connection, ids: Sequence[AssetId]) -> dict[AssetId, Source]:
     """Return where to read these assets' originals; those without a file are left out."""
     with conn.cursor(row_factory=class_row(Source)) as cursor:

@@ -46,11 +46,6 @@ WHERE id = %(id)s::uuid
 UPDATE assets SET status = %(status)s::text, status_reason = %(reason)s::text, updated_at = now()
 WHERE id = %(id)s::uuid
 
--- name: set_size_as_shown
--- pixels of the decoded picture, where the header told none
-UPDATE assets SET width = %(width)s::int, height = %(height)s::int
-WHERE id = %(id)s::uuid AND width IS NULL
-
 -- name: source
 -- where the bytes of an asset are read from
 SELECT a.id, a.type, a.mime_type, a.width, a.height, a.duration_s, a.original_filename, a.size_bytes,

@@ -101,7 +101,13 @@ class Engine:
     """
 
     def __init__(
-        self, database: Database, kinds: Iterable[Kind], *, lease_s: float = 30.0, keeper_period_s: float = PERIOD_S
+        self,
+        database: Database,
+        kinds: Iterable[Kind],
+        *,
+        lease_s: float = 30.0,
+        keeper_period_s: float = PERIOD_S,
+        history_days: int = 14,
     ) -> None:
         self.database = database
         self.kinds = {kind.name: kind for kind in kinds}
@@ -110,7 +116,7 @@ class Engine:
         self.lease = Lease(database, lease_s, self.lost.set)
         self._lanes: dict[str, trio.Event] = {}
         self.commits = Commits(self._write_results)
-        self.keeper = Keeper(database, self.kinds, self.wake, keeper_period_s)
+        self.keeper = Keeper(database, self.kinds, self.wake, keeper_period_s, history_days)
 
     @property
     def totals(self) -> dict[str, StageTotal]:

@@ -3,6 +3,7 @@
 import datetime as dt
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 
 import trio
 
@@ -28,7 +29,12 @@ class Keeper:
     """Sees to what no event announces. An idle period costs one statement, and writes nothing."""
 
     def __init__(
-        self, database: Database, kinds: Mapping[str, Kind], wake: Callable[[Iterable[str]], None], period_s: float
+        self,
+        database: Database,
+        kinds: Mapping[str, Kind],
+        wake: Callable[[Iterable[str]], None],
+        period_s: float,
+        history_days: int,
     ) -> None:
         self.others = False
         self.unknown: set[str] = set()
@@ -36,6 +42,7 @@ class Keeper:
         self._kinds = kinds
         self._wake = wake
         self._period_s = period_s
+        self._history_days = history_days
         self._due = trio.Event()
         self._day: dt.date | None = None
 
@@ -97,7 +104,7 @@ class Keeper:
             return
         try:
             await self._database.call(db_jobs.make_partitions, today)
-            await self._database.call(db_jobs.drop_partitions, today)
+            await self._database.call(partial(db_jobs.drop_partitions, keep_days=self._history_days), today)
             self._day = today
         except LumilioError as error:
             # what has no partition of its own goes to the default one; the next round tries again

@@ -52,7 +52,7 @@ async def scan(rt: Runtime, opened: Opened, running: Running) -> None:
     """Walk the whole repository, enqueue what is new or changed, and mark what a complete walk did not meet.
 
     Raises:
-        Retryable: the root is offline; nothing is concluded from that.
+        Unavailable: the root is offline; nothing is concluded from that.
     """
     repo = opened.repository
     await trio.to_thread.run_sync(repository.check_identity, repo, limiter=rt.disk)

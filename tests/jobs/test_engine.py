@@ -11,6 +11,7 @@ from lumiliod.db import jobs as db_jobs
 from lumiliod.db.pool import Connection, Database
 from lumiliod.domain.errors import Permanent, Retryable
 from lumiliod.domain.jobs import NewJob, backoff_s
+from lumiliod.jobs import service
 from lumiliod.jobs.engine import Engine, Fenced, Running
 from lumiliod.jobs.kind import JobSpec, Kind, each
 from tests.jobs.conftest import Serving, enqueue, state_of
@@ -356,6 +357,24 @@ async def test_partitions_are_made_and_dropped(database: Database) -> None:
     assert await database.call(db_jobs.drop_partitions, day) == []
     assert await database.call(others) == [27]
     assert "job_history_20310301" in await database.call(db_jobs.drop_partitions, day + dt.timedelta(days=30))
+
+
+async def test_the_history_is_kept_as_long_as_configured(database: Database) -> None:
+    today = dt.datetime.now(dt.UTC).date()
+
+    def days(conn: Connection) -> set[str]:
+        return {row[0] for row in conn.execute(db_jobs.Q["partitions"])}
+
+    for age_days in (2, 5):
+        await database.call(partial(db_jobs.make_partitions, ahead_days=0), today - dt.timedelta(days=age_days))
+    engine = Engine(database, [], history_days=3)
+    async with trio.open_nursery() as nursery:
+        stop = trio.Event()
+        await nursery.start(partial(service.serve, engine, {"work": 1}, stop=stop, grace_s=1.0))
+        stop.set()
+    kept = await database.call(days)
+    assert f"job_history_{today - dt.timedelta(days=2):%Y%m%d}" in kept
+    assert f"job_history_{today - dt.timedelta(days=5):%Y%m%d}" not in kept
 
 
 @pytest.mark.parametrize("attempt", [1, 2, 5, 50])
