@@ -33,6 +33,7 @@ from lumiliod.contract.repositories import (
     RepositoryList,
     ScanTicket,
 )
+from lumiliod.contract.schedules import RunTicket, Schedule, ScheduleChange, ScheduleList
 from lumiliod.contract.status import Health, Live, Status
 
 DEFAULT_SOCKET = "/run/lumilio/lumiliod.sock"
@@ -175,6 +176,23 @@ class Client:
     def task(self, task_id: UUID) -> Job:
         """Return what became of an accepted upload or scan."""
         return self._get(f"/tasks/{task_id}", Job)
+
+    def schedules(self) -> list[Schedule]:
+        """Return all periodic jobs, by name."""
+        return self._get("/schedules", ScheduleList).items
+
+    def schedule(self, name: str) -> Schedule:
+        """Return one periodic job."""
+        return self._get(f"/schedules/{_segment(name)}", Schedule)
+
+    def change_schedule(self, name: str, wanted: ScheduleChange) -> Schedule:
+        """Pause a periodic job, let it go on, or change when it runs."""
+        path = f"/schedules/{_segment(name)}"
+        return self._call("PATCH", path, Schedule, content=msgspec.json.encode(wanted))
+
+    def run_schedule(self, name: str) -> RunTicket:
+        """Run a periodic job now."""
+        return self._call("POST", f"/schedules/{_segment(name)}/run", RunTicket)
 
     def upload(self, path: str, *, repository: str | None = None, progress: Progress | None = None) -> UploadTicket:
         """Stream the file at ``path`` to the library, in constant memory and without a time limit.

@@ -37,7 +37,7 @@ from lumiliod.jobs.engine import Engine
 from lumiliod.jobs.kind import Kind
 from lumiliod.media import media
 from lumiliod.media.media import MediaSettings
-from lumiliod.pipeline import adopt, kinds
+from lumiliod.pipeline import adopt, kinds, schedules
 from lumiliod.runtime import HealthBoard, Runtime, opened_repositories, reopen
 
 log = logging.getLogger(__name__)
@@ -75,6 +75,7 @@ async def _serve(rt: Runtime, stop: trio.Event) -> None:
         health.set(name, "starting")
     for opened_repository in rt.repositories.online():
         await adopt.staged(rt, opened_repository)
+    await rt.jobs.call(schedules.declare_repositories, rt.repositories)
     async with trio.open_nursery() as faces:
         await faces.start(partial(keep_running, health, "api", serve))
         async with trio.open_nursery() as lanes:
@@ -214,6 +215,7 @@ async def attend_repositories(rt: Runtime, *, task_status: trio.TaskStatus[None]
                 await adopt.staged(rt, opened_repository)
                 await rt.jobs.call(db_jobs.hasten, opened_repository.id)
                 await rt.jobs.call(kinds.enqueue_one, kinds.scan(opened_repository.id))
+                await rt.jobs.call(schedules.declare_repositories, rt.repositories)
                 delay_s = REOPEN_FIRST_S
         still = ", ".join(row.name for row in rt.repositories.offline())
         rt.health.set("repositories", "degraded" if still else "ready", f"offline: {still}" if still else None)
@@ -224,11 +226,8 @@ async def attend_repositories(rt: Runtime, *, task_status: trio.TaskStatus[None]
         delay_s = min(delay_s * 2, REOPEN_MAX_S)
 
 
-def _heard(engine: Engine, _channel: str, queue: str) -> None:
-    if queue:
-        engine.wake([queue])
-    else:
-        engine.wake_all()
+def _heard(engine: Engine, _channel: str, payload: str) -> None:
+    engine.heard(payload)
 
 
 def _report(health: HealthBoard, name: str, reason: str | None) -> None:

@@ -206,6 +206,12 @@ def pending_without_job(conn: Connection, after: UUID, count: int) -> list[tuple
     return [(row[0], RepositoryId(row[1])) for row in rows]
 
 
+def repositories_unscanned(conn: Connection, after: UUID, count: int) -> list[RepositoryId]:
+    """Return repositories beyond ``after`` whose last scan did not end, or that had none, and that no job scans."""
+    rows = conn.execute(Q["repositories_unscanned"], {"after": after, "count": count})
+    return [RepositoryId(row[0]) for row in rows]
+
+
 def begin_sync(conn: Connection, repository_id: RepositoryId, type_: Literal["full", "folder"]) -> UUID:
     """Open the record of one run; runs that a killed daemon left open are closed as failed."""
     conn.execute(Q["abandon_syncs"], {"repository_id": repository_id})

@@ -130,6 +130,15 @@ WHERE f.outcome = 'pending' AND f.missing_since IS NULL AND f.id > %(after)s::uu
                     AND j.state IN ('available', 'scheduled', 'running', 'retryable'))
 ORDER BY f.id LIMIT %(count)s::int
 
+-- name: repositories_unscanned
+SELECT r.id FROM repositories r
+WHERE r.id > %(after)s::uuid
+  AND coalesce((SELECT s.status FROM sync_operations s WHERE s.repository_id = r.id ORDER BY s.id DESC LIMIT 1),
+               'running') = 'running'
+  AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.kind = 'scan' AND j.unique_key = 'repository:' || r.id::text
+                    AND j.state IN ('available', 'scheduled', 'running', 'retryable'))
+ORDER BY r.id LIMIT %(count)s::int
+
 -- name: begin_sync
 INSERT INTO sync_operations (id, repository_id, type, status) VALUES (%(id)s, %(repository_id)s, %(type)s, 'running')
 

@@ -1,60 +1,59 @@
-"""The job table: one function per verb. The engine in ``jobs/`` decides when."""
+"""The job table: one function per verb of the engine. ``jobs/`` decides when; people's verbs are in ``job_admin``."""
 
-import datetime as dt
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from itertools import groupby
 from typing import Any
 from uuid import UUID
 from weakref import WeakKeyDictionary
 
 import psycopg
-from psycopg import sql
 from psycopg.pq import TransactionStatus
-from psycopg.rows import class_row, dict_row
+from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
 from lumiliod.db.errors import as_ours, cause, described
 from lumiliod.db.pool import Connection
 from lumiliod.db.sql import Queries
+from lumiliod.domain.errors import Conflict
 from lumiliod.domain.ids import JobId
-from lumiliod.domain.jobs import PUT_OFF_FIRST_S, PUT_OFF_MAX_S, ClaimedJob, FailedAttempt, NewJob
+from lumiliod.domain.jobs import (
+    PUT_OFF_FIRST_S,
+    PUT_OFF_MAX_S,
+    ClaimedJob,
+    FailedAttempt,
+    NewJob,
+    OnConflict,
+)
 from lumiliod.domain.text import storable
 
 Q = Queries(__file__)
 
 CHANNEL = "lumilio_jobs"
-"""Notification channel; the payload is a queue's name."""
+"""Notification channel; what its payloads say is up to the engine."""
 
-LATER = ""
-"""Stands among queue names for jobs whose time has not come."""
+COPY_MIN = 20
+"""From so many jobs on COPY is quicker than a statement."""
+
+PRIORITIES = 4
 
 
-_woken: WeakKeyDictionary[Connection, set[str]] = WeakKeyDictionary()
+@dataclass(slots=True)
+class Woken:
+    """What a transaction left for others to do.
+
+    Queues that got jobs; queues that got jobs *back*, older than those just claimed; whether any job
+    was given a time.
+    """
+
+    queues: set[str] = field(default_factory=set[str])
+    again: set[str] = field(default_factory=set[str])
+    later: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class JobRow:
-    """A job as people see it; ``result`` only once it is completed."""
-
-    id: JobId
-    kind: str
-    queue: str
-    state: str
-    priority: int
-    attempt: int
-    max_attempts: int
-    args: dict[str, Any]
-    result: dict[str, Any] | None
-    errors: list[dict[str, Any]]
-    asset_id: UUID | None
-    repository_id: UUID | None
-    created_at: dt.datetime
-    scheduled_at: dt.datetime
-    attempted_at: dt.datetime | None
-    finished_at: dt.datetime | None
-    progress: dict[str, Any] | None
+_woken: WeakKeyDictionary[Connection, Woken] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,38 +66,175 @@ class Completion:
     run_ms: float
 
 
-@dataclass(frozen=True, slots=True)
-class Rescued:
-    """A job whose worker died; ``poison`` when it was discarded for that."""
-
-    poison: bool
-    job: ClaimedJob
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """What there is to see to.
-
-    Other workers, which sleep until notified; jobs without a worker; jobs of this worker that it does
-    not know of; seconds until the next job is due; (queue, kind) of the available jobs.
-    """
-
-    others: bool
-    orphans: bool
-    strays: bool
-    due_s: float | None
-    waiting: list[tuple[str, str]]
+# enqueuing
 
 
 def enqueue(conn: Connection, jobs: Sequence[NewJob]) -> dict[JobId, str]:
-    """Insert ``jobs``; return id to queue of those inserted. One whose unique key is open already is left out."""
+    """Insert ``jobs`` in their order; return id to queue of those that are now to be done.
+
+    One whose unique key is open already is left out, or its open twin changed and returned, as its
+    ``on_conflict`` says. What a job comes ``after`` must have been enqueued before, or stand before
+    it in ``jobs``; an id that nobody knows any more counts as ended.
+
+    Raises:
+        Conflict: ``predecessor_cancelled``, a job that one of ``jobs`` comes after was cancelled.
+    """
+    if len(jobs) >= COPY_MIN and all(map(_is_plain, jobs)):
+        return _copy(conn, jobs)
+    enqueued: dict[JobId, str] = {}
+    run: list[NewJob] = []
+    standing: set[UUID] = set()
+    for job in jobs:
+        if standing.intersection(job.after):
+            enqueued |= _insert(conn, run)
+            run, standing = [], set()
+        run.append(job)
+        standing.add(job.id)
+        if job.group_id is not None:
+            standing.add(job.group_id)
+    return enqueued | _insert(conn, run)
+
+
+def _is_plain(job: NewJob) -> bool:
+    return job.unique_key is None and job.scheduled_at is None and job.group_id is None and not job.after
+
+
+def _copy(conn: Connection, jobs: Sequence[NewJob]) -> dict[JobId, str]:
+    rows = "".join(
+        [
+            f"{job.id}\t{_copied(job.kind)}\t{_copied(job.queue)}\t{job.priority}\t{job.max_attempts}\t"
+            f"{_copied(_dumps(job.args))}\t{job.asset_id or _NULL}\t{job.repository_id or _NULL}\t"
+            f"{job.parent_id or _NULL}\t{_copied(_array(job.tags))}\n"
+            for job in jobs
+        ]
+    )
+    with conn.cursor() as cursor, cursor.copy(Q["copy"]) as copy:
+        copy.write(rows)
+    enqueued = {job.id: job.queue for job in jobs}
+    _wakes(conn).queues.update(enqueued.values())
+    return enqueued
+
+
+_NULL = "\\N"
+_COPIED = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
+
+
+def _copied(text: str) -> str:
+    """Return ``text`` as COPY's text format wants it."""
+    return text.translate(_COPIED) if "\\" in text or not text.isprintable() else text
+
+
+def _array(items: Sequence[str]) -> str:
+    quoted = (item.replace("\\", "\\\\").replace('"', '\\"') for item in items)
+    return "{" + ",".join(f'"{item}"' for item in quoted) + "}"
+
+
+def _insert(conn: Connection, jobs: Sequence[NewJob]) -> dict[JobId, str]:
     if not jobs:
         return {}
-    rows = conn.execute(Q["enqueue"], {"jobs": json.dumps([asdict(job) for job in jobs], default=str)})
-    inserted = [(JobId(row[0]), row[1], row[2]) for row in rows]
-    woken = _woken.setdefault(conn, set())
-    woken.update(queue if state == "available" else LATER for _, queue, state in inserted)
-    return {job_id: queue for job_id, queue, _ in inserted}
+    unmet = _unmet(conn, {on for job in jobs for on in job.after})
+    waits = {job.id: sorted(unmet.intersection(job.after)) for job in jobs if job.after}
+    enqueued: dict[JobId, str] = {}
+    for how, group in _by_conflict(jobs):
+        rows = json.dumps([_row(job, len(waits.get(job.id, ()))) for job in group], default=_text)
+        if how is OnConflict.KEEP:
+            found = conn.execute(Q["enqueue"], {"jobs": rows}).fetchall()
+        else:
+            keys = {"kinds": [job.kind for job in group], "keys": [job.unique_key for job in group]}
+            conn.execute(Q["let_go"], keys)
+            params = {"jobs": rows, "only_time": how is OnConflict.RESCHEDULE}
+            found = conn.execute(Q["enqueue_replacing"], params).fetchall()
+        _note(conn, [(queue, state) for _, queue, state in found])
+        enqueued |= {JobId(row[0]): row[1] for row in found}
+    added = [(on, job_id) for job_id, on_ids in waits.items() if job_id in enqueued for on in on_ids]
+    if added:
+        on_ids, job_ids = zip(*added, strict=True)
+        conn.execute(Q["add_waits"], {"on_ids": list(on_ids), "job_ids": list(job_ids)})
+    join_groups(conn, [job.group_id for job in jobs if job.group_id is not None and job.id in enqueued])
+    return enqueued
+
+
+def _by_conflict(jobs: Sequence[NewJob]) -> Iterator[tuple[OnConflict, list[NewJob]]]:
+    """Split ``jobs`` into runs that one statement can insert; of replacing ones under one key the last counts."""
+    for how, same in groupby(jobs, key=lambda job: job.on_conflict if job.unique_key is not None else OnConflict.KEEP):
+        run = list(same)
+        yield how, run if how is OnConflict.KEEP else list({(job.kind, job.unique_key): job for job in run}.values())
+
+
+def _row(job: NewJob, waits_for: int) -> dict[str, Any]:
+    return {
+        "id": job.id,
+        "kind": job.kind,
+        "queue": job.queue,
+        "priority": job.priority,
+        "max_attempts": job.max_attempts,
+        "args": storable(job.args),
+        "unique_key": job.unique_key,
+        "scheduled_at": job.scheduled_at,
+        "waits_for": waits_for,
+        "awaited": False,
+        "group_id": job.group_id,
+        "asset_id": job.asset_id,
+        "repository_id": job.repository_id,
+        "parent_id": job.parent_id,
+        "tags": list(job.tags),
+    }
+
+
+def _unmet(conn: Connection, ids: Collection[UUID]) -> set[UUID]:
+    """Return those of ``ids`` that have not ended, each held so that it cannot end before this commits."""
+    if not ids:
+        return set()
+    params = {"ids": sorted(ids)}
+    unmet = {row[0] for row in conn.execute(Q["await_jobs"], params)}
+    unmet |= {row[0] for row in conn.execute(Q["await_groups"], params)}
+    cancelled = conn.execute(Q["cancelled_of"], {"ids": [one for one in ids if one not in unmet]}).fetchone()
+    if cancelled is not None:
+        raise Conflict(
+            f"the job {cancelled[0]}, which was to be waited for, was cancelled", code="predecessor_cancelled"
+        )
+    return unmet
+
+
+def open_by_key(conn: Connection, kind: str, unique_key: str) -> JobId | None:
+    """Return the open job of ``kind`` with ``unique_key``."""
+    row = conn.execute(Q["open_by_key"], {"kind": kind, "unique_key": unique_key}).fetchone()
+    return JobId(row[0]) if row else None
+
+
+# waking
+
+
+def take_woken(conn: Connection) -> Woken:
+    """Return, once, what was left to do on this connection since the last call."""
+    return _woken.pop(conn, None) or Woken()
+
+
+def wake_again(conn: Connection, queues: Iterable[str]) -> None:
+    """Note that ``queues`` got jobs back that are older than what they may have claimed since."""
+    _wakes(conn).again.update(queues)
+
+
+def notify(conn: Connection, payload: str) -> None:
+    """Tell other processes; delivered at commit."""
+    conn.execute(Q["notify"], {"channel": CHANNEL, "payload": payload})
+
+
+def _wakes(conn: Connection) -> Woken:
+    return _woken.setdefault(conn, Woken())
+
+
+def _note(conn: Connection, found: Iterable[tuple[str, str]]) -> None:
+    """Note the queues of jobs by their state: available now, or later."""
+    wakes = _wakes(conn)
+    for queue, state in found:
+        if state == "available":
+            wakes.queues.add(queue)
+        else:
+            wakes.later = True
+
+
+# transactions of others
 
 
 @contextmanager
@@ -125,44 +261,56 @@ def told(error: BaseException) -> str | None:
     return described(error) if isinstance(error, psycopg.Error) else None
 
 
-def take_woken(conn: Connection) -> set[str]:
-    """Return, once, the queues that got jobs on this connection since the last call; ``LATER`` for scheduled ones."""
-    return _woken.pop(conn, set())
+# claiming
 
 
-def open_by_key(conn: Connection, kind: str, unique_key: str) -> JobId | None:
-    """Return the open job of ``kind`` with ``unique_key``."""
-    row = conn.execute(Q["open_by_key"], {"kind": kind, "unique_key": unique_key}).fetchone()
-    return JobId(row[0]) if row else None
-
-
-def notify(conn: Connection, queues: Iterable[str]) -> None:
-    """Wake other processes' lanes; at most one notification per queue, delivered at commit."""
-    for queue in set(queues):
-        conn.execute(Q["notify"], {"queue": queue})
-
-
-def waiting_kinds(conn: Connection, queue: str, kinds: Sequence[str]) -> list[str]:
-    """Return those of ``kinds`` that have available jobs in ``queue``; locks nothing."""
-    return [row[0] for row in conn.execute(Q["waiting_kinds"], {"queue": queue, "kinds": list(kinds)})]
-
-
-def claim(conn: Connection, worker_id: UUID, queue: str, wanted: Mapping[str, int]) -> list[ClaimedJob] | None:
+def claim(
+    conn: Connection,
+    worker_id: UUID,
+    queue: str,
+    wanted: Mapping[str, int],
+    floors: Mapping[str, Sequence[int]] | None = None,
+) -> list[ClaimedJob] | None:
     """Take available jobs, up to ``wanted[kind]`` of each kind, most urgent and oldest first.
+
+    Args:
+        conn: the connection.
+        worker_id: who takes them.
+        queue: of which queue; nothing comes from one that is paused.
+        wanted: how many of each kind.
+        floors: by kind, for each priority, the lowest ``seq`` to look at: rows below are passed over
+            without being read. Without it every row is looked at.
 
     None when there is no such worker: it was reaped.
     """
+    lines = [(floors or {}).get(kind, _NO_FLOOR) for kind in wanted]
+    urgent, normal, low, idle = ([floor[n] for floor in lines] for n in range(PRIORITIES))
     with conn.cursor(row_factory=class_row(ClaimedJob)) as cursor:
-        params = {"worker_id": worker_id, "queue": queue, "kinds": list(wanted), "counts": list(wanted.values())}
+        params = {
+            "worker_id": worker_id,
+            "queue": queue,
+            "kinds": list(wanted),
+            "counts": list(wanted.values()),
+            "urgent": urgent,
+            "normal": normal,
+            "low": low,
+            "idle": idle,
+        }
         jobs = cursor.execute(Q["claim"], params).fetchall()
     if not jobs and conn.execute(Q["is_worker"], {"worker_id": worker_id}).fetchone() is None:
         return None
     return sorted(jobs, key=lambda job: (job.priority, job.seq))
 
 
+_NO_FLOOR = (0,) * PRIORITIES
+
+
 def mark_started(conn: Connection, held: Sequence[ClaimedJob]) -> None:
     """Write down that suspect jobs run now: if this worker dies too, they are why."""
     conn.execute(Q["mark_started"], {"ids": [job.id for job in held], "tokens": [job.token for job in held]})
+
+
+# ending
 
 
 def complete(conn: Connection, completions: Sequence[Completion]) -> set[JobId]:
@@ -175,13 +323,45 @@ def complete(conn: Connection, completions: Sequence[Completion]) -> set[JobId]:
             "results": [None if c.result is None else _dumps(c.result) for c in completions],
             "run_ms": [c.run_ms for c in completions],
         },
-    )
+    ).fetchall()
+    awaited = [row[0] for row in rows if row[1]]
+    groups = [row[2] for row in rows if row[2] is not None]
+    if awaited or groups:
+        release_waiting(conn, awaited + leave_groups(conn, groups))
     return {JobId(row[0]) for row in rows}
 
 
-def fail(conn: Connection, job_id: JobId, token: int, error: FailedAttempt, retry_at: dt.datetime | None) -> bool:
-    """Record a failed attempt; retry at a time, or discard without one. False when the job is no longer ours."""
-    params = {"id": job_id, "token": token, "retry_at": retry_at, "error": _kept(error)}
+def join_groups(conn: Connection, group_ids: Sequence[UUID]) -> None:
+    """Count one more open job for each of ``group_ids``."""
+    if group_ids:
+        conn.execute(Q["join_groups"], {"ids": list(group_ids)})
+
+
+def leave_groups(conn: Connection, group_ids: Sequence[UUID]) -> list[UUID]:
+    """Count one end for each of ``group_ids``; return the groups that have ended with that."""
+    if not group_ids:
+        return []
+    ids = list(group_ids)
+    counts = {group: ids.count(group) for group in set(ids)}
+    # locked first: the statements after see what others counted meanwhile
+    found = conn.execute(Q["lock_groups"], {"ids": sorted(counts)}).fetchall()
+    ended = [group for group, still_open in found if still_open <= counts[group]]
+    conn.execute(Q["leave_groups"], {"ids": ids})
+    conn.execute(Q["end_groups"], {"ids": ended})
+    return ended
+
+
+def release_waiting(conn: Connection, ended: Sequence[UUID]) -> None:
+    """Let what waited for these jobs and groups go on."""
+    if ended:
+        found = conn.execute(Q["release_waiting"], {"ids": list(ended)}).fetchall()
+        _note(conn, [(queue, state) for queue, state, waits_for in found if waits_for == 0])
+        wake_again(conn, {queue for queue, state, _ in found if state == "available"})
+
+
+def fail(conn: Connection, job_id: JobId, token: int, error: FailedAttempt, after_s: float | None) -> bool:
+    """Record a failed attempt; retry after a while, or discard without one. False when the job is no longer ours."""
+    params = {"id": job_id, "token": token, "after_s": after_s, "error": _kept(error)}
     return conn.execute(Q["fail"], params).fetchone() is not None
 
 
@@ -208,13 +388,8 @@ def _kept(error: FailedAttempt) -> Jsonb:
 def release(conn: Connection, held: Sequence[ClaimedJob]) -> None:
     """Give attempts back, as if they had never begun."""
     if held:
-        conn.execute(Q["release"], {"ids": [job.id for job in held], "tokens": [job.token for job in held]})
-
-
-def release_strays(conn: Connection, worker_id: UUID, tokens: Sequence[int], older_s: float) -> list[str]:
-    """Give back what this worker holds by none of ``tokens``, claimed over ``older_s`` seconds ago; return queues."""
-    params = {"worker_id": worker_id, "tokens": list(tokens), "older_s": older_s}
-    return [row[0] for row in conn.execute(Q["release_strays"], params)]
+        params = {"ids": [job.id for job in held], "tokens": [job.token for job in held]}
+        wake_again(conn, {row[0] for row in conn.execute(Q["release"], params)})
 
 
 def set_progress(conn: Connection, job_id: JobId, token: int, progress: dict[str, Any]) -> None:
@@ -222,139 +397,28 @@ def set_progress(conn: Connection, job_id: JobId, token: int, progress: dict[str
     conn.execute(Q["progress"], {"id": job_id, "token": token, "progress": Jsonb(progress, dumps=_dumps)})
 
 
-def promote(conn: Connection) -> tuple[list[str], float | None]:
-    """Make due jobs available; return their queues and the seconds until the next is due (see :func:`next_due_s`)."""
+# time
+
+
+def promote(conn: Connection) -> float | None:
+    """Make due jobs available; return the seconds until the next is due (see :func:`next_due_s`)."""
     due_s = next_due_s(conn)
     if due_s is None or due_s > 0:
-        return [], due_s
-    queues = [row[0] for row in conn.execute(Q["promote"])]
-    return queues, next_due_s(conn)
+        return due_s
+    wake_again(conn, {row[0] for row in conn.execute(Q["promote"])})
+    return next_due_s(conn)
 
 
 def hasten(conn: Connection, repository_id: UUID) -> None:
     """Let the jobs that were put off while a repository was away go on at once."""
     conn.execute(Q["hasten"], {"repository_id": repository_id})
-    _woken.setdefault(conn, set()).add(LATER)
+    _wakes(conn).later = True
 
 
 def next_due_s(conn: Connection) -> float | None:
     """Return seconds until the next scheduled or retryable job is due; negative when overdue."""
     row = conn.execute(Q["next_due"]).fetchone()
     return row[0] if row else None
-
-
-def register_worker(conn: Connection, worker_id: UUID, host: str, pid: int, lock_key: int, lease_s: float) -> None:
-    """Insert the worker's row: its lease."""
-    params = {"id": worker_id, "host": host, "pid": pid, "lock_key": lock_key, "lease_s": lease_s}
-    conn.execute(Q["register_worker"], params)
-
-
-def lock_worker(conn: Connection, lock_key: int) -> bool:
-    """Take the session lock that ends when this connection's process dies."""
-    row = conn.execute(Q["lock_worker"], {"lock_key": lock_key}).fetchone()
-    return bool(row and row[0])
-
-
-def beat(conn: Connection, worker_id: UUID, lease_s: float) -> bool:
-    """Renew the lease; False when it is gone: cancel everything and leave."""
-    return conn.execute(Q["beat"], {"id": worker_id, "lease_s": lease_s}).fetchone() is not None
-
-
-def relock_worker(conn: Connection, worker_id: UUID, lock_key: int, lease_s: float) -> bool:
-    """Say that the worker's lock is now another one, and renew its lease; False when it is gone."""
-    params = {"id": worker_id, "lock_key": lock_key, "lease_s": lease_s}
-    return conn.execute(Q["relock"], params).fetchone() is not None
-
-
-def retire_worker(conn: Connection, worker_id: UUID) -> None:
-    """Delete the worker's row; its jobs must have been released before."""
-    conn.execute(Q["retire_worker"], {"id": worker_id})
-
-
-def reap_workers(conn: Connection, self_id: UUID) -> int:
-    """Delete the rows of dead or stuck workers; their jobs are found by :func:`rescue` in a later transaction."""
-    return conn.execute(Q["reap_workers"], {"self": self_id}).rowcount
-
-
-def rescue(conn: Connection) -> list[Rescued]:
-    """Take the jobs of vanished workers from them: available again, or discarded when they killed too many."""
-    with conn.cursor(row_factory=dict_row) as cursor:
-        rows = cursor.execute(Q["rescue"]).fetchall()
-    return [Rescued(poison=row.pop("poison"), job=ClaimedJob(**row)) for row in rows]
-
-
-def look(conn: Connection, self_id: UUID, tokens: Sequence[int], older_s: float) -> Look:
-    """Return what a worker that holds ``tokens`` has to see to; writes nothing. See :func:`release_strays`."""
-    with conn.cursor(row_factory=dict_row) as cursor:
-        row = cursor.execute(Q["look"], {"self": self_id, "tokens": list(tokens), "older_s": older_s}).fetchone()
-    assert row is not None
-    row["waiting"] = [(queue, kind) for queue, kind in row["waiting"]]
-    return Look(**row)
-
-
-def counts(conn: Connection) -> list[tuple[str, str, str, int]]:
-    """Count the rows of the job table by kind, queue and state."""
-    return [(kind, queue, state, count) for kind, queue, state, count in conn.execute(Q["counts"])]
-
-
-def show(conn: Connection, job_id: JobId) -> JobRow | None:
-    """Return one job, open or finished."""
-    with conn.cursor(row_factory=class_row(JobRow)) as cursor:
-        return cursor.execute(Q["show"], {"id": job_id}).fetchone()
-
-
-def page(
-    conn: Connection, *, state: str | None, kind: str | None, queue: str | None, before: UUID | None, count: int
-) -> list[JobRow]:
-    """Return jobs newest first, created before ``before``."""
-    with conn.cursor(row_factory=class_row(JobRow)) as cursor:
-        params = {"state": state, "kind": kind, "queue": queue, "before": before, "count": count}
-        return cursor.execute(Q["page"], params).fetchall()
-
-
-def open_of_kind(conn: Connection, kind: str) -> list[dict[str, Any]]:
-    """Return id, state, repository_id and progress of the open jobs of ``kind``, oldest first."""
-    with conn.cursor(row_factory=dict_row) as cursor:
-        return cursor.execute(Q["open_of_kind"], {"kind": kind}).fetchall()
-
-
-def make_partitions(conn: Connection, today: dt.date, *, ahead_days: int = 3) -> list[str]:
-    """Make the history's partitions for the coming days; return their names."""
-    conn.execute(Q["lock_partitions"])
-    existing = {row[0] for row in conn.execute(Q["partitions"])}
-    made = []
-    for offset in range(ahead_days + 1):
-        day = today + dt.timedelta(days=offset)
-        name = f"job_history_{day:%Y%m%d}"
-        bounds = (_midnight(day), _midnight(day + dt.timedelta(days=1)))
-        if (
-            name in existing
-            or conn.execute(Q["partition_occupied"], {"since": bounds[0], "until": bounds[1]}).fetchone()
-        ):
-            continue
-        statement = sql.SQL("CREATE TABLE {} PARTITION OF job_history FOR VALUES FROM ({}) TO ({})")
-        conn.execute(statement.format(sql.Identifier(name), *map(sql.Literal, bounds)))
-        made.append(name)
-    return made
-
-
-def drop_partitions(conn: Connection, today: dt.date, *, keep_days: int = 14) -> list[str]:
-    """Drop the history that is older than ``keep_days``; return the names of dropped partitions.
-
-    A transaction of its own: it waits for readers, and what must be made must not wait with it.
-    """
-    conn.execute(Q["wait_shortly"])
-    conn.execute(Q["lock_partitions"])
-    oldest = today - dt.timedelta(days=keep_days)
-    conn.execute(Q["forget_other"], {"before": _midnight(oldest)})
-    past = sorted(row[0] for row in conn.execute(Q["partitions"]) if row[0] < f"job_history_{oldest:%Y%m%d}")
-    for name in past:
-        conn.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(name)))
-    return past
-
-
-def _midnight(day: dt.date) -> dt.datetime:
-    return dt.datetime.combine(day, dt.time(), tzinfo=dt.UTC)
 
 
 def _dumps(value: object) -> str:

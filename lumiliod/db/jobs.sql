@@ -1,17 +1,57 @@
+-- name: copy
+-- the quickest way in: no unique keys, nothing to wait for, due at once
+COPY jobs (id, kind, queue, priority, max_attempts, args, asset_id, repository_id, parent_id, tags) FROM STDIN
+
 -- name: enqueue
 -- many at once, each row a JSON object; a unique key that is already open keeps the open job
-INSERT INTO jobs (id, kind, queue, state, priority, max_attempts, args, unique_key, scheduled_at,
-                  asset_id, repository_id, parent_id)
+INSERT INTO jobs (id, kind, queue, state, priority, max_attempts, args, unique_key, scheduled_at, waits_for, awaited,
+                  group_id, asset_id, repository_id, parent_id, tags)
 SELECT j.id, j.kind, j.queue,
-       CASE WHEN j.scheduled_at > now() THEN 'scheduled' ELSE 'available' END,
-       j.priority, j.max_attempts, j.args, j.unique_key, coalesce(j.scheduled_at, now()),
-       j.asset_id, j.repository_id, j.parent_id
+       CASE WHEN j.waits_for > 0 OR j.scheduled_at > now() THEN 'scheduled' ELSE 'available' END,
+       j.priority, j.max_attempts, j.args, j.unique_key, coalesce(j.scheduled_at, now()), j.waits_for, j.awaited,
+       j.group_id, j.asset_id, j.repository_id, j.parent_id, j.tags
 FROM jsonb_to_recordset(%(jobs)s::jsonb) AS j (
     id uuid, kind text, queue text, priority smallint, max_attempts smallint, args jsonb, unique_key text,
-    scheduled_at timestamptz, asset_id uuid, repository_id uuid, parent_id uuid)
+    scheduled_at timestamptz, waits_for integer, awaited boolean, group_id uuid, asset_id uuid, repository_id uuid,
+    parent_id uuid, tags text[])
 ON CONFLICT (kind, unique_key)
     WHERE unique_key IS NOT NULL AND state IN ('available', 'scheduled', 'running', 'retryable')
     DO NOTHING
+RETURNING id, queue, state
+
+-- name: let_go
+-- a running job works with what it was given: its key goes to the one that replaces it
+UPDATE jobs SET unique_key = NULL
+FROM unnest(%(kinds)s::text[], %(keys)s::text[]) AS wanted (kind, unique_key)
+WHERE jobs.kind = wanted.kind AND jobs.unique_key = wanted.unique_key AND state = 'running'
+
+-- name: enqueue_replacing
+-- A job that waits under the same key becomes this one, with its id and what waits for it kept; with
+-- only_time it is merely moved to this one's time.
+INSERT INTO jobs AS old (id, kind, queue, state, priority, max_attempts, args, unique_key, scheduled_at, waits_for,
+                         awaited, group_id, asset_id, repository_id, parent_id, tags)
+SELECT j.id, j.kind, j.queue,
+       CASE WHEN j.waits_for > 0 OR j.scheduled_at > now() THEN 'scheduled' ELSE 'available' END,
+       j.priority, j.max_attempts, j.args, j.unique_key, coalesce(j.scheduled_at, now()), j.waits_for, j.awaited,
+       j.group_id, j.asset_id, j.repository_id, j.parent_id, j.tags
+FROM jsonb_to_recordset(%(jobs)s::jsonb) AS j (
+    id uuid, kind text, queue text, priority smallint, max_attempts smallint, args jsonb, unique_key text,
+    scheduled_at timestamptz, waits_for integer, awaited boolean, group_id uuid, asset_id uuid, repository_id uuid,
+    parent_id uuid, tags text[])
+ON CONFLICT (kind, unique_key)
+    WHERE unique_key IS NOT NULL AND state IN ('available', 'scheduled', 'running', 'retryable')
+    DO UPDATE SET
+        queue = CASE WHEN %(only_time)s::boolean THEN old.queue ELSE excluded.queue END,
+        args = CASE WHEN %(only_time)s::boolean THEN old.args ELSE excluded.args END,
+        priority = CASE WHEN %(only_time)s::boolean THEN old.priority ELSE excluded.priority END,
+        max_attempts = CASE WHEN %(only_time)s::boolean THEN old.max_attempts ELSE excluded.max_attempts END,
+        asset_id = CASE WHEN %(only_time)s::boolean THEN old.asset_id ELSE excluded.asset_id END,
+        repository_id = CASE WHEN %(only_time)s::boolean THEN old.repository_id ELSE excluded.repository_id END,
+        tags = CASE WHEN %(only_time)s::boolean THEN old.tags ELSE excluded.tags END,
+        attempt = CASE WHEN %(only_time)s::boolean THEN old.attempt ELSE 0 END,
+        state = CASE WHEN old.waits_for > 0 OR excluded.scheduled_at > now() THEN 'scheduled' ELSE 'available' END,
+        scheduled_at = excluded.scheduled_at
+    WHERE old.state <> 'running'
 RETURNING id, queue, state
 
 -- name: open_by_key
@@ -19,39 +59,86 @@ SELECT id FROM jobs
 WHERE kind = %(kind)s::text AND unique_key = %(unique_key)s::text
   AND state IN ('available', 'scheduled', 'running', 'retryable')
 
+-- name: await_jobs
+-- the end of these is waited for; the lock makes an end that is under way come before or after, never in between
+UPDATE jobs SET awaited = true WHERE id = ANY (%(ids)s::uuid[]) RETURNING id
+
+-- name: await_groups
+SELECT id FROM job_groups WHERE id = ANY (%(ids)s::uuid[]) ORDER BY id FOR KEY SHARE
+
+-- name: cancelled_of
+SELECT id FROM job_history WHERE id = ANY (%(ids)s::uuid[]) AND state = 'cancelled'
+
+-- name: add_waits
+INSERT INTO job_waits (on_id, job_id) SELECT * FROM unnest(%(on_ids)s::uuid[], %(job_ids)s::uuid[])
+
+-- name: join_groups
+INSERT INTO job_groups (id, open)
+SELECT id, count(*) FROM unnest(%(ids)s::uuid[]) AS joined (id) GROUP BY id ORDER BY id
+ON CONFLICT (id) DO UPDATE SET open = job_groups.open + excluded.open
+
+-- name: lock_groups
+SELECT id, open FROM job_groups WHERE id = ANY (%(ids)s::uuid[]) ORDER BY id FOR UPDATE
+
+-- name: leave_groups
+UPDATE job_groups SET open = job_groups.open - left_by.count
+FROM (SELECT id, count(*) FROM unnest(%(ids)s::uuid[]) AS l (id) GROUP BY id) AS left_by
+WHERE job_groups.id = left_by.id AND job_groups.open > left_by.count
+
+-- name: end_groups
+DELETE FROM job_groups WHERE id = ANY (%(ids)s::uuid[])
+
+-- name: release_waiting
+-- what these ends were waited for by: one less to wait for, and available after the last
+WITH met AS (DELETE FROM job_waits WHERE on_id = ANY (%(ids)s::uuid[]) RETURNING job_id),
+counted AS (SELECT job_id, count(*)::int AS count FROM met GROUP BY job_id)
+UPDATE jobs SET
+    waits_for = waits_for - counted.count,
+    state = CASE WHEN waits_for = counted.count AND scheduled_at <= now() THEN 'available' ELSE 'scheduled' END
+FROM counted WHERE jobs.id = counted.job_id
+RETURNING queue, state, waits_for
+
 -- name: begin
 -- any statement begins a transaction
 SELECT
 
 -- name: notify
-SELECT pg_notify('lumilio_jobs', %(queue)s::text)
-
--- name: waiting_kinds
--- a look without a lock, so that finding nothing costs no transaction id
-SELECT known.kind FROM unnest(%(kinds)s::text[]) AS known (kind)
-WHERE EXISTS (SELECT 1 FROM jobs WHERE queue = %(queue)s::text AND jobs.kind = known.kind AND state = 'available')
+SELECT pg_notify(%(channel)s::text, %(payload)s::text)
 
 -- name: claim
--- The array is evaluated once, so LIMIT holds under any plan; the worker's own row is locked in the
--- same statement, so a worker that was reaped claims nothing. Suspects were held by the last three
--- workers that died: their start is written down (see rescue).
-WITH me AS MATERIALIZED (SELECT id FROM workers WHERE id = %(worker_id)s::uuid FOR KEY SHARE)
+-- One line for each kind and priority, each read from where the last claim ended (floors): what died
+-- below is not walked over again. Within a kind the lines are read in order and only as far as its count
+-- needs. Nothing found means nothing locked and no transaction id. The worker's own row is locked in the
+-- same statement, so a worker that was reaped claims nothing. The commit need not wait for the disk: a
+-- claim that is lost in a crash leaves its job available, and its token can write nothing.
+WITH picked AS MATERIALIZED (
+    SELECT found.ctid
+    FROM unnest(%(kinds)s::text[], %(counts)s::int[], %(urgent)s::bigint[], %(normal)s::bigint[], %(low)s::bigint[],
+                %(idle)s::bigint[]) AS wanted (kind, count, urgent, normal, low, idle),
+    LATERAL (
+        SELECT line.ctid
+        FROM generate_series(1, 4) AS urgency (priority),
+        LATERAL (
+            SELECT jobs.ctid FROM jobs
+            WHERE queue = %(queue)s::text AND jobs.kind = wanted.kind AND jobs.priority = urgency.priority
+              AND seq >= (ARRAY[wanted.urgent, wanted.normal, wanted.low, wanted.idle])[urgency.priority]
+              AND state = 'available'
+            ORDER BY seq
+            LIMIT wanted.count
+            FOR UPDATE SKIP LOCKED) AS line
+        LIMIT wanted.count) AS found
+    WHERE NOT EXISTS (SELECT 1 FROM job_queues
+                      WHERE name IN (%(queue)s::text, '*') AND paused_at IS NOT NULL)),
+me AS MATERIALIZED (
+    SELECT id, set_config('synchronous_commit', 'off', true) FROM workers
+    WHERE id = %(worker_id)s::uuid AND EXISTS (SELECT 1 FROM picked) FOR KEY SHARE)
 UPDATE jobs SET state = 'running', worker_id = me.id, token = nextval('job_token'), started = false,
                 attempt = jobs.attempt + 1, attempted_at = now(), progress = NULL
 FROM me
-WHERE jobs.ctid = ANY (ARRAY(
-    SELECT picked.ctid
-    FROM unnest(%(kinds)s::text[], %(counts)s::int[]) AS wanted (kind, count),
-    LATERAL (
-        SELECT jobs.ctid FROM jobs
-        WHERE queue = %(queue)s::text AND jobs.kind = wanted.kind AND state = 'available'
-        ORDER BY priority, seq
-        LIMIT wanted.count
-        FOR UPDATE SKIP LOCKED) AS picked))
+WHERE jobs.ctid = ANY (ARRAY(SELECT ctid FROM picked))
 RETURNING jobs.id, jobs.token, jobs.kind, jobs.queue, jobs.priority, jobs.seq, jobs.attempt, jobs.max_attempts,
           jobs.args, jobs.asset_id, jobs.repository_id,
-          coalesce(errors -> -1 ->> 'code' = 'worker_lost' AND errors -> -2 ->> 'code' = 'worker_lost'
-                   AND errors -> -3 ->> 'code' = 'worker_lost', false) AS suspect
+          coalesce(jobs.errors -> -1 ->> 'code' = 'worker_lost', false) AS suspect
 
 -- name: is_worker
 SELECT 1 FROM workers WHERE id = %(worker_id)s::uuid
@@ -69,20 +156,23 @@ WITH done AS (
 gone AS (
     DELETE FROM jobs USING done
     WHERE jobs.id = done.id AND jobs.token = done.token AND jobs.state = 'running'
-    RETURNING jobs.*, done.result, done.run_ms)
-INSERT INTO job_history (id, kind, queue, state, priority, attempt, max_attempts, args, result, errors, created_at,
-                         scheduled_at, attempted_at, finished_at, run_ms, asset_id, repository_id, parent_id, tags)
-SELECT id, kind, queue, 'completed', priority, attempt, max_attempts, args, result::jsonb, errors, created_at,
-       scheduled_at, attempted_at, clock_timestamp(), run_ms, asset_id, repository_id, parent_id, tags
-FROM gone
-RETURNING id
+    RETURNING jobs.*, done.result, done.run_ms),
+kept AS (
+    INSERT INTO job_history (id, kind, queue, state, priority, attempt, max_attempts, args, result, errors, created_at,
+                             scheduled_at, attempted_at, finished_at, run_ms, asset_id, repository_id, parent_id, tags,
+                             group_id, unique_key)
+    SELECT id, kind, queue, 'completed', priority, attempt, max_attempts, args, result::jsonb, errors, created_at,
+           scheduled_at, attempted_at, clock_timestamp(), run_ms, asset_id, repository_id, parent_id, tags,
+           group_id, unique_key
+    FROM gone)
+SELECT id, awaited, group_id FROM gone
 
 -- name: fail
--- to 'retryable' at a time, or to 'discarded' when there is none
+-- to 'retryable' after a while, or to 'discarded' when there is none
 UPDATE jobs SET
-    state = CASE WHEN %(retry_at)s::timestamptz IS NULL THEN 'discarded' ELSE 'retryable' END,
-    scheduled_at = coalesce(%(retry_at)s::timestamptz, scheduled_at),
-    finished_at = CASE WHEN %(retry_at)s::timestamptz IS NULL THEN now() END,
+    state = CASE WHEN %(after_s)s::float8 IS NULL THEN 'discarded' ELSE 'retryable' END,
+    scheduled_at = coalesce(now() + make_interval(secs => %(after_s)s::float8), scheduled_at),
+    finished_at = CASE WHEN %(after_s)s::float8 IS NULL THEN now() END,
     worker_id = NULL, token = NULL, progress = NULL,
     errors = CASE WHEN jsonb_array_length(errors) >= 20 THEN errors - 0 ELSE errors END || %(error)s::jsonb
 WHERE id = %(id)s::uuid AND token = %(token)s::bigint AND state = 'running'
@@ -108,167 +198,25 @@ RETURNING id
 UPDATE jobs SET state = 'available', attempt = attempt - 1, worker_id = NULL, token = NULL, progress = NULL
 FROM unnest(%(ids)s::uuid[], %(tokens)s::bigint[]) AS held (id, token)
 WHERE jobs.id = held.id AND jobs.token = held.token AND jobs.state = 'running'
-
--- name: release_strays
--- what this worker holds in the table and not in memory: the answer to a claim was lost, or a release failed
-UPDATE jobs SET state = 'available', attempt = greatest(attempt - 1, 0), worker_id = NULL, token = NULL, progress = NULL
-WHERE worker_id = %(worker_id)s::uuid AND state = 'running' AND token <> ALL (%(tokens)s::bigint[])
-  AND attempted_at < clock_timestamp() - make_interval(secs => %(older_s)s::float8)
-RETURNING queue
+RETURNING jobs.queue
 
 -- name: progress
-UPDATE jobs SET progress = %(progress)s::jsonb
-WHERE id = %(id)s::uuid AND token = %(token)s::bigint AND state = 'running'
+-- need not wait for the disk: it is told again
+WITH me AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true) AS told)
+UPDATE jobs SET progress = %(progress)s::jsonb FROM me
+WHERE id = %(id)s::uuid AND token = %(token)s::bigint AND state = 'running' AND me.told IS NOT NULL
 
 -- name: promote
 -- what was waiting for its time is now available
 UPDATE jobs SET state = 'available'
-WHERE id IN (SELECT id FROM jobs WHERE state IN ('scheduled', 'retryable') AND scheduled_at <= now()
+WHERE id IN (SELECT id FROM jobs
+             WHERE state IN ('scheduled', 'retryable') AND waits_for = 0 AND scheduled_at <= now()
              ORDER BY scheduled_at LIMIT 1000 FOR UPDATE SKIP LOCKED)
 RETURNING queue
 
 -- name: next_due
-SELECT extract(epoch FROM min(scheduled_at) - now())::float8 FROM jobs WHERE state IN ('scheduled', 'retryable')
-
--- name: register_worker
-INSERT INTO workers (id, host, pid, lock_key, expires_at)
-VALUES (%(id)s, %(host)s, %(pid)s, %(lock_key)s, now() + make_interval(secs => %(lease_s)s::float8))
-
--- name: beat
-UPDATE workers SET expires_at = now() + make_interval(secs => %(lease_s)s::float8)
-WHERE id = %(id)s::uuid RETURNING id
-
--- name: relock
--- under a key of its own for every connection: the server may not know yet that the last one is dead
-UPDATE workers SET lock_key = %(lock_key)s::bigint, expires_at = now() + make_interval(secs => %(lease_s)s::float8)
-WHERE id = %(id)s::uuid RETURNING id
-
--- name: lock_worker
-SELECT pg_try_advisory_lock(%(lock_key)s::bigint)
-
--- name: retire_worker
-DELETE FROM workers WHERE id = %(id)s::uuid
-
--- name: reap_workers
--- A worker is dead when its session's lock is free, or stuck when its lease ran out while it holds
--- jobs: one that holds none does not beat. Rows in use by a claim are skipped: their worker lives.
-DELETE FROM workers WHERE id IN (
-    SELECT id FROM workers
-    WHERE id <> %(self)s::uuid
-      AND (pg_try_advisory_xact_lock(lock_key)
-           OR (expires_at < now()
-               AND EXISTS (SELECT 1 FROM jobs WHERE jobs.worker_id = workers.id AND jobs.state = 'running')))
-    FOR UPDATE SKIP LOCKED)
-RETURNING id
-
--- name: rescue
--- Running jobs whose worker is gone; a separate statement from the reaping, so that it sees every claim.
--- The attempt is given back: bytes are decoded in processes of their own, so the daemon's death is not
--- the job's fault. Only what was running when its worker died, after three such deaths in a row, pays
--- with an attempt; it waits a while before the next one, apart from what ran beside it.
-WITH orphans AS (
-    SELECT id, token AS was,
-           CASE WHEN NOT started THEN 'given_back' WHEN attempt < max_attempts THEN 'counted' ELSE 'poison' END AS fate
-    FROM jobs
-    WHERE state = 'running' AND NOT EXISTS (SELECT 1 FROM workers WHERE workers.id = jobs.worker_id)
-    FOR UPDATE SKIP LOCKED)
-UPDATE jobs SET
-    state = CASE fate WHEN 'given_back' THEN 'available' WHEN 'counted' THEN 'retryable' ELSE 'discarded' END,
-    attempt = CASE fate WHEN 'given_back' THEN greatest(attempt - 1, 0) ELSE attempt END,
-    scheduled_at = CASE fate WHEN 'counted' THEN now() + make_interval(secs => (0.5 + random()) * 2 ^ least(attempt, 8))
-                             ELSE scheduled_at END,
-    finished_at = CASE fate WHEN 'poison' THEN now() END,
-    worker_id = NULL, token = NULL, progress = NULL,
-    errors = CASE WHEN jsonb_array_length(errors) >= 20 THEN errors - 0 ELSE errors END
-        || jsonb_build_array(jsonb_build_object(
-            'code', CASE fate WHEN 'poison' THEN 'poison' ELSE 'worker_lost' END,
-            'message', CASE fate WHEN 'poison' THEN 'every worker that ran this job died'
-                                 ELSE 'the worker that held this job died or stopped answering' END,
-            'error_class', 'WorkerLost', 'attempt', attempt, 'at', now()))
-FROM orphans WHERE jobs.id = orphans.id
-RETURNING jobs.id, orphans.was AS token, kind, queue, priority, seq, attempt, max_attempts, args, asset_id,
-          repository_id, fate = 'poison' AS poison
-
--- name: look
--- Everything the keeper must know, read and nothing written; the kinds with work are found by skipping
--- through the index, one probe for each.
-WITH RECURSIVE waiting AS (
-    (SELECT queue, kind FROM jobs WHERE state = 'available' ORDER BY queue, kind LIMIT 1)
-    UNION ALL
-    SELECT following.queue, following.kind
-    FROM waiting, LATERAL (
-        SELECT queue, kind FROM jobs
-        WHERE state = 'available' AND (queue, kind) > (waiting.queue, waiting.kind)
-        ORDER BY queue, kind LIMIT 1) AS following)
-SELECT EXISTS (SELECT 1 FROM workers WHERE id <> %(self)s::uuid) AS others,
-       EXISTS (SELECT 1 FROM jobs WHERE state = 'running'
-               AND NOT EXISTS (SELECT 1 FROM workers WHERE workers.id = jobs.worker_id)) AS orphans,
-       EXISTS (SELECT 1 FROM jobs WHERE state = 'running' AND worker_id = %(self)s::uuid
-               AND token <> ALL (%(tokens)s::bigint[])
-               AND attempted_at < clock_timestamp() - make_interval(secs => %(older_s)s::float8)) AS strays,
-       (SELECT extract(epoch FROM min(scheduled_at) - now())::float8
-        FROM jobs WHERE state IN ('scheduled', 'retryable')) AS due_s,
-       coalesce((SELECT jsonb_agg(jsonb_build_array(queue, kind)) FROM waiting), '[]'::jsonb) AS waiting
-
--- name: counts
--- in the order of jobs_by_kind, which holds all it needs
-SELECT kind, queue, state, count(*) FROM jobs GROUP BY kind, state, queue
-
--- name: show
-SELECT id, kind, queue, state, priority, attempt, max_attempts, args, NULL::jsonb AS result, errors, asset_id,
-       repository_id, created_at, scheduled_at, attempted_at, finished_at, progress
-FROM jobs WHERE id = %(id)s::uuid
-UNION ALL
-SELECT id, kind, queue, state, priority, attempt, max_attempts, args, result, errors, asset_id,
-       repository_id, created_at, scheduled_at, attempted_at, finished_at, NULL
-FROM job_history WHERE id = %(id)s::uuid
-LIMIT 1
-
--- name: page
--- newest first; the id is a UUIDv7, so its order is the order of creation
-SELECT * FROM (
-    (SELECT id, kind, queue, state, priority, attempt, max_attempts, args, NULL::jsonb AS result, errors, asset_id,
-            repository_id, created_at, scheduled_at, attempted_at, finished_at, progress
-     FROM jobs
-     WHERE (%(before)s::uuid IS NULL OR id < %(before)s::uuid)
-       AND (%(state)s::text IS NULL OR state = %(state)s::text)
-       AND (%(kind)s::text IS NULL OR kind = %(kind)s::text)
-       AND (%(queue)s::text IS NULL OR queue = %(queue)s::text)
-     ORDER BY id DESC LIMIT %(count)s::int)
-    UNION ALL
-    (SELECT id, kind, queue, state, priority, attempt, max_attempts, args, result, errors, asset_id,
-            repository_id, created_at, scheduled_at, attempted_at, finished_at, NULL
-     FROM job_history
-     WHERE (%(before)s::uuid IS NULL OR id < %(before)s::uuid)
-       AND (%(state)s::text IS NULL OR state = %(state)s::text)
-       AND (%(kind)s::text IS NULL OR kind = %(kind)s::text)
-       AND (%(queue)s::text IS NULL OR queue = %(queue)s::text)
-     ORDER BY id DESC LIMIT %(count)s::int)
-) AS jobs ORDER BY id DESC LIMIT %(count)s::int
-
--- name: open_of_kind
-SELECT id, state, repository_id, progress FROM jobs
-WHERE kind = %(kind)s::text AND state IN ('available', 'scheduled', 'running', 'retryable')
-ORDER BY seq
-
--- name: lock_partitions
-SELECT pg_advisory_xact_lock(hashtext('job_history'))
-
--- name: wait_shortly
--- behind a lock that waits for a reader waits everybody else
-SELECT set_config('lock_timeout', '2s', true)
-
--- name: partitions
-SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
-WHERE i.inhparent = 'job_history'::regclass AND c.relname ~ '^job_history_[0-9]{8}$'
-
--- name: partition_occupied
--- rows that came while no partition existed stay in the default one and forbid making that day's
-SELECT 1 FROM job_history_other WHERE finished_at >= %(since)s::timestamptz AND finished_at < %(until)s::timestamptz
-LIMIT 1
-
--- name: forget_other
-DELETE FROM job_history_other WHERE finished_at < %(before)s::timestamptz
+SELECT extract(epoch FROM min(scheduled_at) - now())::float8 FROM jobs
+WHERE state IN ('scheduled', 'retryable') AND waits_for = 0
 
 -- name: hasten
 -- what was put off because a repository was away need not wait any longer

@@ -23,6 +23,19 @@ class JobState(StrEnum):
     DISCARDED = "discarded"
 
 
+class OnConflict(StrEnum):
+    """What becomes of an open job under the same unique key; one that runs already is never touched.
+
+    ``keep``: it stays and the new one is left out. ``replace``: it takes the new one's arguments,
+    priority and time. ``reschedule``: it takes the time only. With the last two, when the open one
+    runs, the new one is enqueued behind it and takes the key over.
+    """
+
+    KEEP = "keep"
+    REPLACE = "replace"
+    RESCHEDULE = "reschedule"
+
+
 OPEN_STATES = (JobState.AVAILABLE, JobState.SCHEDULED, JobState.RUNNING, JobState.RETRYABLE)
 
 PRIORITY_URGENT, PRIORITY_NORMAL, PRIORITY_LOW, PRIORITY_IDLE = 1, 2, 3, 4
@@ -30,7 +43,13 @@ PRIORITY_URGENT, PRIORITY_NORMAL, PRIORITY_LOW, PRIORITY_IDLE = 1, 2, 3, 4
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
-    """A job to be enqueued. ``unique_key`` makes it the only open one of its kind with that key."""
+    """A job to be enqueued.
+
+    ``unique_key`` makes it the only open one of its kind with that key; ``on_conflict`` says which
+    one stays. ``after`` names jobs and groups that must end first: a group when all of its jobs have,
+    a job when it is completed; a cancelled one cancels what waits for it. ``group_id`` makes it part of a
+    group, which needs no other creation. ``parent_id`` is for people to see where it came from.
+    """
 
     id: JobId
     kind: str
@@ -39,17 +58,21 @@ class NewJob:
     priority: int = PRIORITY_NORMAL
     max_attempts: int = 5
     unique_key: str | None = None
+    on_conflict: OnConflict = OnConflict.KEEP
     scheduled_at: datetime | None = None
+    after: tuple[UUID, ...] = ()
+    group_id: UUID | None = None
     asset_id: UUID | None = None
     repository_id: UUID | None = None
     parent_id: UUID | None = None
+    tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class ClaimedJob:
     """A job this worker holds: ``token`` is this attempt's right to write a result.
 
-    A ``suspect`` was held by each of the last three workers that died.
+    A ``suspect`` was held by a worker that died since.
     """
 
     id: JobId
@@ -80,16 +103,42 @@ class FailedAttempt:
     put_off: bool | None = None
 
 
-BACKOFF_BASE_S = 2.0
-BACKOFF_MAX_S = 3600.0
+@dataclass(frozen=True, slots=True)
+class JobFilter:
+    """Which jobs a person means; everything given must hold. ``older_s``: created longer ago than that."""
+
+    ids: tuple[UUID, ...] | None = None
+    kind: str | None = None
+    queue: str | None = None
+    state: JobState | None = None
+    cause: str | None = None
+    repository_id: UUID | None = None
+    asset_id: UUID | None = None
+    tag: str | None = None
+    older_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Retries:
+    """How failed attempts of a kind are repeated.
+
+    The delay before attempt n + 1 is ``base_s`` · 2ⁿ⁻¹, at most ``max_s`` seconds, give or take the
+    share ``jitter``, so that what failed together does not come back together.
+    """
+
+    base_s: float = 2.0
+    max_s: float = 3600.0
+    jitter: float = 0.2
+
+    def delay_s(self, attempt: int, rng: random.Random | None = None) -> float:
+        """Return the delay after failed ``attempt`` (from 1), in seconds."""
+        uniform = (rng or random).uniform
+        return min(self.base_s * 2.0 ** (min(attempt, 60) - 1), self.max_s) * uniform(1 - self.jitter, 1 + self.jitter)
+
 
 PUT_OFF_FIRST_S = 5.0
 PUT_OFF_MAX_S = 300.0
 """How long a job waits for what is away: doubled for each time in a row."""
 
-
-def backoff_s(attempt: int, rng: random.Random | None = None) -> float:
-    """Return the delay after failed ``attempt`` (from 1): 2 s doubled each time, at most an hour, ±20 % jitter."""
-    delay_s = min(BACKOFF_BASE_S * 2.0 ** (min(attempt, 30) - 1), BACKOFF_MAX_S)
-    uniform = (rng or random).uniform
-    return delay_s * uniform(0.8, 1.2)
+DEATHS_MAX = 2
+"""So many workers may die while they run one job alone; then the job is poison."""

@@ -21,6 +21,16 @@ Effect = Callable[[Connection], Result | None]
 Call = Callable[[Callable[[Connection, list["Request"]], None], list["Request"]], Awaitable[None]]
 
 COMMIT_GROUP_MAX = 64
+"""Results that somebody waits for, in one transaction: each has an effect of its own."""
+
+PLAIN_GROUP_MAX = 500
+"""Ends without an effect, in one statement."""
+
+LINGER_S = 0.01
+"""How long ends that nobody waits for gather before they are written."""
+
+AWAY_PERIOD_S = 1.0
+"""How often ends are tried again while the database is away."""
 
 
 class Fenced(LumilioError):
@@ -37,12 +47,12 @@ class StageTotal:
     run_ms: float = 0.0
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Request:
     """One attempt's end, waiting to be committed; ``value`` says how that went once ``done`` is set."""
 
     job: ClaimedJob
-    began_s: float
+    run_ms: float
     effect: Effect | None
     result: Result | None
     done: trio.Event = field(default_factory=trio.Event)
@@ -50,50 +60,85 @@ class Request:
         default_factory=lambda: outcome.Error(Retryable("the result was not written"))
     )
 
-    @property
-    def run_ms(self) -> float:
-        """Return how long the attempt has run, milliseconds."""
-        return (time.monotonic() - self.began_s) * 1000
-
 
 class Commits:
     """The queue of results to commit, and the service that commits them.
 
     Args:
         call: runs a transaction and wakes the lanes it enqueued for: ``Engine.call``.
+        ended: told the plain ends that were written, or refused: they are no longer held.
     """
 
-    def __init__(self, call: Call) -> None:
+    def __init__(self, call: Call, ended: Callable[[Sequence[ClaimedJob]], None]) -> None:
         self.totals: dict[str, StageTotal] = defaultdict(StageTotal)
         self._call = call
+        self._ended = ended
         self._requests: list[Request] = []
+        self._plain: list[tuple[ClaimedJob, float]] = []
         self._requested = trio.Event()
+        self._hurry = trio.Event()
+        self._settled = trio.Event()
+
+    @property
+    def backlog(self) -> int:
+        """Return how many plain ends are not written yet."""
+        return len(self._plain)
 
     def ask(self, request: Request) -> None:
         """Have ``request`` written by the next group commit."""
         self._requests.append(request)
         self._requested.set()
+        self._hurry.set()
+
+    def end(self, job: ClaimedJob, run_ms: float) -> None:
+        """Have the end of an attempt without effect or result written soon; nobody waits for that."""
+        self._plain.append((job, run_ms))
+        self._requested.set()
+        if len(self._plain) >= PLAIN_GROUP_MAX:
+            self._hurry.set()
+
+    async def flush(self) -> None:
+        """Wait until no plain end is left to write."""
+        self._hurry.set()
+        while self._plain:
+            await self._settled.wait()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Commit results, everything that is waiting in one transaction; a service."""
         task_status.started()
         while True:
             await self._requested.wait()
+            with trio.move_on_after(LINGER_S):
+                await self._hurry.wait()
             group, self._requests = self._requests[:COMMIT_GROUP_MAX], self._requests[COMMIT_GROUP_MAX:]
-            if not self._requests:
-                self._requested = trio.Event()
+            plain = [Request(job, run_ms, None, None) for job, run_ms in self._plain[:PLAIN_GROUP_MAX]]
             with trio.CancelScope(shield=True):
                 try:
-                    await self._write(group)
+                    await self._write([*group, *plain])
                 finally:
                     for request in group:
                         request.done.set()
-            for request in group:
+                await self._settle(plain)
+            for request in (*group, *plain):
                 if isinstance(request.value, outcome.Value):
                     total = self.totals[request.job.kind]
                     total.completed += 1
                     total.run_ms += request.run_ms
             await trio.lowlevel.checkpoint_if_cancelled()
+
+    async def _settle(self, plain: list[Request]) -> None:
+        """Let go of plain ends that were written or refused; while the database is away they stay."""
+        if any(isinstance(one.value, outcome.Error) and isinstance(one.value.error, Retryable) for one in plain):
+            await trio.sleep(AWAY_PERIOD_S)
+        else:
+            del self._plain[: len(plain)]
+            self._ended([request.job for request in plain])
+        if not self._requests and not self._plain:
+            self._requested = trio.Event()
+        if not self._requests and len(self._plain) < PLAIN_GROUP_MAX:
+            self._hurry = trio.Event()
+        settled, self._settled = self._settled, trio.Event()
+        settled.set()
 
     async def _write(self, group: list[Request]) -> None:
         try:
@@ -147,3 +192,8 @@ def _write_one(conn: Connection, request: Request) -> Result | None:
 
 def _completion(request: Request, result: Result | None) -> db_jobs.Completion:
     return db_jobs.Completion(request.job.id, request.job.token, result, request.run_ms)
+
+
+def elapsed_ms(began_s: float) -> float:
+    """Return the milliseconds since ``began_s``, a time of the monotonic clock."""
+    return (time.monotonic() - began_s) * 1000

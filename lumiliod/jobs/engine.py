@@ -7,41 +7,49 @@ of this process starts without a look at the database.
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeVar, TypeVarTuple
+from typing import Any, Protocol, TypeVar, TypeVarTuple
 
+import msgspec
 import trio
 
 from lumiliod.db import jobs as db_jobs
+from lumiliod.db import workers
 from lumiliod.db.pool import Connection, Database
-from lumiliod.domain.errors import LumilioError, Retryable
+from lumiliod.domain.errors import LumilioError, Retryable, Shape
 from lumiliod.domain.jobs import ClaimedJob
-from lumiliod.jobs import failures
-from lumiliod.jobs.commits import Commits, Effect, Fenced, Request, Result, StageTotal
+from lumiliod.jobs import calls, failures
+from lumiliod.jobs.commits import Commits, Effect, Fenced, Request, Result, StageTotal, elapsed_ms
 from lumiliod.jobs.keeper import PERIOD_S, Keeper
 from lumiliod.jobs.kind import Kind
 from lumiliod.jobs.lease import Lease
+from lumiliod.jobs.queues import Queues
 
-__all__ = ["Effect", "Engine", "Fenced", "Result", "Running", "Share", "StageTotal"]
+__all__ = ["Effect", "Engine", "Fenced", "Result", "Running", "StageTotal"]
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
-
-Share = Callable[[list[str]], Mapping[str, int]]
-"""Given the kinds that have work: how many jobs of each to take."""
+A = TypeVar("A")
 
 FAILURE_WRITE_PERIOD_S = 1.0
 PROGRESS_PERIOD_S = 1.0
 LEAVE_TIMEOUT_S = 10.0
 
+BACKLOG_MAX = 2000
+"""Ends not yet written, beyond which nothing more is claimed."""
+
 
 class Running:
     """One job in the hands of its handler."""
 
+    __slots__ = ("_engine", "_reported", "began_s", "deferred", "finished", "job")
+
     def __init__(self, engine: "Engine", job: ClaimedJob) -> None:
         self.job = job
         self.finished = False
+        self.deferred = False
+        """Whether its end is written later: it is held until then."""
         self.began_s = time.monotonic()
         self._engine = engine
         self._reported = 0.0
@@ -51,9 +59,16 @@ class Running:
         """Return the job's arguments."""
         return self.job.args
 
-    def begin(self) -> None:
-        """Start the clock of this attempt."""
-        self.began_s = time.monotonic()
+    def decoded(self, kind: type[A]) -> A:
+        """Return the arguments as ``kind``.
+
+        Raises:
+            Shape: they are none (``bad_args``); the job is discarded with that.
+        """
+        try:
+            return msgspec.convert(self.job.args, kind)
+        except msgspec.ValidationError as error:
+            raise Shape(f"the job's arguments are not right: {error}", code="bad_args") from error
 
     async def complete(self, effect: Effect | None = None, *, result: Result | None = None) -> Result | None:
         """Commit ``effect`` and the end of this job in one transaction; return the effect's result.
@@ -87,7 +102,23 @@ class Running:
         if now - self._reported >= PROGRESS_PERIOD_S:
             self._reported = now
             seen = {"done": done, "total": total, "unit": unit, "text": text}
-            await self._engine.database.call(db_jobs.set_progress, self.job.id, self.job.token, seen)
+            await self._engine.database.once(db_jobs.set_progress, self.job.id, self.job.token, seen)
+
+
+class Lane(Protocol):
+    """What the engine asks of its lanes."""
+
+    def drop(self, tokens: frozenset[int]) -> None:
+        """Let go of attempts that were taken away: those that run are cancelled."""
+        ...
+
+    def go_on(self) -> None:
+        """Look again: ends were written, or no suspect runs in this process now."""
+        ...
+
+    async def end_overdue(self) -> None:
+        """Fail what ran out of its time and does not end."""
+        ...
 
 
 class Engine:
@@ -98,6 +129,7 @@ class Engine:
         kinds: what this process can do; jobs of other kinds are left to others (see ``unknown_kinds``).
         lease_s: how long a worker may be silent before its jobs are given to another.
         keeper_period_s: how often the table is looked at for what no event announces.
+        history_days: how long finished jobs are remembered.
     """
 
     def __init__(
@@ -112,11 +144,15 @@ class Engine:
         self.database = database
         self.kinds = {kind.name: kind for kind in kinds}
         self.lost = trio.Event()
+        self.queues = Queues()
+        self.lanes: list[Lane] = []
+        self.suspect_runs = False
         self._lease_s = lease_s
         self.lease = Lease(database, lease_s, self.lost.set)
-        self._lanes: dict[str, trio.Event] = {}
-        self.commits = Commits(self._write_results)
-        self.keeper = Keeper(database, self.kinds, self.wake, keeper_period_s, history_days)
+        self._events: dict[str, trio.Event] = {}
+        self._returns: dict[str, int] = {}
+        self.commits = Commits(self._write_results, self._written)
+        self.keeper = Keeper(self, keeper_period_s, lease_s, history_days)
 
     @property
     def totals(self) -> dict[str, StageTotal]:
@@ -132,37 +168,87 @@ class Engine:
 
     def lane_event(self, queue: str) -> trio.Event:
         """Return the event that is set when ``queue`` may have work; replaced after each setting."""
-        return self._lanes.setdefault(queue, trio.Event())
+        return self._events.setdefault(queue, trio.Event())
 
-    def wake(self, queues: Iterable[str]) -> None:
-        """Let the lanes of ``queues`` look for work."""
+    def returns(self, queue: str) -> int:
+        """Return how often ``queue`` got jobs back that are older than what was claimed since."""
+        return self._returns.get(queue, 0)
+
+    def wake(self, queues: Iterable[str], *, again: bool = False) -> None:
+        """Let the lanes of ``queues`` look for work; ``again``: also among what is older than their last claim."""
         for queue in queues:
-            self._lanes.setdefault(queue, trio.Event()).set()
-            self._lanes[queue] = trio.Event()
+            if again:
+                self._returns[queue] = self._returns.get(queue, 0) + 1
+            self._events.setdefault(queue, trio.Event()).set()
+            self._events[queue] = trio.Event()
 
-    def wake_all(self) -> None:
-        """Let every lane look for work."""
-        self.wake(list(self._lanes))
+    def heard(self, payload: str) -> None:
+        """Act on what another process said; empty: anything may have been missed."""
+        said = calls.read(payload)
+        if said is None:
+            self.wake(list(self._events), again=True)
+            self.keeper.look_soon()
+            return
+        self.wake(said.queues)
+        self.wake(said.again, again=True)
+        if said.settings:
+            self.keeper.look_soon()
+        if said.tokens:
+            self.drop(said.tokens)
 
     async def call(self, fn: Callable[[Connection, *Ts], T], *args: *Ts) -> T:
         """Run a transaction like ``Database.call``, then wake the lanes it enqueued for."""
-        queues: set[str] = set()
-        value = await self.database.call(self._tracked, queues, fn, *args)
-        if db_jobs.LATER in queues:
+        woken = db_jobs.Woken()
+        value = await self.database.call(self._tracked, woken, fn, *args)
+        if woken.later:
             self.keeper.soon()
-        self.wake(queues - {db_jobs.LATER})
+        self.wake(woken.queues - woken.again)
+        self.wake(woken.again, again=True)
         return value
 
-    def _tracked(self, conn: Connection, queues: set[str], fn: Callable[[Connection, *Ts], T], *args: *Ts) -> T:
+    def _tracked(self, conn: Connection, woken: db_jobs.Woken, fn: Callable[[Connection, *Ts], T], *args: *Ts) -> T:
         db_jobs.take_woken(conn)
         value = fn(conn, *args)
-        queues |= db_jobs.take_woken(conn)
-        if self.keeper.others:
-            db_jobs.notify(conn, queues - {db_jobs.LATER})
+        found = db_jobs.take_woken(conn)
+        woken.queues, woken.again, woken.later = found.queues, found.again, found.later
+        if self.keeper.others and (found.queues or found.again):
+            db_jobs.notify(conn, calls.written(calls.Call(queues=found.queues - found.again, again=found.again)))
         return value
 
     async def _write_results(self, fn: Callable[[Connection, list[Request]], None], group: list[Request]) -> None:
         await self.call(fn, group)
+
+    # taking away
+
+    async def told(self, *, tokens: Sequence[int] = (), settings: bool = False) -> None:
+        """Make known, here and to other processes, attempts that were cancelled and settings that changed.
+
+        Raises:
+            Retryable: the database is away; this process knows all the same.
+        """
+        self.drop(frozenset(tokens))
+        if settings:
+            self.keeper.look_soon()
+        if self.keeper.others:
+            for part in calls.parts(calls.Call(tokens=frozenset(tokens), settings=settings)):
+                await self.database.once(db_jobs.notify, calls.written(part))
+
+    def drop(self, tokens: frozenset[int]) -> None:
+        """Let go of attempts that were taken away: those that run here are cancelled."""
+        if tokens:
+            for lane in self.lanes:
+                lane.drop(tokens)
+
+    def suspect_ended(self) -> None:
+        """Let another suspect run."""
+        self.suspect_runs = False
+        for lane in self.lanes:
+            lane.go_on()
+
+    async def end_overdue(self) -> None:
+        """Fail what ran out of its time and does not end."""
+        for lane in self.lanes:
+            await lane.end_overdue()
 
     # holding
 
@@ -173,23 +259,31 @@ class Engine:
             Retryable: the database is away.
         """
         self.lost = lost = trio.Event()
-        token = trio.lowlevel.current_trio_token()
-        self.lease = Lease(self.database, self._lease_s, lambda: token.run_sync_soon(lost.set))
+        loop = trio.lowlevel.current_trio_token()
+        self.lease = Lease(
+            self.database,
+            self._lease_s,
+            lambda: loop.run_sync_soon(lost.set),
+            lambda tokens: loop.run_sync_soon(self.drop, tokens),
+            loop,
+        )
         await trio.to_thread.run_sync(self.lease.start)
 
     async def leave(self) -> None:
         """Give the lease back, and with it whatever is held although its lane has ended."""
         try:
             if self.lease.registered:
-                await self.database.call(db_jobs.release_strays, self.lease.worker_id, [], 0.0)
+                await self.call(workers.release_strays, self.lease.worker_id, [], 0.0)
         except LumilioError as error:
             log.warning("could not give jobs back; the lease will", extra={"code": error.code})
         finally:
             with trio.CancelScope(shield=True, deadline=trio.current_time() + LEAVE_TIMEOUT_S):
                 await trio.to_thread.run_sync(self.lease.stop)
 
-    async def claim(self, queue: str, share: Share) -> tuple[list[ClaimedJob], bool]:
-        """Claim jobs for a lane; tell also whether there may be more.
+    async def claim(
+        self, queue: str, wanted: Mapping[str, int], floors: Mapping[str, Sequence[int]] | None = None
+    ) -> list[ClaimedJob]:
+        """Claim jobs for a lane, as :func:`lumiliod.db.jobs.claim` does.
 
         Raises:
             Retryable: the database is away.
@@ -197,28 +291,34 @@ class Engine:
         idle = self.lease.idle
         if idle:
             await trio.to_thread.run_sync(self.lease.ensure)
-        claimed = await self.database.call(self._claim, queue, share, idle)
-        if claimed is None:
+            jobs = await self.database.call(self._claim_first, queue, wanted, floors)
+        else:
+            jobs = await self.database.once(db_jobs.claim, self.lease.worker_id, queue, wanted, floors)
+        if jobs is None:
             self.lost.set()
-            return [], False
-        self.lease.hold(job.token for job in claimed[0])
-        return claimed
+            return []
+        self.lease.hold(job.token for job in jobs)
+        return jobs
 
-    def _claim(self, conn: Connection, queue: str, share: Share, idle: bool) -> tuple[list[ClaimedJob], bool] | None:
-        waiting = db_jobs.waiting_kinds(conn, queue, list(self.kinds))
-        wanted = share(waiting) if waiting else {}
-        if not wanted:
-            return [], False
-        jobs = db_jobs.claim(conn, self.lease.worker_id, queue, wanted)
-        # after idling the row may have expired: renewing it belongs to the claim, and only when something was claimed
-        if jobs is None or (jobs and idle and not self.lease.renew(conn)):
-            return None
-        found = dict.fromkeys(waiting, 0)
-        for job in jobs:
-            found[job.kind] += 1
-        return jobs, any(found[kind] >= wanted.get(kind, 0) for kind in waiting)
+    def _claim_first(
+        self, conn: Connection, queue: str, wanted: Mapping[str, int], floors: Mapping[str, Sequence[int]] | None
+    ) -> list[ClaimedJob] | None:
+        """Claim after idling: the row may have expired, so renewing it belongs to a claim that found something."""
+        jobs = db_jobs.claim(conn, self.lease.worker_id, queue, wanted, floors)
+        return None if jobs is None or (jobs and not self.lease.renew(conn)) else jobs
+
+    def _written(self, jobs: Sequence[ClaimedJob]) -> None:
+        self.lease.drop(job.token for job in jobs)
+        if self.commits.backlog + len(jobs) >= BACKLOG_MAX:
+            for lane in self.lanes:
+                lane.go_on()
 
     # finishing
+
+    def end(self, running: Running) -> None:
+        """End a job that has neither effect nor result; it is written soon, with others."""
+        running.finished = running.deferred = True
+        self.commits.end(running.job, elapsed_ms(running.began_s))
 
     async def commit(self, running: Running, effect: Effect | None, result: Result | None) -> Result | None:
         """Queue one completion for the next group commit and wait for it."""
@@ -253,7 +353,7 @@ class Engine:
         return error if isinstance(error, LumilioError) else Retryable("the job raised", code="internal")
 
     def _ask(self, running: Running, effect: Effect | None, result: Result | None) -> Request:
-        request = Request(running.job, running.began_s, effect, result)
+        request = Request(running.job, elapsed_ms(running.began_s), effect, result)
         self.commits.ask(request)
         return request
 
@@ -261,11 +361,10 @@ class Engine:
         """Record a failed attempt: another one, later, or discarded. False when the job is no longer ours."""
         job = running.job
         failed = failures.described(error, job, str(self.lease.worker_id))
-        on_discard = kind.on_discard if (kind := self.kinds.get(job.kind)) else None
         troubled = False
         while True:
             try:
-                ours, again = await self.call(failures.write, job, error, failed, on_discard)
+                ours, again = await self.call(failures.write, job, error, failed, self.kinds.get(job.kind))
                 break
             except Exception as trouble:
                 # the lease is renewed while this waits, so nobody else would ever end this attempt

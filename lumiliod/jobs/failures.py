@@ -8,8 +8,8 @@ import traceback
 from lumiliod.db import jobs as db_jobs
 from lumiliod.db.pool import Connection
 from lumiliod.domain.errors import Conflict, LumilioError, Retryable, Unavailable
-from lumiliod.domain.jobs import ClaimedJob, FailedAttempt, backoff_s
-from lumiliod.jobs.kind import OnDiscard
+from lumiliod.domain.jobs import ClaimedJob, FailedAttempt, Retries
+from lumiliod.jobs.kind import Kind, OnDiscard
 
 log = logging.getLogger(__name__)
 
@@ -36,13 +36,13 @@ def described(error: BaseException, job: ClaimedJob, worker: str) -> FailedAttem
     )
 
 
-def single(error: Exception) -> Exception:
+def single(error: BaseException) -> BaseException:
     """Return what a group of errors means, as nurseries make them.
 
     The error of a group of one. Of several that were all raised on purpose, one that says to try
     again: what is away may well be why the others failed. With a defect among them, the group.
     """
-    if not isinstance(error, ExceptionGroup):
+    if not isinstance(error, BaseExceptionGroup):
         return error
     errors = [single(one) for one in error.exceptions]
     if len(errors) == 1:
@@ -52,28 +52,27 @@ def single(error: Exception) -> Exception:
     return min(errors, key=lambda one: 0 if isinstance(one, Unavailable) else 1 if isinstance(one, Retryable) else 2)
 
 
-def retry_at(error: BaseException, job: ClaimedJob) -> dt.datetime | None:
-    """Return when to try again, or None to discard; the error's class decides (domain/errors.py)."""
+def retry_after_s(error: BaseException, job: ClaimedJob, retries: Retries) -> float | None:
+    """Return in how many seconds to try again, or None to discard; the error's class decides (domain/errors.py)."""
     if isinstance(error, LumilioError) and not isinstance(error, Retryable | Conflict):
         return None
     if job.attempt >= job.max_attempts:
         return None
     asked_s = error.after_s if isinstance(error, Retryable) else None
-    delay_s = max(asked_s or 0.0, backoff_s(job.attempt))
-    return dt.datetime.now(dt.UTC) + dt.timedelta(seconds=delay_s)
+    return max(asked_s or 0.0, retries.delay_s(job.attempt))
 
 
 def write(
-    conn: Connection, job: ClaimedJob, error: BaseException, failed: FailedAttempt, on_discard: OnDiscard | None
+    conn: Connection, job: ClaimedJob, error: BaseException, failed: FailedAttempt, kind: Kind | None
 ) -> tuple[bool, bool]:
     """Write the end of a failed attempt; tell whether it was still ours and whether the job is to run again."""
     if isinstance(error, Unavailable):
         return db_jobs.put_off(conn, job.id, job.token, failed, error.after_s or 0.0), True
-    at = retry_at(error, job)
-    ours = db_jobs.fail(conn, job.id, job.token, failed, at)
-    if ours and at is None:
-        discard(conn, on_discard, job, failed)
-    return ours, at is not None
+    after_s = retry_after_s(error, job, kind.retries if kind else Retries())
+    ours = db_jobs.fail(conn, job.id, job.token, failed, after_s)
+    if ours and after_s is None:
+        discard(conn, kind.on_discard if kind else None, job, failed)
+    return ours, after_s is not None
 
 
 def discard(conn: Connection, on_discard: OnDiscard | None, job: ClaimedJob, failed: FailedAttempt) -> None:

@@ -1,21 +1,29 @@
-"""The keeper: promotes due jobs, rescues those nobody works on, keeps the history's partitions."""
+"""The keeper: promotes due jobs, rescues those nobody works on, fires schedules, keeps the history's partitions."""
 
 import datetime as dt
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from typing import Any, Protocol, TypeVar, TypeVarTuple
 
 import trio
 
+from lumiliod.db import job_history, workers
 from lumiliod.db import jobs as db_jobs
 from lumiliod.db.pool import Connection, Database
+from lumiliod.db.queues import QueueRow
+from lumiliod.db.workers import Other
 from lumiliod.domain.errors import LumilioError
 from lumiliod.domain.jobs import FailedAttempt
-from lumiliod.jobs import failures
+from lumiliod.jobs import failures, schedule
 from lumiliod.jobs.kind import Kind
-from lumiliod.jobs.lease import Lease
+from lumiliod.jobs.lease import BEATS, Lease
+from lumiliod.jobs.queues import Queues
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 PERIOD_S = 60.0
 SHARED_PERIOD_S = 30.0
@@ -25,47 +33,72 @@ TROUBLE_PERIOD_S = 1.0
 SLEEP_MIN_S = 0.05
 
 
+class Host(Protocol):
+    """What the keeper needs of its engine."""
+
+    database: Database
+    kinds: dict[str, Kind]
+    queues: Queues
+
+    async def call(self, fn: Callable[[Connection, *Ts], T], *args: *Ts) -> T:
+        """Run a transaction, then wake the lanes it has work for."""
+        ...
+
+    def wake(self, queues: Iterable[str], *, again: bool = False) -> None:
+        """Let the lanes of ``queues`` look for work."""
+        ...
+
+    async def end_overdue(self) -> None:
+        """Fail what ran out of its time and does not end."""
+        ...
+
+
 class Keeper:
     """Sees to what no event announces. An idle period costs one statement, and writes nothing."""
 
-    def __init__(
-        self,
-        database: Database,
-        kinds: Mapping[str, Kind],
-        wake: Callable[[Iterable[str]], None],
-        period_s: float,
-        history_days: int,
-    ) -> None:
+    def __init__(self, host: Host, period_s: float, lease_s: float, history_days: int) -> None:
         self.others = False
         self.unknown: set[str] = set()
-        self._database = database
-        self._kinds = kinds
-        self._wake = wake
+        self._host = host
         self._period_s = period_s
+        self._lease_s = lease_s
         self._history_days = history_days
         self._due = trio.Event()
+        self._look = False
         self._day: dt.date | None = None
+        self._watch = _Watch(lease_s)
 
     def soon(self) -> None:
         """Say that a job was scheduled."""
         self._due.set()
 
+    def look_soon(self) -> None:
+        """Say that anything may have changed: settings of queues, schedules, other workers."""
+        self._look = True
+        self._due.set()
+
     async def run(self, lease: Lease, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Keep the table for the worker of ``lease``; a service. Ready after the first round, even a vain one."""
         period_at = 0.0
+        fire_at: float | None = None
         ready = troubled = False
         while True:
             self._due = trio.Event()
             now = trio.current_time()
             try:
                 due_s: float | None = 0.0
-                if now >= period_at:
-                    due_s = await self._round(lease)
-                    period_at = now + (min(self._period_s, SHARED_PERIOD_S) if self.others else self._period_s)
+                if self._look or now >= period_at:
+                    self._look = False
+                    due_s, fire_s, period_s = await self._round(lease)
+                    period_at = now + period_s
+                    fire_at = None if fire_s is None else now + fire_s
+                if fire_at is not None and now >= fire_at:
+                    fire_s = await self._fire(lease)
+                    fire_at = None if fire_s is None else now + fire_s
                 if due_s is not None and due_s <= 0:
-                    queues, due_s = await self._database.call(db_jobs.promote)
-                    self._wake(set(queues))
-                sleep_s = min(period_at - now, self._period_s if due_s is None else due_s)
+                    due_s = await self._host.call(db_jobs.promote)
+                ends = [period_at, fire_at, None if due_s is None else now + due_s]
+                sleep_s = min(end - now for end in ends if end is not None)
                 troubled = False
             except LumilioError as error:
                 if not troubled:
@@ -78,55 +111,112 @@ class Keeper:
             with trio.move_on_after(max(sleep_s, SLEEP_MIN_S)):
                 await self._due.wait()
 
-    async def _round(self, lease: Lease) -> float | None:
-        """Look at everything once and act where something is to be done; return when the next job is due."""
-        seen = await self._database.call(db_jobs.look, lease.worker_id, lease.tokens, self._period_s)
-        self.others = seen.others
+    async def _round(self, lease: Lease) -> tuple[float | None, float | None, float]:
+        """Look at everything once and act where something is to be done.
+
+        Returns seconds until the next job is due, until the next schedule is, and until the next round.
+        """
+        await self._host.end_overdue()
+        seen = await self._host.database.once(workers.look, lease.worker_id, lease.tokens, self._period_s)
+        self.others = bool(seen.others)
+        self._host.queues.load(_setting(row) for row in seen.settings)
         orphans = seen.orphans
-        queues = {queue for queue, kind in seen.waiting if kind in self._kinds}
-        self._report({kind for _, kind in seen.waiting if kind not in self._kinds})
-        if seen.others:
+        self._report({kind for _, kind in seen.waiting if kind not in self._host.kinds})
+        stuck = self._watch.stuck(seen.others, trio.current_time())
+        if stuck or any(other.dead for other in seen.others):
             # a transaction of its own, before the rescue: that one must see every claim of the dead
-            orphans = await self._database.call(db_jobs.reap_workers, lease.worker_id) > 0 or orphans
+            orphans = await self._host.call(workers.reap_workers, lease.worker_id, stuck) > 0 or orphans
         if orphans:
-            queues |= await self._database.call(self._rescue)
+            await self._host.call(self._rescue)
         if seen.strays:
-            strays = await self._database.call(db_jobs.release_strays, lease.worker_id, lease.tokens, self._period_s)
-            log.warning("jobs held by mistake were given back", extra={"count": len(strays)})
-            queues |= set(strays)
-        self._wake(queues)
+            strays = await self._host.call(workers.release_strays, lease.worker_id, lease.tokens, self._period_s)
+            log.warning("jobs held by mistake were given back", extra={"count": strays})
+        queues = {queue for queue, kind in seen.waiting if kind in self._host.kinds}
+        self._host.wake(queues, again=True)
         await self._keep_history()
-        return seen.due_s
+        return seen.due_s, seen.fire_s, self._rest_s(seen.others)
+
+    def _rest_s(self, others: Sequence[Other]) -> float:
+        if any(other.holds for other in others):
+            return min(self._period_s, self._lease_s / BEATS)
+        return min(self._period_s, SHARED_PERIOD_S, self._lease_s) if others else self._period_s
+
+    async def _fire(self, lease: Lease) -> float | None:
+        """Enqueue what schedules say when this worker is the leader; return seconds until the next is due."""
+        if not await trio.to_thread.run_sync(lease.lead):
+            return None
+        fired = await self._host.call(schedule.fire_due)
+        return fired.next_due_s
 
     async def _keep_history(self) -> None:
         today = dt.datetime.now(dt.UTC).date()
         if self._day == today:
             return
         try:
-            await self._database.call(db_jobs.make_partitions, today)
-            await self._database.call(partial(db_jobs.drop_partitions, keep_days=self._history_days), today)
+            await self._host.database.call(job_history.make_partitions, today)
+            await self._host.database.call(partial(job_history.drop_partitions, keep_days=self._history_days), today)
             self._day = today
         except LumilioError as error:
             # what has no partition of its own goes to the default one; the next round tries again
             log.warning("the history's partitions cannot be kept now", extra={"code": error.code})
 
-    def _rescue(self, conn: Connection) -> set[str]:
-        rescued = db_jobs.rescue(conn)
-        for one in rescued:
+    def _rescue(self, conn: Connection) -> None:
+        for one in workers.rescue(conn):
             if one.poison:
                 log.warning("a job that ends its workers is discarded", extra={"job": str(one.job.id)})
-                kind = self._kinds.get(one.job.kind)
+                kind = self._host.kinds.get(one.job.kind)
                 failed = FailedAttempt(
                     "poison",
-                    "every worker that ran this job died",
+                    "every worker that ran this job alone died",
                     "WorkerLost",
                     one.job.attempt,
                     dt.datetime.now(dt.UTC),
                 )
                 failures.discard(conn, kind.on_discard if kind else None, one.job, failed)
-        return {one.job.queue for one in rescued}
 
     def _report(self, kinds: set[str]) -> None:
         for kind in sorted(kinds - self.unknown):
             log.warning("jobs wait that no plugin here can do", extra={"kind": kind})
         self.unknown = kinds
+
+
+class _Watch:
+    """Remembers since when another worker's lease has not been renewed, by this process's own clock.
+
+    The database's clock may jump: a lease that it says is over ends only when this process has watched
+    it long enough to have missed a beat, and one that it says lasts for hours ends all the same.
+    """
+
+    def __init__(self, lease_s: float) -> None:
+        self._lease_s = lease_s
+        self._since: dict[Any, tuple[dt.datetime, float]] = {}
+
+    def stuck(self, others: Sequence[Other], now_s: float) -> dict[Any, dt.datetime]:
+        """Return those that hold jobs and were silent for too long, with the lease they were seen with."""
+        held = {other.id: other for other in others if other.holds}
+        since = {
+            one: (other.expires_at, now_s)
+            if self._since.get(one, (None, 0.0))[0] != other.expires_at
+            else self._since[one]
+            for one, other in held.items()
+        }
+        self._since = since
+        return {
+            one: other.expires_at
+            for one, other in held.items()
+            if now_s - since[one][1] >= (self._lease_s / 2 if other.expired else self._lease_s)
+        }
+
+
+def _setting(row: Mapping[str, Any]) -> QueueRow:
+    def time(text: str | None) -> dt.time | None:
+        return None if text is None else dt.time.fromisoformat(text)
+
+    return QueueRow(
+        name=row["name"],
+        paused_at=None if row["paused_at"] is None else dt.datetime.fromisoformat(row["paused_at"]),
+        concurrency=row["concurrency"],
+        quiet_from=time(row["quiet_from"]),
+        quiet_until=time(row["quiet_until"]),
+        quiet_zone=row["quiet_zone"],
+    )

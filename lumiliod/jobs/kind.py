@@ -1,19 +1,26 @@
 """What the engine must know of a kind of job."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from lumiliod.db.pool import Connection
 from lumiliod.domain.ids import JobId, uuid7
-from lumiliod.domain.jobs import PRIORITY_NORMAL, ClaimedJob, FailedAttempt, NewJob
+from lumiliod.domain.jobs import PRIORITY_NORMAL, ClaimedJob, FailedAttempt, NewJob, OnConflict, Retries
 
 if TYPE_CHECKING:
     from lumiliod.jobs.engine import Running
 
 Handler = Callable[[Sequence["Running"]], Awaitable[None]]
 OnDiscard = Callable[[Connection, ClaimedJob, FailedAttempt], None]
+
+Missing = Callable[[Connection, UUID], tuple[list[NewJob], UUID | None]]
+"""Returns a page of jobs for the work of a kind that is not done and that no job does, past an id, and where
+to go on, None at the end. ``FIRST`` begins."""
+
+FIRST = UUID(int=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +35,8 @@ class Kind:
         batch: how many jobs of this kind ``run`` takes together.
         limit_s: wall-clock limit of one call of ``run``, in seconds.
         on_discard: runs in the transaction that discards a job, to mark what it was about.
+        retries: when a failed attempt is repeated.
+        missing: finds the kind's work that no job does: after the job table was lost, it is made anew by that.
     """
 
     name: str
@@ -36,6 +45,8 @@ class Kind:
     batch: int = 1
     limit_s: float = 3600.0
     on_discard: OnDiscard | None = None
+    retries: Retries = field(default_factory=Retries)
+    missing: Missing | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +63,17 @@ class JobSpec:
         args: Mapping[str, Any],
         *,
         unique_key: str | None = None,
+        on_conflict: OnConflict = OnConflict.KEEP,
         priority: int | None = None,
+        scheduled_at: datetime | None = None,
+        after: Sequence[UUID] = (),
+        group_id: UUID | None = None,
+        parent_id: UUID | None = None,
         asset_id: UUID | None = None,
         repository_id: UUID | None = None,
+        tags: Sequence[str] = (),
     ) -> NewJob:
-        """Make a job of this kind, ready for :func:`lumiliod.db.jobs.enqueue`."""
+        """Make a job of this kind, ready for :func:`lumiliod.db.jobs.enqueue`; see :class:`NewJob`."""
         return NewJob(
             id=JobId(uuid7()),
             kind=self.kind,
@@ -65,8 +82,14 @@ class JobSpec:
             priority=priority or self.priority,
             max_attempts=self.max_attempts,
             unique_key=unique_key,
+            on_conflict=on_conflict,
+            scheduled_at=scheduled_at,
+            after=tuple(after),
+            group_id=group_id,
+            parent_id=parent_id,
             asset_id=asset_id,
             repository_id=repository_id,
+            tags=tuple(tags),
         )
 
 

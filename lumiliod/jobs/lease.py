@@ -1,7 +1,8 @@
 """The lease of one worker: a row, a session lock, what is held under them, and a thread that renews them.
 
 The thread beats only while jobs are held, so an idle machine sleeps. It never runs on the event
-loop: CPU work there must not let a lease expire.
+loop: CPU work there must not let a lease expire. A loop that does not answer for minutes is another
+matter: somebody blocks it, and its jobs had better go to another worker.
 """
 
 import logging
@@ -9,32 +10,62 @@ import os
 import secrets
 import select
 import socket
+import sys
 import threading
+import time
+import traceback
 from collections.abc import Callable, Iterable
 from uuid import UUID
 
-from lumiliod.db import jobs as db_jobs
+import trio
+
+from lumiliod.db import workers
+from lumiliod.db.jobs import translating
 from lumiliod.db.pool import Connection, Database
 from lumiliod.domain.ids import uuid7
 
 log = logging.getLogger(__name__)
 
+BEATS = 2.5
+"""Beats in the time of a lease: two may be missed, no third."""
+
+BLOCKED_S = 30.0
+"""A loop that does not answer so long is logged, with what it is doing."""
+
+BLOCKED_MAX_S = 600.0
+"""A loop that does not answer so long loses its lease."""
+
+LEADER_KEY = 0x6C756D696C696F6A
+"""Advisory lock of the one worker that fires schedules ("lumilioj")."""
+
 
 class Lease:
     """A worker's row in the database.
 
-    ``lost`` is called, from any thread, when the row is gone: somebody declared this
-    worker dead, and every result it would write is refused.
+    ``lost`` is called, from any thread, when the row is gone: somebody declared this worker dead, and
+    every result it would write is refused. ``taken`` is called, from any thread, with the tokens of
+    attempts that were taken away one by one, as cancelling does.
     """
 
-    def __init__(self, database: Database, lease_s: float, lost: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        lease_s: float,
+        lost: Callable[[], None],
+        taken: Callable[[frozenset[int]], None] = lambda _tokens: None,
+        loop: trio.lowlevel.TrioToken | None = None,
+    ) -> None:
         self.worker_id: UUID = uuid7()
         self._database = database
         self._lease_s = lease_s
         self._lost = lost
+        self._taken = taken
+        self._pulse = None if loop is None else _Pulse(loop)
         self._conn: Connection | None = None
+        self._leading: Connection | None = None
         self._using = threading.Lock()
         self._tokens: set[int] = set()
+        self._missing: frozenset[int] = frozenset()
         self._held = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="lease", daemon=True)
@@ -60,11 +91,11 @@ class Lease:
         Raises:
             Retryable: the database is away.
         """
-        with self._using, db_jobs.translating():
+        with self._using, translating():
             conn, key = self._locked()
             try:
                 host = socket.gethostname()
-                db_jobs.register_worker(conn, self.worker_id, host, os.getpid(), key, self._lease_s)
+                workers.register_worker(conn, self.worker_id, host, os.getpid(), key, self._lease_s)
             except BaseException:
                 conn.close()
                 raise
@@ -72,32 +103,43 @@ class Lease:
         self._thread.start()
 
     def hold(self, tokens: Iterable[int]) -> None:
-        """Hold attempts; the first one is covered at once by an unexpired row (see :meth:`renew`)."""
+        """Count jobs as held: the lease is renewed while there are any."""
         self._tokens.update(tokens)
         if self._tokens:
             self._held.set()
 
     def drop(self, tokens: Iterable[int]) -> None:
-        """Hold attempts no longer."""
+        """Count jobs as held no longer."""
         self._tokens.difference_update(tokens)
         if not self._tokens:
             self._held.clear()
 
     def ensure(self) -> None:
-        """Take the lock anew if its connection broke; without it others would declare this worker dead. Blocks.
-
-        Asks the socket, not the server, so that nothing is sent while all is well.
+        """Take the session lock again when its connection broke while nothing was held. Blocks.
 
         Raises:
             Retryable: the database is away.
         """
-        with self._using, db_jobs.translating():
+        with self._using, translating():
             if self._conn is None or _is_broken(self._conn):
                 self._relock()
 
+    def lead(self) -> bool:
+        """Tell whether this worker is the leader, and become it when there is none. Blocks.
+
+        Leadership ends with the session. Raises what the database says.
+        """
+        with self._using, translating():
+            conn = self._conn
+            if conn is None or _is_broken(conn):
+                conn = self._relock()
+            if self._leading is not conn and workers.lock_worker(conn, LEADER_KEY):
+                self._leading = conn
+            return self._leading is conn
+
     def renew(self, conn: Connection) -> bool:
         """Renew before a claim after idling, on the claim's own connection and in its transaction."""
-        return db_jobs.beat(conn, self.worker_id, self._lease_s)
+        return workers.beat(conn, self.worker_id, self._lease_s) is not None
 
     def stop(self) -> None:
         """Delete the row and close the connection; the caller has released its jobs. Blocks."""
@@ -108,7 +150,7 @@ class Lease:
         with self._using:
             if self._conn is not None and not self._conn.closed:
                 try:
-                    db_jobs.retire_worker(self._conn, self.worker_id)
+                    workers.retire_worker(self._conn, self.worker_id)
                 except Exception as error:
                     log.warning("could not retire the worker's row", extra={"error_class": type(error).__name__})
                 self._conn.close()
@@ -117,7 +159,7 @@ class Lease:
         """Return a connection that holds a lock, and the lock's key: a new one, for nobody can hold that."""
         conn, key = self._database.connect(autocommit=True), secrets.randbits(62)
         try:
-            db_jobs.lock_worker(conn, key)
+            workers.lock_worker(conn, key)
         except BaseException:
             conn.close()
             raise
@@ -128,31 +170,74 @@ class Lease:
             self._conn.close()
         conn, key = self._locked()
         self._conn = conn
-        if not db_jobs.relock_worker(conn, self.worker_id, key, self._lease_s):
+        if not workers.relock_worker(conn, self.worker_id, key, self._lease_s):
             self._lost()
         return conn
 
     def _beat(self) -> None:
         while not self._stopping.is_set():
             self._held.wait()
-            if self._stopping.wait(self._lease_s / 3):
+            if self._stopping.wait(self._lease_s / BEATS):
                 return
             if not self._held.is_set():
                 continue
+            if self._pulse is not None and self._pulse.is_blocked():
+                continue
+            held_before = frozenset(self._tokens)
             with self._using:
                 try:
                     conn = self._conn
                     if conn is None or conn.closed or conn.broken:
                         conn = self._relock()
-                    alive = db_jobs.beat(conn, self.worker_id, self._lease_s)
+                    held = workers.beat(conn, self.worker_id, self._lease_s)
                 except Exception as error:
                     log.warning("could not renew the lease", extra={"error_class": type(error).__name__})
                     if self._conn is not None:
                         self._conn.close()
                     continue
-            if not alive:
+            if held is None:
                 self._lost()
                 return
+            self._compare(held_before, held)
+
+    def _compare(self, held_before: frozenset[int], held: frozenset[int]) -> None:
+        """Report what is held here and not there at two beats in a row: once may be an end that is under way."""
+        missing = held_before - held
+        gone = missing & self._missing
+        self._missing = missing
+        if gone:
+            self._taken(gone)
+
+
+class _Pulse:
+    """Watches, from another thread, whether the event loop still answers."""
+
+    def __init__(self, loop: trio.lowlevel.TrioToken) -> None:
+        self._loop = loop
+        self._thread_id = threading.get_ident()
+        self._answered = time.monotonic()
+        self._asked = False
+        self._told = False
+
+    def is_blocked(self) -> bool:
+        """Ask once more; tell whether the loop has been silent for so long that its lease must end."""
+        silent_s = time.monotonic() - self._answered if self._asked else 0.0
+        if not self._asked:
+            self._answered = time.monotonic()
+            self._asked = True
+            try:
+                self._loop.run_sync_soon(self._answer)
+            except trio.RunFinishedError:
+                return True
+        if silent_s > BLOCKED_S and not self._told:
+            self._told = True
+            frame = sys._current_frames().get(self._thread_id)
+            doing = "".join(traceback.format_stack(frame)[-6:]) if frame else ""
+            log.error("the event loop is blocked", extra={"seconds": round(silent_s), "frames": doing})
+        return silent_s > BLOCKED_MAX_S
+
+    def _answer(self) -> None:
+        self._asked = self._told = False
 
 
 def _is_broken(conn: Connection) -> bool:

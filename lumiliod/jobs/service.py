@@ -1,7 +1,6 @@
 """The engine as one service: lease, committer, keeper and one lane per queue, nested in shutdown order."""
 
 from collections.abc import Mapping
-from functools import partial
 
 import trio
 
@@ -9,6 +8,7 @@ from lumiliod.jobs.engine import Engine
 from lumiliod.jobs.worker import Drain, run_lane
 
 LEAVE_TIMEOUT_S = 10.0
+FLUSH_TIMEOUT_S = 5.0
 
 
 async def serve(
@@ -21,23 +21,25 @@ async def serve(
 ) -> None:
     """Run all lanes until ``stop`` is set, then drain them: at most ``grace_s`` seconds for running jobs.
 
-    Jobs that still run after the grace period are cancelled and given back.
+    ``concurrency`` says which queues are served and how many jobs of each run at once, unless a
+    person said otherwise. Jobs that still run after the grace period are cancelled and given back.
 
     Raises:
         Retryable: the lease was lost or the database went away; the supervisor starts this again.
     """
+    engine.queues.configure(concurrency)
     try:
         await engine.register()
         async with trio.open_nursery() as keeping:
             await keeping.start(engine.commits.run)
             # its first round makes available what a killed predecessor held, before the first claim
-            await keeping.start(partial(engine.keeper.run, engine.lease))
+            await keeping.start(engine.keeper.run, engine.lease)
             async with trio.open_nursery() as lanes:
-                drains: list[Drain] = [
-                    await lanes.start(run_lane, engine, queue, count) for queue, count in concurrency.items()
-                ]
+                drains: list[Drain] = [await lanes.start(run_lane, engine, queue) for queue in concurrency]
                 task_status.started()
                 lanes.start_soon(_drain, stop, drains, lanes.cancel_scope, grace_s)
+            with trio.move_on_after(FLUSH_TIMEOUT_S):
+                await engine.commits.flush()
             keeping.cancel_scope.cancel()
     finally:
         with trio.CancelScope(shield=True, deadline=trio.current_time() + LEAVE_TIMEOUT_S):

@@ -1,17 +1,18 @@
 """A lane: one queue, its own concurrency, work prefetched so that no slot waits for the database."""
 
 import logging
-from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import trio
 
 from lumiliod.db import jobs as db_jobs
 from lumiliod.domain.errors import LumilioError, Retryable
 from lumiliod.domain.jobs import ClaimedJob
-from lumiliod.jobs.engine import Engine, Fenced, Running, Share
+from lumiliod.jobs.buffer import Buffer, Floors, Pace, shares
+from lumiliod.jobs.engine import BACKLOG_MAX, Engine, Fenced, Running
 from lumiliod.jobs.failures import log_defect, single
 from lumiliod.jobs.kind import Kind
 
@@ -20,6 +21,8 @@ log = logging.getLogger(__name__)
 CLAIM_RETRY_MIN_S = 0.5
 CLAIM_RETRY_MAX_S = 10.0
 RELEASE_TIMEOUT_S = 5.0
+OVERDUE_S = 30.0
+"""How long a handler may take to end after its time was up; then its jobs are failed without it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,31 +35,53 @@ class Drain:
 async def run_lane(
     engine: Engine,
     queue: str,
-    concurrency: int,
     *,
     task_status: trio.TaskStatus[Drain] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Run the jobs of ``queue``, ``concurrency`` units at once, until told to stop or cancelled.
+    """Run the jobs of ``queue``, as many units at once as ``engine.queues`` allows, until stopped or cancelled.
 
     A unit is one job, or a batch of one kind. ``started`` hands out a :class:`Drain`. Jobs claimed
-    but not begun are given back on stopping; cancelling also gives back those that run.
+    but not begun are given back on stopping and while the queue is paused; cancelling also gives
+    back those that run.
 
     Raises:
         Retryable: the lease was lost; everything of this lane was cancelled, the supervisor starts it again.
     """
-    lane = _Lane(engine, queue, concurrency)
-    task_status.started(Drain(lane.stop))
-    await lane.run()
+    lane = _Lane(engine, queue)
+    engine.lanes.append(lane)
+    try:
+        task_status.started(Drain(lane.stop))
+        await lane.run()
+    finally:
+        engine.lanes.remove(lane)
+
+
+@dataclass(eq=False, slots=True)
+class _Unit:
+    """Jobs that run together, and the scope that ends them."""
+
+    kind: Kind
+    jobs: list[Running]
+    scope: trio.CancelScope
+    overdue_at_s: float
 
 
 class _Lane:
-    def __init__(self, engine: Engine, queue: str, concurrency: int) -> None:
+    def __init__(self, engine: Engine, queue: str) -> None:
         self.engine = engine
         self.queue = queue
-        self.concurrency = concurrency
-        self.prefetch = 2 * concurrency
-        self.buffer = _Buffer({kind.name: kind.batch for kind in engine.kinds.values()})
+        self.batches = {kind.name: kind.batch for kind in engine.kinds.values() if kind.queue == queue}
+        self.buffer = Buffer(self.batches)
+        self.pace = Pace()
+        self.floors = Floors()
+        self.hot: set[str] = set()
+        self.above = self.below = True
+        """Whether there may be work above the floors, and below them."""
+        self.low = 0
         self.active: Counter[str] = Counter()
+        self.units: set[_Unit] = set()
+        self.slots = 0
+        self.idle_slots = trio.lowlevel.ParkingLot()
         self.stopping = False
         self.changed = trio.Event()
 
@@ -64,48 +89,118 @@ class _Lane:
         self.stopping = True
         self.changed.set()
 
+    # what the engine asks
+
+    def drop(self, tokens: frozenset[int]) -> None:
+        self.engine.lease.drop(job.token for job in self.buffer.drop(tokens))
+        for unit in self.units:
+            if any(running.job.token in tokens and not running.finished for running in unit.jobs):
+                unit.scope.cancel()
+        self.changed.set()
+
+    def go_on(self) -> None:
+        self.changed.set()
+        self.idle_slots.unpark(count=1)
+
+    async def end_overdue(self) -> None:
+        for unit in [unit for unit in self.units if trio.current_time() > unit.overdue_at_s]:
+            log.error("a handler does not end", extra={"queue": self.queue, "kind": unit.kind.name})
+            unit.overdue_at_s = math.inf
+            await self._fail(unit.jobs, Retryable("the job does not end when its time is up", code="job_stuck"))
+
+    # running
+
     async def run(self) -> None:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._watch_lease)
-                async with trio.open_nursery() as units:
-                    await self._feed(units)
+                async with trio.open_nursery() as slots:
+                    await self._feed(slots)
+                    await self._give_back()
+                    self.idle_slots.unpark_all()
                 nursery.cancel_scope.cancel()
         finally:
             with trio.CancelScope(shield=True, deadline=trio.current_time() + RELEASE_TIMEOUT_S):
-                await self._release(self.buffer.drain())
+                await self._give_back()
 
     async def _watch_lease(self) -> None:
         await self.engine.lost.wait()
         raise Retryable("this worker was declared dead; starting over", code="lease_lost")
 
-    async def _feed(self, units: trio.Nursery) -> None:
-        dry = False
+    async def _feed(self, slots: trio.Nursery) -> None:
+        """Keep as many slots as are allowed, and work in the buffer for them."""
         retry_s = CLAIM_RETRY_MIN_S
+        returns = -1
         while not self.stopping:
             self.changed = trio.Event()
-            while self.buffer.units and self.active.total() < self.concurrency:
-                self._start_unit(units)
             woken = self.engine.lane_event(self.queue)
-            if not dry and self.buffer.units < self.prefetch // 2 + 1:
-                try:
-                    got, more = await self.engine.claim(self.queue, self.buffer.sharing(self.prefetch))
-                except LumilioError as error:
-                    if retry_s == CLAIM_RETRY_MIN_S:
-                        log.warning("cannot claim now", extra={"queue": self.queue, "code": error.code})
-                    await self._pause(woken, retry_s)
-                    retry_s = min(retry_s * 2, CLAIM_RETRY_MAX_S)
-                    continue
-                retry_s = CLAIM_RETRY_MIN_S
-                self.buffer.add(got)
-                # what was announced since the claim looked may have been missed by it
-                dry = not more and not woken.is_set()
-                if got:
-                    continue
-            if await self._pause(woken, None):
-                dry = False
+            settings = self.engine.queues.changed
+            allowed = self.engine.queues.allowed(self.queue)
+            self._fit(slots, allowed)
+            if returns != self.engine.returns(self.queue):
+                returns = self.engine.returns(self.queue)
+                self.below = True
+            until_s: float | None = None
+            if allowed == 0:
+                await self._give_back()
+            elif (self.above or self.below) and self._wants_more(allowed):
+                full = self.floors.is_full_due(self.below)
+                if self.above or full:
+                    try:
+                        got = await self._claim(allowed, full=full)
+                    except LumilioError as error:
+                        if retry_s == CLAIM_RETRY_MIN_S:
+                            log.warning("cannot claim now", extra={"queue": self.queue, "code": error.code})
+                        await self._pause(woken, settings, retry_s)
+                        retry_s = min(retry_s * 2, CLAIM_RETRY_MAX_S)
+                        self.above = self.below = True
+                        continue
+                    retry_s = CLAIM_RETRY_MIN_S
+                    # what was announced since the claim looked may have been missed by it
+                    self.above = self.above or woken.is_set()
+                    if got or self.above:
+                        continue
+                if self.below:
+                    until_s = max(self.floors.full_due_s - trio.current_time(), 0.0)
+            if await self._pause(woken, settings, until_s):
+                self.above = True
 
-    async def _pause(self, woken: trio.Event, timeout_s: float | None) -> bool:
+    def _fit(self, slots: trio.Nursery, allowed: int) -> None:
+        while self.slots < allowed:
+            self.slots += 1
+            slots.start_soon(self._slot)
+        if self.slots > allowed:
+            self.idle_slots.unpark(count=self.slots - allowed)
+
+    def _wants_more(self, allowed: int) -> bool:
+        if not self.batches or self.engine.commits.backlog >= BACKLOG_MAX:
+            return False  # of a backlog, the committer says when it is gone
+        ahead = self.pace.ahead()
+        self.low = ahead // 2
+        return self.buffer.units + self.active.total() - allowed <= self.low
+
+    async def _claim(self, allowed: int, *, full: bool) -> bool:
+        """Claim once, everything or above the floors; tell whether that gave something."""
+        limit = allowed + self.pace.ahead()
+        free = limit - self.buffer.units - self.active.total()
+        wanted = shares(self.buffer.units_by_kind(), self.batches, free, limit, self.hot)
+        if not wanted:
+            await trio.lowlevel.checkpoint()
+            return False
+        began_s = trio.current_time()
+        jobs = await self.engine.claim(self.queue, wanted, None if full else self.floors.lines)
+        self.floors.claimed(wanted, jobs, full=full, cost_s=trio.current_time() - began_s)
+        found = Counter(job.kind for job in jobs)
+        self.hot = set(found)
+        self.above = any(found[kind] >= count for kind, count in wanted.items())
+        # nothing is left above the floors; what came to lie below has to be looked for
+        self.below = not full and (self.below or not self.above)
+        if jobs:
+            self.buffer.add(jobs)
+            self.idle_slots.unpark(count=self.buffer.units)
+        return bool(jobs)
+
+    async def _pause(self, woken: trio.Event, settings: trio.Event, timeout_s: float | None) -> bool:
         """Wait for a change in this lane, a wake-up (then True) or the time-out."""
         async with trio.open_nursery() as nursery:
 
@@ -116,50 +211,79 @@ class _Lane:
             if timeout_s is not None:
                 nursery.cancel_scope.deadline = trio.current_time() + timeout_s
             nursery.start_soon(first, woken)
+            nursery.start_soon(first, settings)
             nursery.start_soon(first, self.changed)
         return woken.is_set()
 
-    def _start_unit(self, units: trio.Nursery) -> None:
-        jobs = self.buffer.next_unit(self.active)
-        kind = self.engine.kinds[jobs[0].kind]
-        self.active[kind.name] += 1
-        units.start_soon(self._run_unit, kind, [Running(self.engine, job) for job in jobs])
+    # units
 
-    async def _run_unit(self, kind: Kind, jobs: list[Running]) -> None:
+    async def _slot(self) -> None:
+        """Run one unit after the other, while there is room for this slot."""
         try:
-            await self._run_jobs(kind, jobs)
+            while not self.stopping and self.slots <= self.engine.queues.allowed(self.queue):
+                jobs = self.buffer.next_unit(self.active, suspects=not self.engine.suspect_runs)
+                if jobs:
+                    await self._run_unit(jobs)
+                else:
+                    await self.idle_slots.park()
+        finally:
+            self.slots -= 1
+
+    async def _run_unit(self, jobs: list[ClaimedJob]) -> None:
+        kind = self.engine.kinds[jobs[0].kind]
+        suspect = jobs[0].suspect
+        running = [Running(self.engine, job) for job in jobs]
+        unit = _Unit(kind, running, trio.CancelScope(), trio.current_time() + kind.limit_s + OVERDUE_S)
+        self.units.add(unit)
+        self.active[kind.name] += 1
+        if suspect:
+            self.engine.suspect_runs = True
+        try:
+            with unit.scope:
+                await self._run_jobs(unit, suspect)
         except BaseExceptionGroup as group:
             # cancelled; what was raised on the way out is told, and its jobs are given back like the others
             cancelled, rest = group.split(trio.Cancelled)
-            if cancelled is None or not isinstance(rest, ExceptionGroup | None):
+            if cancelled is None:
                 raise
             if rest is not None:
                 log_defect("a cancelled job raised", rest, kind=kind.name)
             raise cancelled from None
         finally:
-            # whatever happened: no attempt stays open that nobody works on
-            with trio.CancelScope(shield=True, deadline=trio.current_time() + RELEASE_TIMEOUT_S):
-                await self._release([running.job for running in jobs if not running.finished])
-            self.engine.lease.drop(running.job.token for running in jobs)
+            self.units.discard(unit)
             self.active[kind.name] -= 1
-            self.changed.set()
+            self.pace.finished()
+            # whatever happened: no attempt stays open that nobody works on
+            unfinished = [one.job for one in running if not one.finished]
+            if unfinished:
+                with trio.CancelScope(shield=True, deadline=trio.current_time() + RELEASE_TIMEOUT_S):
+                    await self._release(unfinished)
+            self.engine.lease.drop(one.job.token for one in running if not one.deferred)
+            if suspect:
+                self.engine.suspect_ended()
+            if self.buffer.units <= self.low:
+                self.changed.set()
 
-    async def _run_jobs(self, kind: Kind, jobs: list[Running]) -> None:
-        for running in jobs:
-            running.begin()
+    async def _run_jobs(self, unit: _Unit, suspect: bool) -> None:
         try:
-            suspects = [running.job for running in jobs if running.job.suspect]
-            if suspects:
-                await self.engine.database.call(db_jobs.mark_started, suspects)
-            with trio.move_on_after(kind.limit_s) as limit:
-                await kind.run(jobs)
-                for running in jobs:
+            if suspect:
+                await self.engine.database.call(db_jobs.mark_started, [running.job for running in unit.jobs])
+            with trio.move_on_after(unit.kind.limit_s) as limit:
+                await unit.kind.run(unit.jobs)
+                for running in unit.jobs:
                     if not running.finished:
-                        await running.complete()
+                        self.engine.end(running)
+                # a handler that never waits must not keep the others from their turn
+                await trio.lowlevel.checkpoint()
             if limit.cancelled_caught:
-                await self._fail(jobs, Retryable("the job took longer than its limit", code="job_timeout"))
-        except Exception as error:
-            await self._fail(jobs, single(error))
+                await self._fail(unit.jobs, Retryable("the job took longer than its limit", code="job_timeout"))
+        except (trio.Cancelled, GeneratorExit):
+            raise
+        except BaseException as error:
+            # even one that means to end the process: a job is not to be believed in that
+            if isinstance(error, BaseExceptionGroup) and error.split(trio.Cancelled)[0] is not None:
+                raise
+            await self._fail(unit.jobs, single(error))
 
     async def _fail(self, jobs: list[Running], error: BaseException) -> None:
         if isinstance(error, Fenced):
@@ -172,81 +296,18 @@ class _Lane:
                 await self.engine.fail(running, error)
                 running.finished = True
 
+    # giving back
+
+    async def _give_back(self) -> None:
+        await self._release(self.buffer.drain())
+
     async def _release(self, jobs: list[ClaimedJob]) -> None:
+        if not jobs:
+            return
         try:
-            if jobs:
-                await self.engine.database.call(db_jobs.release, jobs)
+            await self.engine.call(db_jobs.release, jobs)
         except LumilioError as error:
             # no longer held in memory, the keeper gives them back
             log.warning("could not give jobs back now", extra={"count": len(jobs), "code": error.code})
         finally:
             self.engine.lease.drop(job.token for job in jobs)
-
-
-class _Buffer:
-    """Claimed jobs that wait for a slot, by kind; counted in units, as slots are."""
-
-    def __init__(self, batches: Mapping[str, int]) -> None:
-        self._batches = batches
-        self._jobs: dict[str, deque[ClaimedJob]] = {}
-        self._turns: Counter[str] = Counter()
-        self._turn = 0
-
-    @property
-    def units(self) -> int:
-        """Return how many units the buffered jobs make."""
-        return sum(self._units().values())
-
-    def _units(self) -> dict[str, int]:
-        return {kind: -(-len(jobs) // self._batches[kind]) for kind, jobs in self._jobs.items()}
-
-    def add(self, jobs: Sequence[ClaimedJob]) -> None:
-        """Put jobs in their kind's line: the most urgent first, then the oldest."""
-        for kind in {job.kind for job in jobs}:
-            line = [*self._jobs.get(kind, ()), *(job for job in jobs if job.kind == kind)]
-            self._jobs[kind] = deque(sorted(line, key=_order))
-
-    def next_unit(self, active: Mapping[str, int]) -> list[ClaimedJob]:
-        """Take a unit of the most urgent kind; among equals the one that has the fewest slots, then that waited most.
-
-        So a kind that fills batches does not keep another from its share of the slots.
-        """
-        kind = min(
-            (kind for kind, jobs in self._jobs.items() if jobs),
-            key=lambda kind: (
-                self._jobs[kind][0].priority,
-                active.get(kind, 0),
-                self._turns[kind],
-                self._jobs[kind][0].seq,
-            ),
-        )
-        self._turn += 1
-        self._turns[kind] = self._turn
-        line = self._jobs[kind]
-        return [line.popleft() for _ in range(min(len(line), self._batches[kind]))]
-
-    def drain(self) -> list[ClaimedJob]:
-        """Take everything."""
-        jobs = [job for line in self._jobs.values() for job in line]
-        self._jobs.clear()
-        return jobs
-
-    def sharing(self, limit: int) -> Share:
-        """Return what fills this buffer up to ``limit`` units, kinds that have work sharing it evenly."""
-        return partial(_shares, self._units(), self._batches, limit)
-
-
-def _shares(buffered: Mapping[str, int], batches: Mapping[str, int], limit: int, waiting: list[str]) -> dict[str, int]:
-    free = limit - sum(buffered.values())
-    each = max(1, limit // len(waiting))
-    wanted: dict[str, int] = {}
-    for kind in sorted(waiting, key=lambda kind: buffered.get(kind, 0)):
-        units = min(each - buffered.get(kind, 0), free)
-        if units > 0:
-            free -= units
-            wanted[kind] = units * batches[kind]
-    return wanted
-
-
-def _order(job: ClaimedJob) -> tuple[int, int]:
-    return job.priority, job.seq

@@ -8,7 +8,7 @@ import msgspec
 
 from lumiliod.contract.assets import Asset, AssetDetail
 from lumiliod.contract.jobs import Job, JobError
-from lumiliod.db.jobs import JobRow
+from lumiliod.db.job_admin import JobRow
 from lumiliod.domain.assets import AssetRow
 from lumiliod.domain.errors import Shape
 from lumiliod.domain.ids import path_from_bytes, shown

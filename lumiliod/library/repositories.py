@@ -9,7 +9,7 @@ import trio
 from lumiliod import plugins
 from lumiliod.contract.repositories import File, FilePage, NewRepository, Repository, RepositoryList, ScanTicket
 from lumiliod.db import files as db_files
-from lumiliod.db import jobs as db_jobs
+from lumiliod.db import job_admin
 from lumiliod.db import repositories as db_repositories
 from lumiliod.db.pool import Connection
 from lumiliod.db.repositories import RepositoryRow, Size
@@ -18,7 +18,7 @@ from lumiliod.domain.errors import Conflict, NotFound, Shape
 from lumiliod.domain.ids import RepositoryId, path_bytes, shown
 from lumiliod.domain.repositories import RepositoryStatus
 from lumiliod.library import convert
-from lumiliod.pipeline import adopt, kinds
+from lumiliod.pipeline import adopt, kinds, schedules
 from lumiliod.runtime import Runtime
 from lumiliod.storage import repository as storage
 from lumiliod.storage.layout import GROUP as LAYOUTS
@@ -55,6 +55,7 @@ async def add(rt: Runtime, new: NewRepository) -> Repository:
             raise
         rt.repositories.put(row, opened)
     await adopt.staged(rt, opened)
+    await rt.jobs.call(schedules.declare_repositories, rt.repositories)
     return await show(rt, str(row.id))
 
 
@@ -137,7 +138,7 @@ def _page(
 
 
 def _sizes_and_scans(conn: Connection, only: RepositoryId | None) -> tuple[dict[RepositoryId, Size], set[UUID]]:
-    scans = db_jobs.open_of_kind(conn, kinds.SCAN.kind)
+    scans = job_admin.open_of_kind(conn, kinds.SCAN.kind)
     return db_repositories.sizes(conn, only), {scan["repository_id"] for scan in scans}
 
 

@@ -4,8 +4,7 @@ from typing import Any
 
 from lumiliod import __version__
 from lumiliod.contract.status import JobCount, RunningScan, StageTime, Status
-from lumiliod.db import assets
-from lumiliod.db import jobs as db_jobs
+from lumiliod.db import assets, job_admin
 from lumiliod.db.pool import Connection
 from lumiliod.domain.jobs import OPEN_STATES, JobState
 from lumiliod.domain.media import AssetType
@@ -57,4 +56,4 @@ async def status(rt: Runtime) -> Status:
 def _read(
     conn: Connection,
 ) -> tuple[list[tuple[str, str, int]], list[tuple[str, str, str, int]], list[dict[str, Any]]]:
-    return assets.counts(conn), db_jobs.counts(conn), db_jobs.open_of_kind(conn, kinds.SCAN.kind)
+    return assets.counts(conn), job_admin.counts(conn), job_admin.open_of_kind(conn, kinds.SCAN.kind)

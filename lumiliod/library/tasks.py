@@ -3,12 +3,12 @@
 from uuid import UUID
 
 from lumiliod.contract.jobs import Job, JobPage
-from lumiliod.db import jobs as db_jobs
-from lumiliod.db.jobs import JobRow
+from lumiliod.db import job_admin
+from lumiliod.db.job_admin import JobRow
 from lumiliod.db.pool import Connection
 from lumiliod.domain.errors import NotFound, Shape
 from lumiliod.domain.ids import JobId
-from lumiliod.domain.jobs import JobState
+from lumiliod.domain.jobs import JobFilter, JobState
 from lumiliod.library import convert
 from lumiliod.runtime import Runtime
 
@@ -35,7 +35,7 @@ async def show(rt: Runtime, job_id: UUID) -> Job:
     Raises:
         NotFound: there is none with this id, or it ended too long ago.
     """
-    row = await rt.db.call(db_jobs.show, JobId(job_id))
+    row = await rt.db.call(job_admin.show, JobId(job_id))
     if row is None:
         raise NotFound(f"there is no job {job_id}", code="job_not_found")
     return convert.job(row)
@@ -44,4 +44,5 @@ async def show(rt: Runtime, job_id: UUID) -> Job:
 def _page(
     conn: Connection, state: str | None, kind: str | None, queue: str | None, before: UUID | None, count: int
 ) -> list[JobRow]:
-    return db_jobs.page(conn, state=state, kind=kind, queue=queue, before=before, count=count)
+    wanted = JobFilter(state=JobState(state) if state else None, kind=kind, queue=queue)
+    return job_admin.page(conn, wanted, before=before, count=count)

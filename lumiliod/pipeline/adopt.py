@@ -1,21 +1,18 @@
 """Taking up what was left: staged uploads of a killed daemon, and work that has no job."""
 
 import logging
-from functools import partial
-from uuid import UUID
 
 import trio
 
-from lumiliod.db.pool import Connection
-from lumiliod.jobs.kind import JobSpec
+from lumiliod.db import jobs as db_jobs
+from lumiliod.domain.errors import NotFound
+from lumiliod.jobs.backfill import backfill, queries
 from lumiliod.pipeline import kinds
 from lumiliod.runtime import Opened, Runtime
 from lumiliod.storage import derivatives, staging
 from lumiliod.storage.staging import Staged
 
 log = logging.getLogger(__name__)
-
-FIRST = UUID(int=0)
 
 
 async def staged(rt: Runtime, opened: Opened) -> None:
@@ -28,24 +25,31 @@ async def staged(rt: Runtime, opened: Opened) -> None:
 
 
 async def missing_work(rt: Runtime, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-    """Enqueue whatever a query finds undone and no job does, page by page, once; a service.
-
-    Missing work is a query.
-    """
+    """Enqueue, once after the start, whatever a query finds undone and no job does; a service."""
     task_status.started()
-    for page in (
-        kinds.backfill_files,
-        partial(_assets, kinds.METADATA),
-        partial(_assets, kinds.THUMBNAILS),
-    ):
-        after: UUID | None = FIRST
-        while after is not None:
-            after = await rt.jobs.call(page, after)
+    for kind, query in queries(rt.jobs):
+        # a repository nobody has asked to scan is left to its schedule
+        if kind != kinds.SCAN.kind:
+            await backfill(rt.jobs, kind, query)
     await trio.sleep_forever()
 
 
-def _assets(spec: JobSpec, conn: Connection, after: UUID) -> UUID | None:
-    return kinds.backfill_assets(conn, spec, after)
+async def missing(rt: Runtime, kind: str | None = None) -> dict[str, int]:
+    """Enqueue the work of ``kind``, or of every kind, that is not done and that no job does; return how many jobs.
+
+    Raises:
+        NotFound: there is no such kind, or it cannot tell what it lacks.
+    """
+    wanted = [(name, query) for name, query in queries(rt.jobs) if kind in (None, name)]
+    if not wanted:
+        raise NotFound(f"no kind of job named {kind} tells what it lacks", code="kind_not_found")
+    added = {name: await backfill(rt.jobs, name, query) for name, query in wanted}
+    if kinds.INGEST.kind in added:
+        for opened in rt.repositories.online():
+            for upload in await trio.to_thread.run_sync(staging.waiting, opened.repository, limiter=rt.disk):
+                job = kinds.ingest_upload(upload.id, opened.id, upload.filename, may_be_done=True)
+                added[kinds.INGEST.kind] += len(await rt.jobs.call(db_jobs.enqueue, [job]))
+    return added
 
 
 def _sweep(opened: Opened) -> list[Staged]:

@@ -47,30 +47,35 @@ class Args(msgspec.Struct, kw_only=True):
     upload: UUID | None = None
     file: UUID | None = None
     filename: str | None = None
+    may_be_done: str | None = None
 
 
 def setup(rt: Runtime) -> Kind:
     """Bind the job kind ``ingest``."""
 
     async def run(running: Running) -> None:
-        args = msgspec.convert(running.args, Args)
+        args = running.decoded(Args)
         opened = rt.repositories.get(args.repository)
         with reaching(rt.repositories, opened):
             if args.upload is not None:
-                await ingest_upload(rt, opened, running, UploadId(args.upload))
+                await ingest_upload(rt, opened, running, UploadId(args.upload), may_be_done=bool(args.may_be_done))
             elif args.file is not None:
                 await ingest_file(rt, opened, running, args.file)
             else:
                 raise Permanent("an ingest job names an upload or a file", code="bad_args")
 
-    return Kind(kinds.INGEST.kind, kinds.INGEST.queue, each(run), limit_s=86_400)
+    return Kind(kinds.INGEST.kind, kinds.INGEST.queue, each(run), limit_s=86_400, missing=kinds.missing_ingest)
 
 
-async def ingest_upload(rt: Runtime, opened: Opened, running: Running, upload_id: UploadId) -> None:
+async def ingest_upload(
+    rt: Runtime, opened: Opened, running: Running, upload_id: UploadId, *, may_be_done: bool = False
+) -> None:
     """Turn a staged upload into an asset, or find the asset it is."""
     repo = opened.repository
     await trio.to_thread.run_sync(repository.check_identity, repo, limiter=rt.disk)
     staged = await trio.to_thread.run_sync(staging.load, repo, upload_id, limiter=rt.disk)
+    if staged is None and may_be_done:
+        return
     if staged is None:
         raise Permanent("the staged bytes of this upload are gone", code="staged_missing")
     async with rt.digests.holding(staged.digest):

@@ -17,9 +17,11 @@ SCAN = JobSpec("scan", "maintenance", max_attempts=3)
 BACKFILL_PAGE = 1000
 
 
-def ingest_upload(upload_id: UUID, repository_id: RepositoryId, filename: str) -> NewJob:
-    """Make the job that turns a staged upload into an asset."""
+def ingest_upload(upload_id: UUID, repository_id: RepositoryId, filename: str, *, may_be_done: bool = False) -> NewJob:
+    """Make the job that turns a staged upload into an asset; ``may_be_done``: it has nothing to say of bytes gone."""
     args = {"upload": str(upload_id), "repository": str(repository_id), "filename": filename}
+    if may_be_done:
+        args["may_be_done"] = "yes"
     return INGEST.new(args, unique_key=f"upload:{upload_id}", repository_id=repository_id)
 
 
@@ -40,18 +42,22 @@ def scan(repository_id: RepositoryId) -> NewJob:
     return SCAN.new(args, unique_key=f"repository:{repository_id}", repository_id=repository_id)
 
 
-def backfill_files(conn: Connection, after: UUID) -> UUID | None:
-    """Enqueue a page of files that wait to be ingested and have no job; return where to go on, None at the end."""
+def missing_ingest(conn: Connection, after: UUID) -> tuple[list[NewJob], UUID | None]:
+    """Return a page of the jobs for files that wait to be ingested and have none."""
     found = files.pending_without_job(conn, after, BACKFILL_PAGE)
-    db_jobs.enqueue(conn, [ingest_file(*file) for file in found])
-    return found[-1][0] if found else None
+    return [ingest_file(*file) for file in found], found[-1][0] if found else None
 
 
-def backfill_assets(conn: Connection, spec: JobSpec, after: UUID) -> UUID | None:
-    """Enqueue a page of assets that lack what jobs of ``spec`` make and have none; return where to go on."""
+def missing_scans(conn: Connection, after: UUID) -> tuple[list[NewJob], UUID | None]:
+    """Return a page of the jobs for repositories whose last scan did not end, or that had none."""
+    found = files.repositories_unscanned(conn, after, BACKFILL_PAGE)
+    return [scan(one) for one in found], found[-1] if found else None
+
+
+def missing_about(spec: JobSpec, conn: Connection, after: UUID) -> tuple[list[NewJob], UUID | None]:
+    """Return a page of the jobs for assets that lack what jobs of ``spec`` make and have none."""
     found = assets.missing_work(conn, spec.kind, after, BACKFILL_PAGE)
-    db_jobs.enqueue(conn, [about(spec, *asset) for asset in found])
-    return found[-1][0] if found else None
+    return [about(spec, *asset) for asset in found], found[-1][0] if found else None
 
 
 def enqueue_one(conn: Connection, job: NewJob) -> JobId:

@@ -9,7 +9,7 @@ import trio
 
 from lumiliod.db import assets
 from lumiliod.db.pool import Connection
-from lumiliod.domain.errors import LumilioError, NotFound, Permanent
+from lumiliod.domain.errors import LumilioError, NotFound, Permanent, Shape
 from lumiliod.domain.ids import AssetId, path_from_bytes
 from lumiliod.domain.media import AssetType, Identified, Metadata
 from lumiliod.jobs.engine import Effect, Running
@@ -35,12 +35,18 @@ def setup(rt: Runtime) -> Kind:
     async def run(jobs: Sequence[Running]) -> None:
         await read(rt, jobs)
 
-    return Kind(kinds.METADATA.kind, kinds.METADATA.queue, run, batch=BATCH, limit_s=600)
+    missing = partial(kinds.missing_about, kinds.METADATA)
+    return Kind(kinds.METADATA.kind, kinds.METADATA.queue, run, batch=BATCH, limit_s=600, missing=missing)
 
 
 async def read(rt: Runtime, jobs: Sequence[Running]) -> None:
     """Read the metadata of several assets and write each with the end of its job."""
-    wanted = {AssetId(msgspec.convert(job.args, Args).asset): job for job in jobs}
+    wanted: dict[AssetId, Running] = {}
+    for job in jobs:
+        try:
+            wanted[AssetId(job.decoded(Args).asset)] = job
+        except Shape as error:
+            await job.fail(error)
     sources = await rt.db.call(assets.sources, list(wanted))
     readable: list[tuple[Running, assets.Source, Opened]] = []
     for asset_id, job in wanted.items():

@@ -39,12 +39,15 @@ def setup(rt: Runtime) -> Kind:
     async def run(running: Running) -> None:
         await render(rt, running)
 
-    return Kind(kinds.THUMBNAILS.kind, kinds.THUMBNAILS.queue, each(run), limit_s=600, on_discard=_give_up)
+    missing = partial(kinds.missing_about, kinds.THUMBNAILS)
+    return Kind(
+        kinds.THUMBNAILS.kind, kinds.THUMBNAILS.queue, each(run), limit_s=600, on_discard=_give_up, missing=missing
+    )
 
 
 async def render(rt: Runtime, running: Running) -> None:
     """Make the thumbnails of one asset; an asset without a picture is ready without them."""
-    asset_id = AssetId(msgspec.convert(running.args, Args).asset)
+    asset_id = AssetId(running.decoded(Args).asset)
     source = (await rt.db.call(assets.sources, [asset_id])).get(asset_id)
     if source is None:
         raise await no_original(rt, asset_id)

@@ -41,11 +41,11 @@ def setup(rt: Runtime) -> Kind:
     """Bind the job kind ``scan``."""
 
     async def run(running: Running) -> None:
-        opened = rt.repositories.get(msgspec.convert(running.args, Args).repository)
+        opened = rt.repositories.get(running.decoded(Args).repository)
         with reaching(rt.repositories, opened):
             await scan(rt, opened, running)
 
-    return Kind(kinds.SCAN.kind, kinds.SCAN.queue, each(run), limit_s=86_400)
+    return Kind(kinds.SCAN.kind, kinds.SCAN.queue, each(run), limit_s=86_400, missing=kinds.missing_scans)
 
 
 async def scan(rt: Runtime, opened: Opened, running: Running) -> None:

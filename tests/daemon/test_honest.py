@@ -182,7 +182,7 @@ def test_a_disk_that_goes_away_in_the_middle_harms_nothing(library: Library) -> 
         library.root.rename(away)
         library.root.mkdir()
         wait_until(lambda: client.repository(library.name).status == "offline")
-        assert client.health().status == "degraded"
+        wait_until(lambda: client.health().status == "degraded")
         with pytest.raises(ApiError) as caught:
             client.upload(str(away / "000.jpg"), repository=library.name)
         assert caught.value.problem.code == "repository_offline"

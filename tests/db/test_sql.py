@@ -17,7 +17,7 @@ PARAMETER = re.compile(r"%\((\w+)\)s")
 FRAGMENTS = {"assets": {"columns"}, "search": set(Queries(str(FOLDER / "search.py")).names())}
 """Blocks that are parts of statements; they are planned as what they are composed into."""
 
-UTILITIES = re.compile(r"^(CREATE|DROP)\b")
+UTILITIES = re.compile(r"^(CREATE|DROP|COPY)\b")
 
 QUERIES = [
     (path.stem, name)

@@ -7,8 +7,9 @@ from functools import partial
 import pytest
 import trio
 
+from lumiliod.db import job_admin
 from lumiliod.db import jobs as db_jobs
-from lumiliod.db.jobs import JobRow
+from lumiliod.db.job_admin import JobRow
 from lumiliod.db.pool import Connection, Database
 from lumiliod.domain.ids import JobId
 from lumiliod.domain.jobs import NewJob
@@ -52,7 +53,7 @@ async def state_of(database: Database, job_id: JobId, *states: str) -> JobRow:
     """Wait until a job is in one of ``states`` and return it."""
     with trio.fail_after(20):
         while True:
-            row = await database.call(db_jobs.show, job_id)
+            row = await database.call(job_admin.show, job_id)
             assert row is not None
             if row.state in states:
                 return row

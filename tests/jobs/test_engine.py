@@ -7,10 +7,11 @@ from functools import partial
 import pytest
 import trio
 
+from lumiliod.db import job_admin, job_history, workers
 from lumiliod.db import jobs as db_jobs
 from lumiliod.db.pool import Connection, Database
 from lumiliod.domain.errors import Permanent, Retryable
-from lumiliod.domain.jobs import NewJob, backoff_s
+from lumiliod.domain.jobs import NewJob, Retries
 from lumiliod.jobs import service
 from lumiliod.jobs.engine import Engine, Fenced, Running
 from lumiliod.jobs.kind import JobSpec, Kind, each
@@ -44,7 +45,7 @@ async def test_every_job_takes_effect_once(database: Database, serving: Serving)
             await state_of(database, job_id, "completed")
     assert await database.call(noted) == list(range(200))
     assert engine.totals["work"].completed == 200
-    row = await database.call(db_jobs.show, ids[7])
+    row = await database.call(job_admin.show, ids[7])
     assert row is not None
     assert row.result == {"number": 7}
     assert row.attempt == 1
@@ -168,7 +169,7 @@ async def test_scheduled_jobs_wait(database: Database, serving: Serving) -> None
     job = NewJob(id=new().id, kind="work", queue="work", args={"number": 1}, scheduled_at=later)
     async with serving([Kind("work", "work", each(do_note))]) as engine:
         await engine.call(enqueue, [job])
-        row = await database.call(db_jobs.show, job.id)
+        row = await database.call(job_admin.show, job.id)
         assert row is not None
         assert row.state == "scheduled"
         done = await state_of(database, job.id, "completed")
@@ -198,9 +199,9 @@ async def test_a_lost_worker_cannot_write(database: Database, serving: Serving) 
 
         def steal(conn: Connection) -> None:
             conn.execute("DELETE FROM workers")
-            db_jobs.rescue(conn)
+            workers.rescue(conn)
             other = Engine(database, []).lease.worker_id
-            db_jobs.register_worker(conn, other, "elsewhere", 1, 1, 60)
+            workers.register_worker(conn, other, "elsewhere", 1, 1, 60)
             [claimed] = db_jobs.claim(conn, other, "work", {"work": 1}) or []
             assert claimed.id == job_id
             note(2, conn)
@@ -216,7 +217,7 @@ async def test_a_lost_worker_cannot_write(database: Database, serving: Serving) 
 async def test_jobs_of_a_dead_worker_come_back(database: Database, serving: Serving) -> None:
     def die_holding(conn: Connection) -> None:
         dead = Engine(database, []).lease.worker_id
-        db_jobs.register_worker(conn, dead, "elsewhere", 1, 4711, 3600)
+        workers.register_worker(conn, dead, "elsewhere", 1, 4711, 3600)
         assert len(db_jobs.claim(conn, dead, "work", {"work": 10}) or []) == 1
 
     [job_id] = await database.call(enqueue, [new(5)])
@@ -247,7 +248,7 @@ async def test_stopping_finishes_what_runs_and_returns_the_rest(database: Databa
                 go_on.set()
 
             nursery.start_soon(later)
-    rows = [await database.call(db_jobs.show, job_id) for job_id in ids]
+    rows = [await database.call(job_admin.show, job_id) for job_id in ids]
     states = [row.state for row in rows if row is not None]
     assert states.count("running") == 0
     assert states[0] == "completed"
@@ -292,7 +293,7 @@ async def test_what_outlasts_the_grace_period_is_given_back(
         [job_id] = await engine.call(enqueue, [new()])
         await entered.wait()
         await trio.sleep(0.1)
-    row = await database.call(db_jobs.show, job_id)
+    row = await database.call(job_admin.show, job_id)
     assert row is not None
     assert (row.state, row.attempt, row.errors) == ("available", 0, [])
 
@@ -351,22 +352,22 @@ async def test_partitions_are_made_and_dropped(database: Database) -> None:
         return [row[0].day for row in conn.execute("SELECT finished_at FROM job_history_other")]
 
     await database.call(finish)
-    made = await database.call(db_jobs.make_partitions, day)
+    made = await database.call(job_history.make_partitions, day)
     assert made[0] == "job_history_20310301"
-    assert await database.call(db_jobs.make_partitions, day) == []
-    assert await database.call(db_jobs.drop_partitions, day) == []
+    assert await database.call(job_history.make_partitions, day) == []
+    assert await database.call(job_history.drop_partitions, day) == []
     assert await database.call(others) == [27]
-    assert "job_history_20310301" in await database.call(db_jobs.drop_partitions, day + dt.timedelta(days=30))
+    assert "job_history_20310301" in await database.call(job_history.drop_partitions, day + dt.timedelta(days=30))
 
 
 async def test_the_history_is_kept_as_long_as_configured(database: Database) -> None:
     today = dt.datetime.now(dt.UTC).date()
 
     def days(conn: Connection) -> set[str]:
-        return {row[0] for row in conn.execute(db_jobs.Q["partitions"])}
+        return {row[0] for row in conn.execute(job_history.Q["partitions"])}
 
     for age_days in (2, 5):
-        await database.call(partial(db_jobs.make_partitions, ahead_days=0), today - dt.timedelta(days=age_days))
+        await database.call(partial(job_history.make_partitions, ahead_days=0), today - dt.timedelta(days=age_days))
     engine = Engine(database, [], history_days=3)
     async with trio.open_nursery() as nursery:
         stop = trio.Event()
@@ -380,4 +381,4 @@ async def test_the_history_is_kept_as_long_as_configured(database: Database) -> 
 @pytest.mark.parametrize("attempt", [1, 2, 5, 50])
 def test_backoff_doubles_within_bounds(attempt: int) -> None:
     expected = min(2.0 * 2 ** (attempt - 1), 3600.0)
-    assert 0.8 * expected <= backoff_s(attempt) <= 1.2 * expected
+    assert 0.8 * expected <= Retries().delay_s(attempt) <= 1.2 * expected

@@ -7,6 +7,7 @@ import pytest
 import trio
 
 from lumiliod.db import jobs as db_jobs
+from lumiliod.db import workers
 from lumiliod.db.pool import Connection, Database
 from lumiliod.domain.errors import Retryable, Unavailable
 from lumiliod.domain.ids import uuid7
@@ -37,12 +38,17 @@ async def keep_serving(engine: Engine, stop: trio.Event, restarts: list[str]) ->
             return
 
 
-def workers(conn: Connection) -> list[object]:
+def worker_ids(conn: Connection) -> list[object]:
     return [row[0] for row in conn.execute("SELECT id FROM workers")]
 
 
 def reap(conn: Connection) -> int:
-    return db_jobs.reap_workers(conn, uuid7())
+    """Reap as one does who has watched the others for long: whose lease is over, is stuck."""
+    return workers.reap_workers(conn, uuid7(), {row.id: row.expires_at for row in others(conn) if row.expired})
+
+
+def others(conn: Connection) -> list[workers.Other]:
+    return workers.look(conn, uuid7(), [], 60).others
 
 
 async def test_an_idle_worker_is_not_reaped_and_a_reaped_one_comes_back(database: Database) -> None:
@@ -62,7 +68,7 @@ async def test_an_idle_worker_is_not_reaped_and_a_reaped_one_comes_back(database
         await state_of(database, third, "completed")
         assert restarts == ["again"]
         stop.set()
-    assert await database.call(workers) == []
+    assert await database.call(worker_ids) == []
 
 
 async def test_an_idle_worker_takes_its_lock_anew_before_it_claims(database: Database) -> None:
@@ -108,7 +114,7 @@ async def test_a_stuck_worker_is_reaped(database: Database) -> None:
         assert await database.call(db_jobs.claim, lease.worker_id, "work", {"work": 1})
         assert await database.call(reap) == 1
         assert await database.call(db_jobs.claim, lease.worker_id, "work", {"work": 1}) is None
-        await database.call(db_jobs.rescue)
+        await database.call(workers.rescue)
         assert (await state_of(database, job_id, "available")).attempt == 0
     finally:
         with trio.CancelScope(shield=True, deadline=trio.current_time() + 5):
@@ -130,7 +136,7 @@ async def test_a_lease_that_cannot_begin_says_so_and_leaves_no_connection(
         raise psycopg.errors.AdminShutdown("going down")
 
     monkeypatch.setattr(Database, "connect", connect)
-    monkeypatch.setattr(db_jobs, "register_worker", register)
+    monkeypatch.setattr(workers, "register_worker", register)
     engine = Engine(database, [])
     with pytest.raises(Unavailable):
         await service.serve(engine, {}, stop=trio.Event(), grace_s=1)

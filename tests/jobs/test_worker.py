@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 import trio
@@ -11,7 +12,7 @@ from lumiliod.db.pool import Connection, Database
 from lumiliod.domain.errors import Unavailable
 from lumiliod.domain.ids import JobId
 from lumiliod.domain.jobs import ClaimedJob
-from lumiliod.jobs.engine import Engine, Running, Share
+from lumiliod.jobs.engine import Engine, Running
 from lumiliod.jobs.kind import JobSpec, Kind, each
 from tests.jobs.conftest import Serving, enqueue, state_of, until
 
@@ -113,9 +114,9 @@ async def test_what_comes_during_a_claim_is_not_missed(
     late: list[JobId] = []
     real = Engine.claim
 
-    async def claim(engine: Engine, queue: str, share: Share) -> tuple[list[ClaimedJob], bool]:
-        claimed = await real(engine, queue, share)
-        if claimed[0] and not late:
+    async def claim(engine: Engine, *args: Any) -> list[ClaimedJob]:
+        claimed = await real(engine, *args)
+        if claimed and not late:
             late.extend(await engine.call(enqueue, [SINGLE.new({})]))
         return claimed
 

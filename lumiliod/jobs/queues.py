@@ -1,0 +1,88 @@
+"""How many jobs of a queue may begin now: what the configuration says, and what people said since."""
+
+import datetime as dt
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from zoneinfo import ZoneInfo
+
+import trio
+
+from lumiliod.db.queues import ALL, QueueRow
+
+__all__ = ["ALL", "QueueRow", "Queues", "is_quiet"]
+
+
+@dataclass(frozen=True, slots=True)
+class QueueState:
+    """A queue as it is now: ``allowed`` jobs at once, 0 when it is paused or quiet (``reason`` says which)."""
+
+    name: str
+    concurrency: int
+    allowed: int
+    reason: str | None
+
+
+class Queues:
+    """The allowances of this process. ``changed`` is set, and replaced, when one of them differs.
+
+    Args:
+        configured: how many jobs of each queue run at once unless a person says otherwise.
+    """
+
+    def __init__(self, configured: Mapping[str, int] | None = None) -> None:
+        self.configured = dict(configured or {})
+        self.changed = trio.Event()
+        self._rows: dict[str, QueueRow] = {}
+        self._states: dict[str, QueueState] = {}
+
+    def configure(self, configured: Mapping[str, int]) -> None:
+        """Say which queues this process serves, with how many jobs at once."""
+        self.configured = dict(configured)
+        self.refresh(dt.datetime.now(dt.UTC))
+
+    def load(self, rows: Iterable[QueueRow]) -> None:
+        """Take over what people said, as it stands in the database."""
+        self._rows = {row.name: row for row in rows}
+        self.refresh(dt.datetime.now(dt.UTC))
+
+    def refresh(self, now: dt.datetime) -> None:
+        """Work out every allowance for ``now``: quiet hours begin and end."""
+        states = {name: self._state(name, concurrency, now) for name, concurrency in self.configured.items()}
+        if states != self._states:
+            self._states = states
+            self.changed.set()
+            self.changed = trio.Event()
+
+    def allowed(self, queue: str) -> int:
+        """Return how many jobs of ``queue`` may run at once now."""
+        state = self._states.get(queue)
+        return self.configured.get(queue, 0) if state is None else state.allowed
+
+    def states(self) -> list[QueueState]:
+        """Return the queues this process serves, by name."""
+        return [self._states[name] for name in sorted(self._states)]
+
+    @property
+    def has_quiet_hours(self) -> bool:
+        """Tell whether any queue is to be quiet at times."""
+        return any(row.quiet_zone for row in self._rows.values())
+
+    def _state(self, name: str, configured: int, now: dt.datetime) -> QueueState:
+        own, everything = self._rows.get(name, QueueRow(name)), self._rows.get(ALL, QueueRow(ALL))
+        concurrency = own.concurrency or configured
+        state = QueueState(name, concurrency, concurrency, None)
+        if own.paused_at or everything.paused_at:
+            return replace(state, allowed=0, reason="paused")
+        if is_quiet(own, now) or is_quiet(everything, now):
+            return replace(state, allowed=0, reason="quiet hours")
+        return state
+
+
+def is_quiet(row: QueueRow, now: dt.datetime) -> bool:
+    """Tell whether ``now`` (aware) lies in a queue's quiet hours, which may span midnight."""
+    if row.quiet_from is None or row.quiet_until is None or row.quiet_zone is None:
+        return False
+    local = now.astimezone(ZoneInfo(row.quiet_zone)).time()
+    if row.quiet_from < row.quiet_until:
+        return row.quiet_from <= local < row.quiet_until
+    return local >= row.quiet_from or local < row.quiet_until
