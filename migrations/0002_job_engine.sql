@@ -14,9 +14,15 @@ ALTER TABLE jobs
         (errors -> -1 ->> 'code') || coalesce(':' || (errors -> -1 ->> 'traceback_digest'), '')) STORED,
     ADD CHECK (waits_for = 0 OR state = 'scheduled');
 
+CREATE INDEX jobs_by_cause ON jobs (kind, cause) WHERE state IN ('retryable', 'discarded');
+-- every change of state wrote into it; what it answered is answered by the partial ones
+DROP INDEX jobs_by_kind;
+-- what runs is counted and listed by it, too
+DROP INDEX jobs_held;
+CREATE INDEX jobs_held ON jobs (worker_id, kind, queue) WHERE state = 'running';
+-- and what waits for its time
 DROP INDEX jobs_to_promote;
 CREATE INDEX jobs_to_promote ON jobs (scheduled_at) WHERE state IN ('scheduled', 'retryable') AND waits_for = 0;
-CREATE INDEX jobs_by_cause ON jobs (kind, cause) WHERE state IN ('retryable', 'discarded');
 
 -- group_id and unique_key so that a cancelled job can be taken back
 ALTER TABLE job_history ADD COLUMN group_id uuid, ADD COLUMN unique_key text;
@@ -41,7 +47,7 @@ CREATE TABLE job_groups (
 CREATE TABLE job_queues (
     name        text PRIMARY KEY CHECK (name <> ''),
     paused_at   timestamptz,
-    concurrency smallint CHECK (concurrency BETWEEN 1 AND 256 AND name <> '*'),
+    concurrency smallint CHECK (concurrency IS NULL OR (concurrency BETWEEN 1 AND 256 AND name <> '*')),
     quiet_from  time,
     quiet_until time,
     quiet_zone  text,

@@ -1,6 +1,7 @@
 """Jobs as people see them and what people do with them: one function per verb."""
 
 import datetime as dt
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -176,7 +177,10 @@ def causes(conn: Connection, *, kind: str | None = None, count: int = 100) -> li
 
 def counts(conn: Connection) -> list[tuple[str, str, str, int]]:
     """Count the rows of the job table by kind, queue and state."""
-    return [(kind, queue, state, count) for kind, queue, state, count in conn.execute(Q["counts"])]
+    found: Counter[tuple[str, str, str]] = Counter()
+    for kind, queue, state, count in conn.execute(Q["counts"]):
+        found[kind, queue, state] += count
+    return [(*key, count) for key, count in found.items()]
 
 
 def show(conn: Connection, job_id: JobId) -> JobRow | None:
@@ -198,6 +202,6 @@ def running(conn: Connection, *, count: int = 500) -> list[RunningRow]:
 
 
 def open_of_kind(conn: Connection, kind: str) -> list[dict[str, Any]]:
-    """Return id, state, repository_id and progress of the open jobs of ``kind``, oldest first."""
+    """Return id, state, repository_id and progress of the open jobs of ``kind`` with unique keys, oldest first."""
     with conn.cursor(row_factory=dict_row) as cursor:
         return cursor.execute(Q["open_of_kind"], {"kind": kind}).fetchall()

@@ -133,8 +133,19 @@ WHERE state IN ('retryable', 'discarded') AND cause IS NOT NULL
 GROUP BY kind, cause ORDER BY count(*) DESC, kind, cause LIMIT %(count)s::int
 
 -- name: counts
--- in the order of jobs_by_kind, which holds all it needs
-SELECT kind, queue, state, count(*) FROM jobs GROUP BY kind, state, queue
+-- each state by the index that has only that: what waits in lines may be a million, the rest is little
+SELECT kind, queue, 'available' AS state, count(*) FROM jobs WHERE state = 'available' GROUP BY kind, queue
+UNION ALL
+SELECT kind, queue, state, count(*) FROM jobs WHERE state IN ('scheduled', 'retryable') AND waits_for = 0
+GROUP BY kind, queue, state
+UNION ALL
+SELECT kind, queue, state, count(*) FROM jobs WHERE state IN ('retryable', 'discarded') AND state = 'discarded'
+GROUP BY kind, queue, state
+UNION ALL
+SELECT kind, queue, state, count(*) FROM jobs WHERE state = 'running' GROUP BY kind, queue, state
+UNION ALL
+SELECT kind, queue, state, count(*) FROM jobs WHERE id IN (SELECT job_id FROM job_waits) AND waits_for > 0
+GROUP BY kind, queue, state
 
 -- name: show
 SELECT id, kind, queue, state, priority, attempt, max_attempts, args, NULL::jsonb AS result, errors, asset_id,
@@ -188,6 +199,7 @@ SELECT id, kind, queue, priority, attempt, attempted_at, progress, repository_id
 FROM jobs WHERE state = 'running' ORDER BY attempted_at, seq LIMIT %(count)s::int
 
 -- name: open_of_kind
+-- of a kind whose jobs have unique keys, which is how they are found
 SELECT id, state, repository_id, progress FROM jobs
-WHERE kind = %(kind)s::text AND state IN ('available', 'scheduled', 'running', 'retryable')
+WHERE kind = %(kind)s::text AND unique_key IS NOT NULL AND state IN ('available', 'scheduled', 'running', 'retryable')
 ORDER BY seq

@@ -9,22 +9,23 @@ from typing import Any
 from uuid import UUID
 from weakref import WeakKeyDictionary
 
+import msgspec
 import psycopg
 from psycopg.pq import TransactionStatus
-from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
 from lumiliod.db.errors import as_ours, cause, described
 from lumiliod.db.pool import Connection
 from lumiliod.db.sql import Queries
 from lumiliod.domain.errors import Conflict
-from lumiliod.domain.ids import JobId
+from lumiliod.domain.ids import JobId, uuid7_texts
 from lumiliod.domain.jobs import (
     PUT_OFF_FIRST_S,
     PUT_OFF_MAX_S,
     ClaimedJob,
     FailedAttempt,
     NewJob,
+    NewJobs,
     OnConflict,
 )
 from lumiliod.domain.text import storable
@@ -36,6 +37,9 @@ CHANNEL = "lumilio_jobs"
 
 COPY_MIN = 20
 """From so many jobs on COPY is quicker than a statement."""
+
+COPY_PART = 500
+"""Rows sent at once: the server reads them while the next ones are made."""
 
 PRIORITIES = 4
 
@@ -99,13 +103,43 @@ def _is_plain(job: NewJob) -> bool:
     return job.unique_key is None and job.scheduled_at is None and job.group_id is None and not job.after
 
 
+def enqueue_many(conn: Connection, jobs: NewJobs) -> int:
+    """Insert many jobs of one kind at once, each due now; return how many."""
+    head = f"{_copied(jobs.kind)}\t{_copied(jobs.queue)}\t{jobs.priority}\t{jobs.max_attempts}\t"
+    tail = f"\t{jobs.repository_id or _NULL}\t{_copied(_array(jobs.tags))}"
+    texts = _encoded(jobs.args)
+    with conn.cursor() as cursor, cursor.copy(Q["copy_many"]) as copy:
+        for start in range(0, len(texts), COPY_PART):
+            part = texts[start : start + COPY_PART]
+            ids = uuid7_texts(len(part))
+            copy.write("".join([f"{id_}\t{head}{text}{tail}\n" for id_, text in zip(ids, part, strict=True)]))
+    if texts:
+        _wakes(conn).queues.add(jobs.queue)
+    return len(texts)
+
+
+def _encoded(values: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return each of ``values`` as JSON that PostgreSQL takes, escaped for COPY."""
+    try:
+        lines = _ENCODER.encode_lines(values).decode()
+    except (TypeError, ValueError, OverflowError):
+        return [_copied(_dumps(value)) for value in values]
+    if "\\u0000" in lines:
+        return [_copied(_dumps(value)) for value in values]
+    return lines.replace("\\", "\\\\").split("\n")[:-1]
+
+
+_ENCODER = msgspec.json.Encoder(enc_hook=str)
+
+
 def _copy(conn: Connection, jobs: Sequence[NewJob]) -> dict[JobId, str]:
+    texts = _encoded([job.args for job in jobs])
     rows = "".join(
         [
-            f"{job.id}\t{_copied(job.kind)}\t{_copied(job.queue)}\t{job.priority}\t{job.max_attempts}\t"
-            f"{_copied(_dumps(job.args))}\t{job.asset_id or _NULL}\t{job.repository_id or _NULL}\t"
-            f"{job.parent_id or _NULL}\t{_copied(_array(job.tags))}\n"
-            for job in jobs
+            f"{job.id}\t{_copied(job.kind)}\t{_copied(job.queue)}\t{job.priority}\t{job.max_attempts}\t{text}\t"
+            f"{job.asset_id or _NULL}\t{job.repository_id or _NULL}\t{job.parent_id or _NULL}\t"
+            f"{_copied(_array(job.tags)) if job.tags else '{}'}\n"
+            for job, text in zip(jobs, texts, strict=True)
         ]
     )
     with conn.cursor() as cursor, cursor.copy(Q["copy"]) as copy:
@@ -285,18 +319,17 @@ def claim(
     """
     lines = [(floors or {}).get(kind, _NO_FLOOR) for kind in wanted]
     urgent, normal, low, idle = ([floor[n] for floor in lines] for n in range(PRIORITIES))
-    with conn.cursor(row_factory=class_row(ClaimedJob)) as cursor:
-        params = {
-            "worker_id": worker_id,
-            "queue": queue,
-            "kinds": list(wanted),
-            "counts": list(wanted.values()),
-            "urgent": urgent,
-            "normal": normal,
-            "low": low,
-            "idle": idle,
-        }
-        jobs = cursor.execute(Q["claim"], params).fetchall()
+    params = {
+        "worker_id": worker_id,
+        "queue": queue,
+        "kinds": list(wanted),
+        "counts": list(wanted.values()),
+        "urgent": urgent,
+        "normal": normal,
+        "low": low,
+        "idle": idle,
+    }
+    jobs = [ClaimedJob(*row) for row in conn.execute(Q["claim"], params)]
     if not jobs and conn.execute(Q["is_worker"], {"worker_id": worker_id}).fetchone() is None:
         return None
     return sorted(jobs, key=lambda job: (job.priority, job.seq))

@@ -2,6 +2,9 @@
 -- the quickest way in: no unique keys, nothing to wait for, due at once
 COPY jobs (id, kind, queue, priority, max_attempts, args, asset_id, repository_id, parent_id, tags) FROM STDIN
 
+-- name: copy_many
+COPY jobs (id, kind, queue, priority, max_attempts, args, repository_id, tags) FROM STDIN
+
 -- name: enqueue
 -- many at once, each row a JSON object; a unique key that is already open keeps the open job
 INSERT INTO jobs (id, kind, queue, state, priority, max_attempts, args, unique_key, scheduled_at, waits_for, awaited,

@@ -48,6 +48,29 @@ def uuid7() -> UUID:
     return UUID(int=value)
 
 
+def uuid7_texts(count: int) -> list[str]:
+    """Make many UUIDv7 as 32 hexadecimal digits each, in increasing order: a fifth of the work of :func:`uuid7`.
+
+    Two bits fewer are random than there could be.
+    """
+    global _last_ms, _counter
+    random = secrets.token_hex(8 * count)
+    texts: list[str] = []
+    with _lock:
+        now_ms = time.time_ns() // 1_000_000
+        if now_ms > _last_ms:
+            _last_ms, _counter = now_ms, secrets.randbits(11)
+        while len(texts) < count:
+            if _counter == 0xFFF:
+                _last_ms, _counter = _last_ms + 1, -1
+            first, ms = len(texts), f"{_last_ms:012x}7"
+            room = min(count - first, 0xFFF - _counter)
+            ends = (random[16 * n + 1 : 16 * n + 16] for n in range(first, first + room))
+            texts += [f"{ms}{_counter + 1 + n:03x}8{end}" for n, end in enumerate(ends)]
+            _counter += room
+    return texts
+
+
 def is_digest(text: str) -> bool:
     """Tell whether ``text`` is a digest in its canonical form."""
     return len(text) == 64 and all(c in "0123456789abcdef" for c in text)

@@ -1,11 +1,12 @@
 """Jobs as the engine knows them. Pure data and the rule for retrying."""
 
 import random
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from lumiliod.domain.ids import JobId
@@ -41,9 +42,8 @@ OPEN_STATES = (JobState.AVAILABLE, JobState.SCHEDULED, JobState.RUNNING, JobStat
 PRIORITY_URGENT, PRIORITY_NORMAL, PRIORITY_LOW, PRIORITY_IDLE = 1, 2, 3, 4
 
 
-@dataclass(frozen=True, slots=True)
-class NewJob:
-    """A job to be enqueued.
+class NewJob(NamedTuple):
+    """A job to be enqueued; a tuple, which is made five times as quickly as a frozen dataclass.
 
     ``unique_key`` makes it the only open one of its kind with that key; ``on_conflict`` says which
     one stays. ``after`` names jobs and groups that must end first: a group when all of its jobs have,
@@ -54,7 +54,7 @@ class NewJob:
     id: JobId
     kind: str
     queue: str
-    args: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    args: Mapping[str, Any] = MappingProxyType({})
     priority: int = PRIORITY_NORMAL
     max_attempts: int = 5
     unique_key: str | None = None
@@ -69,7 +69,19 @@ class NewJob:
 
 
 @dataclass(frozen=True, slots=True)
-class ClaimedJob:
+class NewJobs:
+    """Many jobs of one kind, which differ in their arguments alone: the quickest to be enqueued."""
+
+    kind: str
+    queue: str
+    args: Sequence[Mapping[str, Any]]
+    priority: int = PRIORITY_NORMAL
+    max_attempts: int = 5
+    repository_id: UUID | None = None
+    tags: tuple[str, ...] = ()
+
+
+class ClaimedJob(NamedTuple):
     """A job this worker holds: ``token`` is this attempt's right to write a result.
 
     A ``suspect`` was held by a worker that died since.

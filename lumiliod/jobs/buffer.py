@@ -16,6 +16,8 @@ AHEAD_MAX = 500
 """Units held in advance at most."""
 
 PACE_PERIOD_S = 0.1
+PACE_MEMORY_S = 0.2
+"""How often the pace is taken, and how long it is remembered."""
 
 
 class Buffer:
@@ -108,7 +110,8 @@ class Pace:
         now = trio.current_time()
         passed_s = now - self._since_s
         if passed_s >= PACE_PERIOD_S:
-            self._per_s = (self._per_s + self._finished / passed_s) / 2
+            weight = 1 - math.exp(-passed_s / PACE_MEMORY_S)
+            self._per_s += weight * (self._finished / passed_s - self._per_s)
             self._finished, self._since_s = 0, now
         return min(1 + int(self._per_s * AHEAD_S), AHEAD_MAX)
 

@@ -3,7 +3,7 @@
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import outcome
@@ -47,6 +47,10 @@ class StageTotal:
     run_ms: float = 0.0
 
 
+_UNWRITTEN = outcome.Error(Retryable("the result was not written"))
+_WRITTEN: outcome.Value[Result | None] = outcome.Value(None)
+
+
 @dataclass(eq=False, slots=True)
 class Request:
     """One attempt's end, waiting to be committed; ``value`` says how that went once ``done`` is set."""
@@ -55,10 +59,8 @@ class Request:
     run_ms: float
     effect: Effect | None
     result: Result | None
-    done: trio.Event = field(default_factory=trio.Event)
-    value: outcome.Value[Result | None] | outcome.Error = field(
-        default_factory=lambda: outcome.Error(Retryable("the result was not written"))
-    )
+    done: trio.Event | None = None
+    value: outcome.Value[Result | None] | outcome.Error = _UNWRITTEN
 
 
 class Commits:
@@ -74,7 +76,7 @@ class Commits:
         self._call = call
         self._ended = ended
         self._requests: list[Request] = []
-        self._plain: list[tuple[ClaimedJob, float]] = []
+        self._plain: list[Request] = []
         self._requested = trio.Event()
         self._hurry = trio.Event()
         self._settled = trio.Event()
@@ -92,7 +94,7 @@ class Commits:
 
     def end(self, job: ClaimedJob, run_ms: float) -> None:
         """Have the end of an attempt without effect or result written soon; nobody waits for that."""
-        self._plain.append((job, run_ms))
+        self._plain.append(Request(job, run_ms, None, None))
         self._requested.set()
         if len(self._plain) >= PLAIN_GROUP_MAX:
             self._hurry.set()
@@ -111,13 +113,14 @@ class Commits:
             with trio.move_on_after(LINGER_S):
                 await self._hurry.wait()
             group, self._requests = self._requests[:COMMIT_GROUP_MAX], self._requests[COMMIT_GROUP_MAX:]
-            plain = [Request(job, run_ms, None, None) for job, run_ms in self._plain[:PLAIN_GROUP_MAX]]
+            plain = self._plain[:PLAIN_GROUP_MAX]
             with trio.CancelScope(shield=True):
                 try:
                     await self._write([*group, *plain])
                 finally:
                     for request in group:
-                        request.done.set()
+                        if request.done is not None:
+                            request.done.set()
                 await self._settle(plain)
             for request in (*group, *plain):
                 if isinstance(request.value, outcome.Value):
@@ -165,7 +168,7 @@ def _write_group(conn: Connection, group: list[Request]) -> None:
         ours = db_jobs.complete(conn, [_completion(request, request.result) for request in plain])
         for request in plain:
             if request.job.id in ours:
-                request.value = outcome.Value(request.result)
+                request.value = _WRITTEN if request.result is None else outcome.Value(request.result)
             else:
                 request.value = outcome.Error(Fenced("this attempt was taken away"))
     _write_apart(conn, [request for request in group if request.effect is not None])

@@ -288,24 +288,14 @@ class Engine:
         Raises:
             Retryable: the database is away.
         """
-        idle = self.lease.idle
-        if idle:
+        if self.lease.idle and not self.lease.is_sound:
             await trio.to_thread.run_sync(self.lease.ensure)
-            jobs = await self.database.call(self._claim_first, queue, wanted, floors)
-        else:
-            jobs = await self.database.once(db_jobs.claim, self.lease.worker_id, queue, wanted, floors)
+        jobs = await self.database.once(db_jobs.claim, self.lease.worker_id, queue, wanted, floors)
         if jobs is None:
             self.lost.set()
             return []
         self.lease.hold(job.token for job in jobs)
         return jobs
-
-    def _claim_first(
-        self, conn: Connection, queue: str, wanted: Mapping[str, int], floors: Mapping[str, Sequence[int]] | None
-    ) -> list[ClaimedJob] | None:
-        """Claim after idling: the row may have expired, so renewing it belongs to a claim that found something."""
-        jobs = db_jobs.claim(conn, self.lease.worker_id, queue, wanted, floors)
-        return None if jobs is None or (jobs and not self.lease.renew(conn)) else jobs
 
     def _written(self, jobs: Sequence[ClaimedJob]) -> None:
         self.lease.drop(job.token for job in jobs)
@@ -322,8 +312,8 @@ class Engine:
 
     async def commit(self, running: Running, effect: Effect | None, result: Result | None) -> Result | None:
         """Queue one completion for the next group commit and wait for it."""
-        request = self._ask(running, effect, result)
-        await request.done.wait()
+        request, done = self._ask(running, effect, result)
+        await done.wait()
         return request.value.unwrap()
 
     async def finish_all(self, pairs: Sequence[tuple[Running, Effect]]) -> list[Result | LumilioError | None]:
@@ -334,8 +324,8 @@ class Engine:
         """
         requests = [self._ask(running, effect, None) for running, effect in pairs]
         ends: list[Result | LumilioError | None] = []
-        for (running, _), request in zip(pairs, requests, strict=True):
-            await request.done.wait()
+        for (running, _), (request, done) in zip(pairs, requests, strict=True):
+            await done.wait()
             try:
                 ends.append(request.value.unwrap())
             except Exception as error:
@@ -352,10 +342,11 @@ class Engine:
             return Fenced("this attempt was taken away")
         return error if isinstance(error, LumilioError) else Retryable("the job raised", code="internal")
 
-    def _ask(self, running: Running, effect: Effect | None, result: Result | None) -> Request:
-        request = Request(running.job, elapsed_ms(running.began_s), effect, result)
+    def _ask(self, running: Running, effect: Effect | None, result: Result | None) -> tuple[Request, trio.Event]:
+        done = trio.Event()
+        request = Request(running.job, elapsed_ms(running.began_s), effect, result, done)
         self.commits.ask(request)
-        return request
+        return request, done
 
     async def fail(self, running: Running, error: BaseException) -> bool:
         """Record a failed attempt: another one, later, or discarded. False when the job is no longer ours."""

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from lumiliod.db.pool import Connection
 from lumiliod.domain.ids import JobId, uuid7
-from lumiliod.domain.jobs import PRIORITY_NORMAL, ClaimedJob, FailedAttempt, NewJob, OnConflict, Retries
+from lumiliod.domain.jobs import PRIORITY_NORMAL, ClaimedJob, FailedAttempt, NewJob, NewJobs, OnConflict, Retries
 
 if TYPE_CHECKING:
     from lumiliod.jobs.engine import Running
@@ -90,6 +90,19 @@ class JobSpec:
             asset_id=asset_id,
             repository_id=repository_id,
             tags=tuple(tags),
+        )
+
+    def many(
+        self,
+        args: Sequence[Mapping[str, Any]],
+        *,
+        priority: int | None = None,
+        repository_id: UUID | None = None,
+        tags: Sequence[str] = (),
+    ) -> NewJobs:
+        """Make many jobs of this kind, ready for :func:`lumiliod.db.jobs.enqueue_many`."""
+        return NewJobs(
+            self.kind, self.queue, args, priority or self.priority, self.max_attempts, repository_id, tuple(tags)
         )
 
 

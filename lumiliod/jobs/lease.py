@@ -114,6 +114,16 @@ class Lease:
         if not self._tokens:
             self._held.clear()
 
+    @property
+    def is_sound(self) -> bool:
+        """Tell, without waiting, whether the session and with it the lock are there."""
+        if not self._using.acquire(blocking=False):
+            return False
+        try:
+            return self._conn is not None and not _is_broken(self._conn)
+        finally:
+            self._using.release()
+
     def ensure(self) -> None:
         """Take the session lock again when its connection broke while nothing was held. Blocks.
 
@@ -136,10 +146,6 @@ class Lease:
             if self._leading is not conn and workers.lock_worker(conn, LEADER_KEY):
                 self._leading = conn
             return self._leading is conn
-
-    def renew(self, conn: Connection) -> bool:
-        """Renew before a claim after idling, on the claim's own connection and in its transaction."""
-        return workers.beat(conn, self.worker_id, self._lease_s) is not None
 
     def stop(self) -> None:
         """Delete the row and close the connection; the caller has released its jobs. Blocks."""
@@ -175,12 +181,15 @@ class Lease:
         return conn
 
     def _beat(self) -> None:
+        beat_at = time.monotonic()
         while not self._stopping.is_set():
             self._held.wait()
-            if self._stopping.wait(self._lease_s / BEATS):
+            # the first beat after idling comes at once: the lease may have run out meanwhile
+            if self._stopping.wait(max(beat_at + self._lease_s / BEATS - time.monotonic(), 0.0)):
                 return
             if not self._held.is_set():
                 continue
+            beat_at = time.monotonic()
             if self._pulse is not None and self._pulse.is_blocked():
                 continue
             held_before = frozenset(self._tokens)

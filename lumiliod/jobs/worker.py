@@ -63,7 +63,9 @@ class _Unit:
     kind: Kind
     jobs: list[Running]
     scope: trio.CancelScope
+    """Ends when their time is up; cancelled before that when one of them was taken away."""
     overdue_at_s: float
+    taken: bool = False
 
 
 class _Lane:
@@ -95,6 +97,7 @@ class _Lane:
         self.engine.lease.drop(job.token for job in self.buffer.drop(tokens))
         for unit in self.units:
             if any(running.job.token in tokens and not running.finished for running in unit.jobs):
+                unit.taken = True
                 unit.scope.cancel()
         self.changed.set()
 
@@ -233,14 +236,14 @@ class _Lane:
         kind = self.engine.kinds[jobs[0].kind]
         suspect = jobs[0].suspect
         running = [Running(self.engine, job) for job in jobs]
-        unit = _Unit(kind, running, trio.CancelScope(), trio.current_time() + kind.limit_s + OVERDUE_S)
+        ends_s = trio.current_time() + kind.limit_s
+        unit = _Unit(kind, running, trio.CancelScope(deadline=ends_s), ends_s + OVERDUE_S)
         self.units.add(unit)
         self.active[kind.name] += 1
         if suspect:
             self.engine.suspect_runs = True
         try:
-            with unit.scope:
-                await self._run_jobs(unit, suspect)
+            await self._run_jobs(unit, suspect)
         except BaseExceptionGroup as group:
             # cancelled; what was raised on the way out is told, and its jobs are given back like the others
             cancelled, rest = group.split(trio.Cancelled)
@@ -268,14 +271,14 @@ class _Lane:
         try:
             if suspect:
                 await self.engine.database.call(db_jobs.mark_started, [running.job for running in unit.jobs])
-            with trio.move_on_after(unit.kind.limit_s) as limit:
+            with unit.scope:
                 await unit.kind.run(unit.jobs)
                 for running in unit.jobs:
                     if not running.finished:
                         self.engine.end(running)
-                # a handler that never waits must not keep the others from their turn
-                await trio.lowlevel.checkpoint()
-            if limit.cancelled_caught:
+            # a handler that never waits must not keep the others from their turn
+            await trio.lowlevel.checkpoint()
+            if unit.scope.cancelled_caught and not unit.taken:
                 await self._fail(unit.jobs, Retryable("the job took longer than its limit", code="job_timeout"))
         except (trio.Cancelled, GeneratorExit):
             raise

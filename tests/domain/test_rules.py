@@ -2,13 +2,13 @@
 
 import os
 import threading
-from uuid import UUID
+from uuid import RFC_4122, UUID
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lumiliod.domain.ids import RepoPath, is_digest, path_bytes, path_from_bytes, shown, uuid7
+from lumiliod.domain.ids import RepoPath, is_digest, path_bytes, path_from_bytes, shown, uuid7, uuid7_texts
 from lumiliod.domain.ignore import IgnoreRule
 from lumiliod.domain.sidecars import is_sidecar, owners, sidecars
 from lumiliod.domain.text import fold, search_text, words
@@ -95,3 +95,12 @@ def test_sidecars_find_their_owner_and_owners_their_sidecars(name: str, owner: s
 @pytest.mark.parametrize("name", ["data.json", "a.jpg", ".xmp", "notes.txt"])
 def test_no_sidecars(name: str) -> None:
     assert not is_sidecar(name)
+
+
+def test_many_uuid7_at_once_are_like_those_made_one_by_one() -> None:
+    before = uuid7()
+    made = [UUID(text) for count in (0, 1, 5_000, 4_097) for text in uuid7_texts(count)]
+    after = uuid7()
+    assert [before, *made, after] == sorted({before, *made, after})
+    assert len(made) == 9_098
+    assert {(one.version, one.variant) for one in made} == {(7, RFC_4122)}

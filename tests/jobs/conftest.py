@@ -49,13 +49,13 @@ def enqueue(conn: Connection, jobs: list[NewJob]) -> list[JobId]:
     return list(db_jobs.enqueue(conn, jobs))
 
 
-async def state_of(database: Database, job_id: JobId, *states: str) -> JobRow:
-    """Wait until a job is in one of ``states`` and return it."""
+async def state_of(database: Database, job_id: JobId, *states: str, errors: int | None = None) -> JobRow:
+    """Wait until a job is in one of ``states``, with so many errors told, and return it."""
     with trio.fail_after(20):
         while True:
             row = await database.call(job_admin.show, job_id)
             assert row is not None
-            if row.state in states:
+            if row.state in states and errors in (None, len(row.errors)):
                 return row
             await trio.sleep(0.02)
 

@@ -38,7 +38,7 @@ async def test_what_is_away_never_costs_an_attempt(database: Database, serving: 
         [job_id] = await engine.call(enqueue, [WORK.new({})])
         for number in range(25):
             await until(lambda number=number: tries > number)  # type: ignore[misc]  # bound now
-            row = await state_of(database, job_id, "retryable")
+            row = await state_of(database, job_id, "retryable", errors=min(number + 1, 20))
             assert row.attempt == 0
             delays.append((row.scheduled_at - dt.datetime.now(dt.UTC)).total_seconds())
             await engine.call(at_once)
@@ -60,11 +60,8 @@ async def test_the_delay_begins_anew_and_heeds_what_was_asked(database: Database
     delays: list[float] = []
     async with serving([Kind("work", "work", each(run))], keeper_period_s=0.05) as engine:
         [job_id] = await engine.call(enqueue, [WORK.new({})])
-        row = await state_of(database, job_id, "available", "running", "retryable")
-        while script:
-            left = len(script)
-            await until(lambda left=left: len(script) < left)  # type: ignore[misc]  # bound now
-            row = await state_of(database, job_id, "retryable")
+        for failures_told in range(1, 6):
+            row = await state_of(database, job_id, "retryable", errors=failures_told)
             delays.append((row.scheduled_at - dt.datetime.now(dt.UTC)).total_seconds())
             if script:
                 await engine.call(at_once)

@@ -78,7 +78,7 @@ async def test_an_empty_claim_takes_no_transaction_id(database: Database) -> Non
     def claim(conn: Connection) -> object:
         workers.register_worker(conn, engine.lease.worker_id, "here", 1, 4711, 60)
         conn.commit()
-        assert engine._claim_first(conn, "work", {"work": 1}, None) == []
+        assert db_jobs.claim(conn, engine.lease.worker_id, "work", {"work": 1}) == []
         row = conn.execute("SELECT pg_current_xact_id_if_assigned()").fetchone()
         return row and row[0]
 
@@ -235,8 +235,8 @@ async def test_what_is_polled_is_read_from_an_index(database: Database, conninfo
     await database.call(fill)
     with psycopg.connect(conninfo, autocommit=True) as conn:
         conn.execute("VACUUM ANALYZE jobs")
-        assert "Index Only Scan using jobs_by_kind" in explained(conn, job_admin.Q["counts"])
-        assert "jobs_by_kind" in explained(conn, job_admin.Q["open_of_kind"], kind="scan")
+        assert "Index Only Scan using jobs_to_claim" in explained(conn, job_admin.Q["counts"])
+        assert "jobs_unique_open" in explained(conn, job_admin.Q["open_of_kind"], kind="scan")
         assert "Seq Scan on jobs" not in explained(conn, workers.Q["look"], self=uuid7(), tokens=[1], older_s=60)
         floors: dict[str, object] = {key: [0] for key in ["urgent", "normal", "low", "idle"]}
         claim = explained(

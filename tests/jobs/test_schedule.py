@@ -253,7 +253,7 @@ def test_declaring_again_changes_nothing(conn: Conn) -> None:
 
 def test_code_changes_what_and_when(conn: Conn) -> None:
     declare(conn, every(HOUR_S))
-    wanted = Schedule("sweep", Timing(cron="0 3 * * *", time_zone="Europe/Zurich"), replace(job(), queue="other"))
+    wanted = Schedule("sweep", Timing(cron="0 3 * * *", time_zone="Europe/Zurich"), job()._replace(queue="other"))
     declare(conn, wanted)
     row = the_one(conn)
     assert (row.queue, row.cron, row.every_s, row.time_zone) == ("other", "0 3 * * *", None, "Europe/Zurich")
@@ -268,7 +268,7 @@ def test_a_persons_timing_stays(conn: Conn) -> None:
     chosen = the_one(conn)
     assert chosen.changed_at is not None
     assert chosen.next_at - now(conn) <= dt.timedelta(seconds=660)
-    declare(conn, replace(every(7200), job=replace(job(), queue="other")))
+    declare(conn, replace(every(7200), job=job()._replace(queue="other")))
     row = the_one(conn)
     assert (row.timing, row.slot_at, row.next_at) == (chosen.timing, chosen.slot_at, chosen.next_at)
     assert row.queue == "other"

@@ -1,0 +1,1 @@
+"""What bench/jobs.py measures, and against whom."""
