@@ -12,19 +12,31 @@ This is the only module that knows httpx.
 import errno
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 from urllib.parse import quote
 from uuid import UUID
 
 import httpx
 import msgspec
 
+from lumiliod.contract import events
 from lumiliod.contract.assets import Asset, AssetDetail, AssetPage, SearchPage, UploadTicket
-from lumiliod.contract.jobs import Job, JobPage
+from lumiliod.contract.jobs import (
+    Backfilled,
+    BackfillRequest,
+    Cause,
+    CauseList,
+    Job,
+    JobPage,
+    JobsChanged,
+    JobSelection,
+)
+from lumiliod.contract.live import LiveJobs, Trouble
 from lumiliod.contract.problems import Problem
+from lumiliod.contract.queues import QueueChange, QueueList, Worker, WorkerList
 from lumiliod.contract.repositories import (
     File,
     FilePage,
@@ -44,8 +56,13 @@ CHUNK_BYTES = 1 << 20
 
 _CONNECT_S = 5.0
 _ANSWER_S = 120.0
+_SILENCE_S = 60.0
+"""Events come, or a sign of life, every 15 seconds."""
+
+_UNLIMITED = httpx.Timeout(None, connect=_CONNECT_S)
 
 T = TypeVar("T")
+Verb = Literal["retry", "cancel", "discard"]
 Progress = Callable[[int], None]
 """Called with the bytes sent since the last call."""
 
@@ -162,12 +179,16 @@ class Client:
         state: str | None = None,
         kind: str | None = None,
         queue: str | None = None,
+        cause: str | None = None,
+        repository: str | None = None,
+        asset: UUID | None = None,
+        tag: str | None = None,
         limit: int = 50,
         cursor: str | None = None,
     ) -> JobPage:
-        """Return one page of jobs, newest first."""
-        query = _given(state=state, kind=kind, queue=queue, limit=limit, cursor=cursor)
-        return self._call("GET", "/jobs", JobPage, params=query)
+        """Return one page of jobs, newest first; ``repository`` is a name or an id."""
+        wanted = _given(state=state, kind=kind, queue=queue, cause=cause, repository=repository, asset=asset, tag=tag)
+        return self._call("GET", "/jobs", JobPage, params=wanted | _given(limit=limit, cursor=cursor))
 
     def job(self, job_id: UUID) -> Job:
         """Return one job."""
@@ -176,6 +197,55 @@ class Client:
     def task(self, task_id: UUID) -> Job:
         """Return what became of an accepted upload or scan."""
         return self._get(f"/tasks/{task_id}", Job)
+
+    def change_jobs(self, verb: Verb, wanted: JobSelection) -> JobsChanged:
+        """Retry, cancel or give up the jobs that are ``wanted``."""
+        return self._call("POST", f"/jobs/{verb}", JobsChanged, content=msgspec.json.encode(wanted), timeout=_UNLIMITED)
+
+    def change_job(self, verb: Verb, job_id: UUID) -> JobsChanged:
+        """Retry, cancel or give up one job."""
+        return self._call("POST", f"/jobs/{job_id}/{verb}", JobsChanged)
+
+    def causes(self, *, kind: str | None = None) -> list[Cause]:
+        """Return why jobs failed that have not ended, the most frequent reason first."""
+        return self._call("GET", "/jobs/causes", CauseList, params=_given(kind=kind)).items
+
+    def backfill(self, kind: str | None = None) -> Backfilled:
+        """Enqueue the work of a kind, or of every kind, that is not done and that no job does."""
+        content = msgspec.json.encode(BackfillRequest(kind=kind))
+        return self._call("POST", "/jobs/backfill", Backfilled, content=content, timeout=_UNLIMITED)
+
+    def watch_jobs(self) -> Iterator[LiveJobs | Trouble]:
+        """Yield what runs and what waits whenever that changes, without an end."""
+        for _, told in self._events("/jobs/live", {"jobs": LiveJobs, "trouble": Trouble}):
+            yield told
+
+    def watch_job(self, job_id: UUID) -> Iterator[Job | Trouble]:
+        """Yield one job whenever it changes, at last when it has ended."""
+        for name, told in self._events(f"/jobs/{job_id}/live", {"job": Job, "end": Job, "trouble": Trouble}):
+            yield told
+            if name == "end" or (isinstance(told, Trouble) and told.code == "job_not_found"):
+                return
+
+    def queues(self) -> QueueList:
+        """Return all queues, by name."""
+        return self._get("/queues", QueueList)
+
+    def pause_queue(self, name: str) -> QueueList:
+        """Let nothing of a queue begin; ``*`` is every queue."""
+        return self._call("POST", f"/queues/{_segment(name)}/pause", QueueList)
+
+    def resume_queue(self, name: str) -> QueueList:
+        """Let a paused queue go on; ``*`` is what was said of every queue at once."""
+        return self._call("POST", f"/queues/{_segment(name)}/resume", QueueList)
+
+    def change_queue(self, name: str, wanted: QueueChange) -> QueueList:
+        """Change how many jobs of a queue run at once, and its quiet hours."""
+        return self._call("PATCH", f"/queues/{_segment(name)}", QueueList, content=msgspec.json.encode(wanted))
+
+    def workers(self) -> list[Worker]:
+        """Return the processes that do jobs, the oldest first."""
+        return self._get("/workers", WorkerList).items
 
     def schedules(self) -> list[Schedule]:
         """Return all periodic jobs, by name."""
@@ -231,7 +301,7 @@ class Client:
                     "Content-Length": str(size_bytes),
                     "X-Filename": quote(os.fsencode(Path(path).name), safe=""),
                 },
-                timeout=httpx.Timeout(None, connect=_CONNECT_S),
+                timeout=_UNLIMITED,
             )
 
     def _knock(self) -> None:
@@ -239,6 +309,25 @@ class Client:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
             probe.settimeout(_CONNECT_S)
             probe.connect(self.socket)
+
+    def _events(self, path: str, kinds: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+        """Yield the server-sent events of ``path``: their names, and their data as ``kinds`` says; it never ends."""
+        timeout = httpx.Timeout(_ANSWER_S, connect=_CONNECT_S, read=_SILENCE_S)
+        try:
+            self._knock()
+            with self._http.stream("GET", path, timeout=timeout) as response:
+                if not response.is_success:
+                    response.read()
+                    raise ApiError(_problem(response))
+                for event in events.read(response.iter_bytes()):
+                    if event.name in kinds:
+                        yield event.name, msgspec.json.decode(event.data, type=kinds[event.name])
+        except (httpx.TransportError, OSError) as error:
+            raise Unreachable(_why(error, self.socket)) from error
+        except msgspec.MsgspecError as error:
+            raise ApiError(_odd(200, f"lumiliod's answer is not understood: {error}")) from error
+        detail = f"lumiliod has stopped on {self.socket}."
+        raise Unreachable(Problem(title="lumiliod stopped", status=503, code="unreachable", detail=detail))
 
     def _get(self, path: str, kind: type[T], **query: object) -> T:
         return self._call("GET", path, kind, params=_given(**query))

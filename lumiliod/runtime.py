@@ -45,17 +45,21 @@ class Opened:
 class Repositories:
     """The repositories the library knows; those that cannot be reached are ``offline`` with a reason.
 
-    ``changed`` is set, and replaced, whenever one goes offline.
+    ``changed`` is set, and replaced, whenever one goes offline, or one is asked for that is not known here.
+
+    Args:
+        owner: whether this process owns them: their staging, and the verdict on whether they can be reached.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, owner: bool = True) -> None:
+        self._owner = owner
         self._rows: dict[RepositoryId, RepositoryRow] = {}
         self._opened: dict[RepositoryId, Opened] = {}
         self._locks: dict[RepositoryId, ExitStack] = {}
         self.changed = trio.Event()
 
     def open(self, repository: Repository) -> Opened:
-        """Own a repository's staging until it is lost or closed, and load its plugins. Blocks.
+        """Own a repository's staging until it is lost or closed, if it is to be owned, and load its plugins. Blocks.
 
         Raises:
             Conflict: another process owns it.
@@ -63,10 +67,22 @@ class Repositories:
         """
         layout = layout_named(repository.marker.storage_strategy)
         opened = Opened(repository, backend_named("local", repository.root), layout)
-        with ExitStack() as stack:
-            stack.enter_context(storage.exclusive(repository))
-            self._locks[opened.id] = stack.pop_all()
+        if self._owner:
+            with ExitStack() as stack:
+                stack.enter_context(storage.exclusive(repository))
+                self._locks[opened.id] = stack.pop_all()
         return opened
+
+    def reach(self, row: RepositoryRow) -> tuple[RepositoryRow, Opened | None]:
+        """Try to open what lies at a row's root; return the row as it is then. Blocks."""
+        try:
+            found = storage.open_repository(row.root)
+            if found.marker.id != row.id:
+                raise Unavailable("another repository lies at its root", code="repository_offline")
+            opened = self.open(found)
+        except LumilioError as error:
+            return replace(row, status=RepositoryStatus.OFFLINE, status_reason=error.message), None
+        return replace(row, status=RepositoryStatus.ONLINE, status_reason=None), opened
 
     def put(self, row: RepositoryRow, opened: Opened | None) -> None:
         """Add or replace one; without ``opened`` it is offline."""
@@ -81,8 +97,11 @@ class Repositories:
         row = self._rows.get(repository_id)
         if row is not None and repository_id in self._opened:
             self.put(replace(row, status=RepositoryStatus.OFFLINE, status_reason=reason), None)
-            self.changed.set()
-            self.changed = trio.Event()
+            self._change()
+
+    def _change(self) -> None:
+        self.changed.set()
+        self.changed = trio.Event()
 
     def release(self, repository_id: RepositoryId) -> None:
         """Give up owning one."""
@@ -108,6 +127,10 @@ class Repositories:
         """Return those that are not."""
         return [row for row in self.rows() if row.id not in self._opened]
 
+    def is_open(self, repository_id: RepositoryId) -> bool:
+        """Tell whether one is open."""
+        return repository_id in self._opened
+
     def row(self, ref: str) -> RepositoryRow:
         """Find one by its name or id.
 
@@ -130,8 +153,11 @@ class Repositories:
         if opened is not None:
             return opened
         row = self._rows.get(RepositoryId(repository_id))
-        if row is None:
+        if row is None and self._owner:
             raise NotFound(f"there is no repository {repository_id}", code="repository_not_found")
+        if row is None:
+            self._change()
+            raise Unavailable(f"the repository {repository_id} is not known here yet", code="repository_offline")
         raise Unavailable(
             f"the repository {row.name} is offline: {row.status_reason}", code="repository_offline", after_s=30.0
         )
@@ -162,22 +188,11 @@ async def opened_repositories(database: Database) -> AsyncIterator[Repositories]
 
 async def reopen(database: Database, repositories: Repositories, row: RepositoryRow) -> Opened | None:
     """Try to open what lies at a row's root; record whether it is there."""
-    current, opened = await trio.to_thread.run_sync(_open, repositories, row)
+    current, opened = await trio.to_thread.run_sync(repositories.reach, row)
     if (current.status, current.status_reason) != (row.status, row.status_reason) or opened is None:
         await database.call(db_repositories.set_status, row.id, current.status, current.status_reason)
     repositories.put(current, opened)
     return opened
-
-
-def _open(repositories: Repositories, row: RepositoryRow) -> tuple[RepositoryRow, Opened | None]:
-    try:
-        found = storage.open_repository(row.root)
-        if found.marker.id != row.id:
-            raise Unavailable("another repository lies at its root", code="repository_offline")
-        opened = repositories.open(found)
-    except LumilioError as error:
-        return replace(row, status=RepositoryStatus.OFFLINE, status_reason=error.message), None
-    return replace(row, status=RepositoryStatus.ONLINE, status_reason=None), opened
 
 
 @contextmanager

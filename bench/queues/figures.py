@@ -19,13 +19,14 @@ OWN, *PEERS = CONTENDERS
 CONCURRENCIES = (10, 50)
 
 GOALS: dict[str, tuple[float | None, float | None]] = {
-    **{f"ratio_{peer}_c{at_once}": (1.0, None) for peer in PEERS for at_once in CONCURRENCIES},
-    **{f"cpu_ratio_{peer}_c{at_once}": (1.0, None) for peer in PEERS for at_once in CONCURRENCIES},
-    **{f"ratio_{part}_{peer}": (1.0, None) for part in ("single", "bulk") for peer in PEERS},
-    "latency_p50_ms": (None, 10.0),
-    "latency_p95_ms": (None, 25.0),
-    "claim_held_snapshot_ms": (None, 5.0),
-    "slowdown_big_tables": (None, 1.25),
+    "ratio_procrastinate_c10": (20.0, None),
+    "cpu_ratio_procrastinate_c10": (20.0, None),
+    "ratio_pgqueuer_c10": (2.0, None),
+    "cpu_ratio_pgqueuer_c10": (2.0, None),
+    "ratio_bulk_procrastinate": (8.0, None),
+    "latency_p95_ratio": (None, 1.0),
+    "claim_held_snapshot_ms": (None, 2.0),
+    "slowdown_big_tables": (None, 1.2),
     "idle_statements_per_minute": (None, 6.0),
     "idle_rows_per_minute": (None, 0.0),
 }
@@ -124,7 +125,10 @@ class Figures:
                 result[f"ratio_{part}_{peer}"] = _rounded(_ratio(self.median(part), self.median(part, peer)))
         for share in ("p50", "p95"):
             result[f"latency_{share}_ms"] = _rounded(latencies[OWN][share]) if OWN in latencies else None
+        peers_p95 = [latencies[peer]["p95"] for peer in PEERS if peer in latencies]
+        own_p95 = latencies[OWN]["p95"] if OWN in latencies else None
         result |= {
+            "latency_p95_ratio": _rounded(_ratio(own_p95, min(peers_p95, default=None))),
             "latency_ms": {whose: {k: _rounded(v) for k, v in of.items()} for whose, of in latencies.items()},
             "claim_held_snapshot_ms": _rounded(self.median("claim_held_statement_ms")),
             "claim_held_snapshot_p95_ms": _rounded(self.median("claim_held_statement_p95_ms")),

@@ -24,7 +24,7 @@ from quart_trio.asgi import TrioASGIHTTPConnection
 from quart_trio.wrappers.response import TrioResponse
 from werkzeug.exceptions import HTTPException
 
-from lumiliod.api import assets, description, health, jobs, repositories, schedules, uploads
+from lumiliod.api import assets, description, health, jobs, queues, repositories, schedules, uploads
 from lumiliod.api.errors import MEDIA_TYPE, failure
 from lumiliod.api.exchange import DRAIN_S, Exchange
 from lumiliod.api.routes import StreamView, operation_of
@@ -38,6 +38,7 @@ BLUEPRINTS: tuple[Callable[[Runtime], Blueprint], ...] = (
     uploads.blueprint,
     assets.blueprint,
     jobs.blueprint,
+    queues.blueprint,
     schedules.blueprint,
     description.blueprint,
 )

@@ -109,8 +109,8 @@ async def _put(channel: trio.MemorySendChannel[ASGIReceiveEvent], message: ASGIR
 class Connection:
     """Serve the requests of one client, one after the other, until it or the server has had enough.
 
-    The kernel's word on who connected is in ``scope["state"]["peer"]``. ``on_idle`` is called whenever
-    an answer is complete.
+    The kernel's word on who connected is in ``scope["state"]["peer"]``, and in ``["stopping"]`` the event
+    that the server stops. ``on_idle`` is called whenever an answer is complete.
     """
 
     def __init__(
@@ -138,7 +138,7 @@ class Connection:
             config,
             context,
             cast(TaskGroup, self),
-            ConnectionState({"peer": peer_of(stream.socket)}),
+            ConnectionState({"peer": peer_of(stream.socket), "stopping": context.terminated}),
             False,
             None,
             None,

@@ -78,6 +78,9 @@ class Exchange:
         self.body = RequestBody(receive)
         self.receive = receive
         self.has_begun = False
+        self.is_over = False
+        """Whether the client has gone, as far as :meth:`gone` knows."""
+        self._stopping = scope["state"].get("stopping")
         self._send = send
 
     @property
@@ -97,6 +100,18 @@ class Exchange:
         """Pass on an ASGI message, noting when the answer begins."""
         self.has_begun = self.has_begun or message["type"] == "http.response.start"
         await self._send(message)
+
+    async def gone(self) -> None:
+        """Wait until the client has gone; what it still sends is forgotten."""
+        while (await self.receive())["type"] != "http.disconnect":
+            pass
+        self.is_over = True
+
+    async def stopping(self) -> None:
+        """Wait until the server stops: what would go on without an end ends now."""
+        if self._stopping is None:
+            await trio.sleep_forever()
+        await self._stopping.wait()
 
     async def begin(self, status: int, headers: Mapping[str, str]) -> None:
         """Send the head of the answer."""

@@ -13,6 +13,7 @@ from werkzeug.routing import Rule
 from lumiliod import __version__
 from lumiliod.api.errors import MEDIA_TYPE
 from lumiliod.api.routes import Operation, operation_of
+from lumiliod.contract.events import MEDIA_TYPE as EVENTS
 from lumiliod.contract.problems import Problem
 
 _PLACEHOLDER = re.compile(r"<(?:(?P<converter>\w+):)?(?P<name>\w+)>")
@@ -48,7 +49,7 @@ def document(app: Quart) -> dict[str, Any]:
 
 def _types(operation: Operation) -> Iterable[type[msgspec.Struct]]:
     """Yield the contract types an operation names."""
-    for kind in (operation.body, *operation.answers.values()):
+    for kind in (operation.body, *operation.answers.values(), *operation.events.values()):
         if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
             yield kind
 
@@ -61,7 +62,7 @@ def _operation(rule: Rule, view: Callable[..., Any]) -> dict[str, Any]:
         "tags": [rule.endpoint.split(".")[0]],
         "summary": summary,
         "parameters": [*_placeholders(rule), *_query(operation.query), *_headers(operation)],
-        "responses": {str(status): _answer(status, kind) for status, kind in operation.answers.items()},
+        "responses": {str(status): _answer(status, kind, operation) for status, kind in operation.answers.items()},
     }
     told["responses"]["default"] = {
         "description": "Something went wrong.",
@@ -76,13 +77,20 @@ def _operation(rule: Rule, view: Callable[..., Any]) -> dict[str, Any]:
     return told
 
 
-def _answer(status: int, kind: Any) -> dict[str, Any]:
+def _answer(status: int, kind: Any, operation: Operation) -> dict[str, Any]:
     told: dict[str, Any] = {"description": HTTPStatus(status).phrase}
-    if isinstance(kind, str):
+    if kind == EVENTS:
+        told["content"] = {EVENTS: {"schema": {"type": "string"}, "x-events": _events(operation)}}
+    elif isinstance(kind, str):
         told["content"] = {kind: {}}
     elif kind is not None:
         told["content"] = {"application/json": {"schema": {"$ref": _SCHEMAS.format(name=kind.__name__)}}}
     return told
+
+
+def _events(operation: Operation) -> dict[str, Any]:
+    """Name the type of each event's data: OpenAPI 3.1 has no words for events."""
+    return {name: {"$ref": _SCHEMAS.format(name=kind.__name__)} for name, kind in operation.events.items()}
 
 
 def _placeholders(rule: Rule) -> Iterable[dict[str, Any]]:

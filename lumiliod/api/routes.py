@@ -40,7 +40,8 @@ class Operation:
     """One route as the OpenAPI document tells it.
 
     ``answers`` maps a status to the type of its JSON body, or to the media type of another body;
-    ``accepts`` lists media types of a body that is not JSON. See :func:`streams` for ``streams``.
+    ``accepts`` lists media types of a body that is not JSON, ``events`` the data of server-sent events by
+    their names. See :func:`streams` for ``streams``.
     """
 
     answers: Mapping[int, Any]
@@ -48,6 +49,7 @@ class Operation:
     accepts: Mapping[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
     query: type[msgspec.Struct] = NoQuery
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    events: Mapping[str, type[msgspec.Struct]] = field(default_factory=dict[str, type[msgspec.Struct]])
     streams: bool = False
 
 
@@ -62,7 +64,7 @@ def describes(operation: Operation) -> Callable[[View], View]:
 
 
 def streams(room: Blueprint, method: str, rule: str, operation: Operation) -> Callable[[StreamView], StreamView]:
-    """Register a view that moves whole files: it talks ASGI itself (:mod:`lumiliod.api.app`)."""
+    """Register a view that moves whole files, or does not end: it talks ASGI itself (:mod:`lumiliod.api.app`)."""
 
     def attach(view: StreamView) -> StreamView:
         room.add_url_rule(

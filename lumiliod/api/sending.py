@@ -8,7 +8,6 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 import trio
-from hypercorn.typing import ASGIReceiveCallable
 from werkzeug.http import parse_date, parse_etags
 
 from lumiliod.api.errors import Failure, problem
@@ -121,7 +120,7 @@ async def _send_span(exchange: Exchange, fd: int, span: Span, status: int, heade
     """Send the bytes of ``span``; a small one goes out in one piece."""
     offset = span.start
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(_cancel_on_disconnect, exchange.receive, nursery.cancel_scope)
+        nursery.start_soon(_cancel_when_gone, exchange, nursery.cancel_scope)
         while offset < span.stop:
             length = min(CHUNK_BYTES, span.stop - offset)
             try:
@@ -143,9 +142,8 @@ async def _send_span(exchange: Exchange, fd: int, span: Span, status: int, heade
         await exchange.write(b"", last=True)
 
 
-async def _cancel_on_disconnect(receive: ASGIReceiveCallable, scope: trio.CancelScope) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
+async def _cancel_when_gone(exchange: Exchange, scope: trio.CancelScope) -> None:
+    await exchange.gone()
     scope.cancel()
 
 

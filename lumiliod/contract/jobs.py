@@ -1,14 +1,20 @@
 """Jobs on the wire."""
 
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
-from msgspec import Struct
+from msgspec import Meta, Struct
+
+MAX_IDS = 10_000
+MAX_AGE_S = 3.2e9
 
 
 class JobError(Struct, kw_only=True, omit_defaults=True):
-    """One failed attempt: stable ``code``, message for people, the exception's class and when."""
+    """One failed attempt: stable ``code``, message for people, the exception's class and when.
+
+    One that was ``put_off`` did not count: what the work needs was away.
+    """
 
     code: str
     message: str
@@ -17,12 +23,24 @@ class JobError(Struct, kw_only=True, omit_defaults=True):
     at: datetime
     worker: str | None = None
     traceback_digest: str | None = None
+    put_off: bool | None = None
+
+
+class Progress(Struct, kw_only=True):
+    """How far a running job is, in its own ``unit``; ``total`` is null while that is unknown."""
+
+    done: int
+    total: int | None = None
+    unit: str = ""
+    text: str = ""
 
 
 class Job(Struct, kw_only=True):
     """A unit of work.
 
     ``state`` is ``available | scheduled | running | retryable | completed | cancelled | discarded``.
+    ``cause`` groups jobs that failed for the same reason. ``waits_on`` are the jobs and groups that must
+    end before it begins, ``parent_id`` is the job that it came from.
     """
 
     id: UUID
@@ -41,6 +59,14 @@ class Job(Struct, kw_only=True):
     scheduled_at: datetime
     attempted_at: datetime | None
     finished_at: datetime | None
+    progress: Progress | None
+    cause: str | None
+    tags: list[str]
+    unique_key: str | None
+    parent_id: UUID | None
+    group_id: UUID | None
+    waits_on: list[UUID]
+    worker_id: UUID | None
 
 
 class JobPage(Struct, kw_only=True):
@@ -48,3 +74,69 @@ class JobPage(Struct, kw_only=True):
 
     items: list[Job]
     next_cursor: str | None = None
+
+
+class JobSelection(Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Which jobs are meant: everything given must hold.
+
+    ``repository`` is a name or an id; ``older_s``: created longer ago than that. Only with ``all`` may
+    nothing else be given. With ``dry_run`` nothing is done: the answer says how many are meant.
+    """
+
+    ids: Annotated[list[UUID], Meta(max_length=MAX_IDS)] | None = None
+    kind: str | None = None
+    queue: str | None = None
+    state: str | None = None
+    cause: str | None = None
+    repository: str | None = None
+    asset: UUID | None = None
+    tag: str | None = None
+    older_s: Annotated[float, Meta(ge=0, le=MAX_AGE_S)] | None = None
+    all: bool = False
+    dry_run: bool = False
+
+
+class JobsChanged(Struct, kw_only=True):
+    """What became of the jobs that were meant.
+
+    ``count`` were changed, with cancelling those that waited for them, too. ``passed_over`` were not:
+    another open job does their work, or they wait for others.
+    """
+
+    count: int
+    passed_over: int = 0
+
+
+class Cause(Struct, kw_only=True):
+    """Jobs of a kind that failed for the same reason; message, class and ``example``, a job, are the newest's.
+
+    ``discarded`` of ``count`` wait for a person, the others for another attempt.
+    """
+
+    kind: str
+    cause: str
+    count: int
+    discarded: int
+    first_at: datetime
+    last_at: datetime
+    error_class: str
+    message: str
+    example: UUID
+
+
+class CauseList(Struct, kw_only=True):
+    """Why jobs failed, the most frequent reason first."""
+
+    items: list[Cause]
+
+
+class BackfillRequest(Struct, kw_only=True, forbid_unknown_fields=True):
+    """Body of ``POST /jobs/backfill``: the kind of job, every kind unless given."""
+
+    kind: str | None = None
+
+
+class Backfilled(Struct, kw_only=True):
+    """How many jobs were added, by kind, for work that is not done and that no job did."""
+
+    added: dict[str, int]

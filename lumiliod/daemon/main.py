@@ -49,6 +49,42 @@ def run(config_path: str | None, state_dir: str | None) -> None:
     trio.run(main)
 
 
+@cli.command()
+@_config_option
+@_state_option
+@click.option(
+    "--queue",
+    "queues",
+    multiple=True,
+    metavar="NAME[=COUNT]",
+    help="Work on this queue only, on COUNT jobs at once; may be given several times.",
+)
+def worker(config_path: str | None, state_dir: str | None, queues: tuple[str, ...]) -> None:
+    """Work on jobs beside a running daemon until SIGTERM or SIGINT."""
+    from lumiliod.daemon import logs
+    from lumiliod.daemon import worker as hands
+
+    config = configuration.load(config_path, state_dir=state_dir, environ=os.environ)
+    logs.configure(config.log.level, config.log.format)
+    concurrency = dict(map(_lane, queues))
+
+    async def main() -> None:
+        stop = trio.Event()
+        async with trio.open_nursery() as nursery:
+            await nursery.start(_wait_for_signals, stop, nursery.cancel_scope)
+            await hands.run(config, stop, os.environ, concurrency)
+            nursery.cancel_scope.cancel()
+
+    trio.run(main)
+
+
+def _lane(text: str) -> tuple[str, int]:
+    name, separator, count = text.partition("=")
+    if separator and not (count.isdecimal() and 1 <= int(count) <= 256):
+        raise click.UsageError(f"--queue {text}: COUNT is between 1 and 256")
+    return name, int(count or 0)
+
+
 async def _wait_for_signals(
     stop: trio.Event, scope: trio.CancelScope, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
 ) -> None:

@@ -441,6 +441,17 @@ async def _stop(server: Server, child: _Child) -> None:
         child.reap()
 
 
+def find(state_dir: Path) -> Server:
+    """Return the server whose data lies in ``state_dir``, as :func:`prepare` does, and make none. Blocks.
+
+    Raises:
+        Unavailable: there is none: no daemon has begun there.
+    """
+    if not (state_dir / "postgres" / "data" / "PG_VERSION").exists():
+        raise Unavailable(f"no daemon has made its database in {state_dir} yet", code="database_unavailable")
+    return prepare(state_dir)
+
+
 def create_database(server: Server) -> None:
     """Create the database ``lumilio`` unless it is there. Blocks; the server must answer."""
     with psycopg.connect(server.admin_conninfo, autocommit=True) as conn:

@@ -89,9 +89,8 @@ RETURNING id, 0 AS token, kind, queue, priority, seq, attempt, max_attempts, arg
 -- one does the work already.
 WITH picked AS (
     SELECT DISTINCT ON (kind, coalesce(unique_key, id::text)) id, state
-    FROM jobs
-    WHERE id = ANY (%(ids)s::uuid[])
-      AND (state IN ('retryable', 'discarded') OR (state = 'scheduled' AND waits_for = 0))
+    FROM (SELECT jobs.* FROM unnest(%(ids)s::uuid[]) AS asked (id) JOIN jobs USING (id) OFFSET 0) AS asked
+    WHERE (state IN ('retryable', 'discarded') OR (state = 'scheduled' AND waits_for = 0))
     ORDER BY kind, coalesce(unique_key, id::text), (state = 'discarded'), id DESC)
 UPDATE jobs SET state = 'available', attempt = 0, deaths = 0, scheduled_at = now(), finished_at = NULL
 FROM picked
@@ -103,21 +102,25 @@ WHERE jobs.id = picked.id
 RETURNING jobs.id, jobs.queue
 
 -- name: revive
--- cancelled jobs that are wanted after all; not beside an open one under the same key
-WITH back AS (
-    DELETE FROM job_history
+-- Cancelled jobs that are wanted after all: of several under one key the newest, and none beside an open
+-- one. The others stay what they are.
+WITH picked AS (
+    SELECT DISTINCT ON (kind, coalesce(unique_key, id::text)) id, finished_at
+    FROM job_history
     WHERE id = ANY (%(ids)s::uuid[]) AND state = 'cancelled'
       AND NOT EXISTS (SELECT 1 FROM jobs AS twin
                       WHERE twin.kind = job_history.kind AND twin.unique_key = job_history.unique_key
                         AND twin.state IN ('available', 'scheduled', 'running', 'retryable'))
-    RETURNING *)
+    ORDER BY kind, coalesce(unique_key, id::text), id DESC),
+back AS (
+    DELETE FROM job_history USING picked
+    WHERE job_history.id = picked.id AND job_history.finished_at = picked.finished_at
+    RETURNING job_history.*)
 INSERT INTO jobs (id, kind, queue, priority, max_attempts, args, unique_key, created_at, errors, group_id, asset_id,
                   repository_id, parent_id, tags)
-SELECT DISTINCT ON (kind, coalesce(unique_key, id::text))
-       id, kind, queue, priority, max_attempts, args, unique_key, created_at, errors, group_id, asset_id,
+SELECT id, kind, queue, priority, max_attempts, args, unique_key, created_at, errors, group_id, asset_id,
        repository_id, parent_id, tags
 FROM back
-ORDER BY kind, coalesce(unique_key, id::text), id DESC
 RETURNING id, queue, group_id
 
 -- name: causes

@@ -15,7 +15,7 @@ import psycopg
 import lumiliod
 from lumiliod.db.pool import Connection
 from lumiliod.db.sql import Queries
-from lumiliod.domain.errors import ConfigError, Retryable
+from lumiliod.domain.errors import ConfigError, Retryable, Unavailable
 
 Q = Queries(__file__)
 
@@ -105,6 +105,21 @@ def migrate(conn: Connection, migrations: list[Migration]) -> list[Migration]:
             conn.execute(Q["unlock"], {"key": LOCK_KEY})
 
 
+def check(conn: Connection, migrations: list[Migration]) -> None:
+    """Make sure that nothing is to be applied, and apply nothing. ``conn`` must be in autocommit; blocks.
+
+    Raises:
+        ConfigError: as :func:`migrate`.
+        Unavailable: something is to be applied yet, which is another program's to do.
+    """
+    check_server(conn)
+    row = conn.execute(Q["has_ledger"]).fetchone()
+    missing = _missing(conn, migrations) if row and row[0] else migrations
+    if missing:
+        numbers = ", ".join(f"{migration.number:04d}" for migration in missing)
+        raise Unavailable(f"the database lacks the migrations {numbers}: start the daemon first", code="not_migrated")
+
+
 def _apply(conn: Connection, migrations: list[Migration]) -> list[Migration]:
     try:
         conn.execute(Q["create_vector"])
@@ -114,26 +129,29 @@ def _apply(conn: Connection, migrations: list[Migration]) -> list[Migration]:
             code="vector_missing",
         ) from error
     conn.execute(Q["create_ledger"])
+    applied = _missing(conn, migrations)
+    for migration in applied:
+        with conn.transaction():
+            conn.execute(migration.text.encode())
+            conn.execute(Q["record"], {"number": migration.number, "name": migration.name, "sha256": migration.sha256})
+    return applied
+
+
+def _missing(conn: Connection, migrations: list[Migration]) -> list[Migration]:
+    """Return what the ledger lacks; refuse what it has otherwise."""
     ledger = {number: (name, sha256) for number, name, sha256 in conn.execute(Q["ledger"])}
     if ledger and max(ledger) > len(migrations):
         raise ConfigError(
             f"the database is at migration {max(ledger)}, this program knows {len(migrations)}: it is newer than this",
             code="database_newer",
         )
-    applied = []
     for migration in migrations:
-        if migration.number in ledger:
-            if ledger[migration.number][1] != migration.sha256:
-                raise ConfigError(
-                    f"migration {migration.number:04d}_{migration.name} was edited after it was applied",
-                    code="migration_edited",
-                )
-            continue
-        with conn.transaction():
-            conn.execute(migration.text.encode())
-            conn.execute(Q["record"], {"number": migration.number, "name": migration.name, "sha256": migration.sha256})
-        applied.append(migration)
-    return applied
+        if migration.number in ledger and ledger[migration.number][1] != migration.sha256:
+            raise ConfigError(
+                f"migration {migration.number:04d}_{migration.name} was edited after it was applied",
+                code="migration_edited",
+            )
+    return [migration for migration in migrations if migration.number not in ledger]
 
 
 def _lock(conn: Connection) -> bool:

@@ -14,6 +14,9 @@ CREATE TABLE IF NOT EXISTS schema_migrations (
     applied_at timestamptz NOT NULL DEFAULT now()
 )
 
+-- name: has_ledger
+SELECT to_regclass('schema_migrations') IS NOT NULL
+
 -- name: ledger
 SELECT number, name, sha256 FROM schema_migrations
 

@@ -171,13 +171,17 @@ def shares(
 ) -> dict[str, int]:
     """Return how many jobs of each kind to claim to fill ``free`` of ``limit`` units.
 
-    Kinds that had work at the last look (``hot``) share evenly; of the others one unit each is asked for.
+    Kinds that had work at the last look (``hot``) share evenly; of the others one unit each is asked for. A
+    kind of which nothing is buffered is always asked for, even beyond ``free``: left out are only kinds that
+    have work here.
     """
     lively = set(hot) or set(batches)
     each = -(-limit // len(lively))
     wanted: dict[str, int] = {}
     for kind in sorted(batches, key=lambda kind: (kind not in lively, buffered.get(kind, 0))):
         units = min(each - buffered.get(kind, 0) if kind in lively else 1, free)
+        if units <= 0 and not buffered.get(kind):
+            units = 1
         if units > 0:
             free -= units
             wanted[kind] = units * batches[kind]

@@ -108,6 +108,12 @@ class Running:
 class Lane(Protocol):
     """What the engine asks of its lanes."""
 
+    queue: str
+
+    def wake(self, *, again: bool) -> None:
+        """Look for work; ``again``: also among what is older than the last claim."""
+        ...
+
     def drop(self, tokens: frozenset[int]) -> None:
         """Let go of attempts that were taken away: those that run are cancelled."""
         ...
@@ -144,13 +150,11 @@ class Engine:
         self.database = database
         self.kinds = {kind.name: kind for kind in kinds}
         self.lost = trio.Event()
-        self.queues = Queues()
+        self.queues = Queues(self.go_on)
         self.lanes: list[Lane] = []
         self.suspect_runs = False
         self._lease_s = lease_s
         self.lease = Lease(database, lease_s, self.lost.set)
-        self._events: dict[str, trio.Event] = {}
-        self._returns: dict[str, int] = {}
         self.commits = Commits(self._write_results, self._written)
         self.keeper = Keeper(self, keeper_period_s, lease_s, history_days)
 
@@ -166,27 +170,18 @@ class Engine:
 
     # waking
 
-    def lane_event(self, queue: str) -> trio.Event:
-        """Return the event that is set when ``queue`` may have work; replaced after each setting."""
-        return self._events.setdefault(queue, trio.Event())
-
-    def returns(self, queue: str) -> int:
-        """Return how often ``queue`` got jobs back that are older than what was claimed since."""
-        return self._returns.get(queue, 0)
-
     def wake(self, queues: Iterable[str], *, again: bool = False) -> None:
         """Let the lanes of ``queues`` look for work; ``again``: also among what is older than their last claim."""
-        for queue in queues:
-            if again:
-                self._returns[queue] = self._returns.get(queue, 0) + 1
-            self._events.setdefault(queue, trio.Event()).set()
-            self._events[queue] = trio.Event()
+        names = frozenset(queues)
+        for lane in self.lanes:
+            if lane.queue in names:
+                lane.wake(again=again)
 
     def heard(self, payload: str) -> None:
         """Act on what another process said; empty: anything may have been missed."""
         said = calls.read(payload)
         if said is None:
-            self.wake(list(self._events), again=True)
+            self.wake([lane.queue for lane in self.lanes], again=True)
             self.keeper.look_soon()
             return
         self.wake(said.queues)
@@ -242,6 +237,10 @@ class Engine:
     def suspect_ended(self) -> None:
         """Let another suspect run."""
         self.suspect_runs = False
+        self.go_on()
+
+    def go_on(self) -> None:
+        """Let every lane look again at what it may do."""
         for lane in self.lanes:
             lane.go_on()
 
@@ -300,8 +299,7 @@ class Engine:
     def _written(self, jobs: Sequence[ClaimedJob]) -> None:
         self.lease.drop(job.token for job in jobs)
         if self.commits.backlog + len(jobs) >= BACKLOG_MAX:
-            for lane in self.lanes:
-                lane.go_on()
+            self.go_on()
 
     # finishing
 

@@ -1,11 +1,9 @@
 """How many jobs of a queue may begin now: what the configuration says, and what people said since."""
 
 import datetime as dt
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from zoneinfo import ZoneInfo
-
-import trio
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from lumiliod.db.queues import ALL, QueueRow
 
@@ -23,15 +21,15 @@ class QueueState:
 
 
 class Queues:
-    """The allowances of this process. ``changed`` is set, and replaced, when one of them differs.
+    """The allowances of this process.
 
     Args:
-        configured: how many jobs of each queue run at once unless a person says otherwise.
+        changed: called when one of them differs.
     """
 
-    def __init__(self, configured: Mapping[str, int] | None = None) -> None:
-        self.configured = dict(configured or {})
-        self.changed = trio.Event()
+    def __init__(self, changed: Callable[[], None] = lambda: None) -> None:
+        self.configured: dict[str, int] = {}
+        self._changed = changed
         self._rows: dict[str, QueueRow] = {}
         self._states: dict[str, QueueState] = {}
 
@@ -50,8 +48,7 @@ class Queues:
         states = {name: self._state(name, concurrency, now) for name, concurrency in self.configured.items()}
         if states != self._states:
             self._states = states
-            self.changed.set()
-            self.changed = trio.Event()
+            self._changed()
 
     def allowed(self, queue: str) -> int:
         """Return how many jobs of ``queue`` may run at once now."""
@@ -82,7 +79,12 @@ def is_quiet(row: QueueRow, now: dt.datetime) -> bool:
     """Tell whether ``now`` (aware) lies in a queue's quiet hours, which may span midnight."""
     if row.quiet_from is None or row.quiet_until is None or row.quiet_zone is None:
         return False
-    local = now.astimezone(ZoneInfo(row.quiet_zone)).time()
+    try:
+        zone = ZoneInfo(row.quiet_zone)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        # another process knew it; better work at night than never
+        return False
+    local = now.astimezone(zone).time()
     if row.quiet_from < row.quiet_until:
         return row.quiet_from <= local < row.quiet_until
     return local >= row.quiet_from or local < row.quiet_until

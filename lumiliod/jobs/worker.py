@@ -101,6 +101,11 @@ class _Lane:
                 unit.scope.cancel()
         self.changed.set()
 
+    def wake(self, *, again: bool) -> None:
+        self.above = True
+        self.below = self.below or again
+        self.changed.set()
+
     def go_on(self) -> None:
         self.changed.set()
         self.idle_slots.unpark(count=1)
@@ -133,16 +138,10 @@ class _Lane:
     async def _feed(self, slots: trio.Nursery) -> None:
         """Keep as many slots as are allowed, and work in the buffer for them."""
         retry_s = CLAIM_RETRY_MIN_S
-        returns = -1
         while not self.stopping:
             self.changed = trio.Event()
-            woken = self.engine.lane_event(self.queue)
-            settings = self.engine.queues.changed
             allowed = self.engine.queues.allowed(self.queue)
             self._fit(slots, allowed)
-            if returns != self.engine.returns(self.queue):
-                returns = self.engine.returns(self.queue)
-                self.below = True
             until_s: float | None = None
             if allowed == 0:
                 await self._give_back()
@@ -154,19 +153,16 @@ class _Lane:
                     except LumilioError as error:
                         if retry_s == CLAIM_RETRY_MIN_S:
                             log.warning("cannot claim now", extra={"queue": self.queue, "code": error.code})
-                        await self._pause(woken, settings, retry_s)
+                        await self._pause(retry_s)
                         retry_s = min(retry_s * 2, CLAIM_RETRY_MAX_S)
                         self.above = self.below = True
                         continue
                     retry_s = CLAIM_RETRY_MIN_S
-                    # what was announced since the claim looked may have been missed by it
-                    self.above = self.above or woken.is_set()
                     if got or self.above:
                         continue
                 if self.below:
                     until_s = max(self.floors.full_due_s - trio.current_time(), 0.0)
-            if await self._pause(woken, settings, until_s):
-                self.above = True
+            await self._pause(until_s)
 
     def _fit(self, slots: trio.Nursery, allowed: int) -> None:
         while self.slots < allowed:
@@ -191,32 +187,27 @@ class _Lane:
             await trio.lowlevel.checkpoint()
             return False
         began_s = trio.current_time()
+        # what is announced while the claim looks may be missed by it, and sets them again
+        self.above = False
+        self.below = self.below and not full
         jobs = await self.engine.claim(self.queue, wanted, None if full else self.floors.lines)
         self.floors.claimed(wanted, jobs, full=full, cost_s=trio.current_time() - began_s)
         found = Counter(job.kind for job in jobs)
         self.hot = set(found)
-        self.above = any(found[kind] >= count for kind, count in wanted.items())
-        # nothing is left above the floors; what came to lie below has to be looked for
-        self.below = not full and (self.below or not self.above)
+        if len(wanted) < len(self.batches) or any(found[kind] >= count for kind, count in wanted.items()):
+            self.above = True
+        elif not full:
+            # nothing is left above the floors; what came to lie below has to be looked for
+            self.below = True
         if jobs:
             self.buffer.add(jobs)
             self.idle_slots.unpark(count=self.buffer.units)
         return bool(jobs)
 
-    async def _pause(self, woken: trio.Event, settings: trio.Event, timeout_s: float | None) -> bool:
-        """Wait for a change in this lane, a wake-up (then True) or the time-out."""
-        async with trio.open_nursery() as nursery:
-
-            async def first(event: trio.Event) -> None:
-                await event.wait()
-                nursery.cancel_scope.cancel()
-
-            if timeout_s is not None:
-                nursery.cancel_scope.deadline = trio.current_time() + timeout_s
-            nursery.start_soon(first, woken)
-            nursery.start_soon(first, settings)
-            nursery.start_soon(first, self.changed)
-        return woken.is_set()
+    async def _pause(self, timeout_s: float | None) -> None:
+        """Wait for a change in this lane, a wake-up or the time-out."""
+        with trio.move_on_after(math.inf if timeout_s is None else timeout_s):
+            await self.changed.wait()
 
     # units
 

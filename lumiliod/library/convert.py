@@ -7,8 +7,9 @@ from typing import Any, TypeVar
 import msgspec
 
 from lumiliod.contract.assets import Asset, AssetDetail
-from lumiliod.contract.jobs import Job, JobError
-from lumiliod.db.job_admin import JobRow
+from lumiliod.contract.jobs import Cause, Job, JobError, Progress
+from lumiliod.contract.live import RunningJob
+from lumiliod.db.job_admin import CauseRow, JobRow, RunningRow
 from lumiliod.domain.assets import AssetRow
 from lumiliod.domain.errors import Shape
 from lumiliod.domain.ids import path_from_bytes, shown
@@ -41,7 +42,24 @@ def job(row: JobRow) -> Job:
     """Return the wire form of a job."""
     fields = {name: getattr(row, name) for name in Job.__struct_fields__}
     fields["errors"] = msgspec.convert(row.errors, list[JobError])
+    fields["progress"] = _progress(row.progress)
     return Job(**fields)
+
+
+def running_job(row: RunningRow) -> RunningJob:
+    """Return the wire form of a job that runs."""
+    fields = {name: getattr(row, name) for name in RunningJob.__struct_fields__}
+    fields["progress"] = _progress(row.progress)
+    return RunningJob(**fields)
+
+
+def _progress(row: dict[str, Any] | None) -> Progress | None:
+    return msgspec.convert(row, Progress | None)
+
+
+def cause(row: CauseRow) -> Cause:
+    """Return the wire form of a cause of failures."""
+    return Cause(**{name: getattr(row, name) for name in Cause.__struct_fields__})
 
 
 def limited(limit: int) -> int:

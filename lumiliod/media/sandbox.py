@@ -1,6 +1,8 @@
 """A pool of media workers: started when first needed, one request each, killed and replaced when they misbehave."""
 
+import contextlib
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -251,7 +253,13 @@ def stalled(limit_s: float) -> Retryable:
 
 
 async def end_process(process: trio.Process) -> None:
-    """Kill ``process``, reap it and close its pipes, even in a cancelled scope."""
+    """Kill ``process`` and whatever it started, reap it and close its pipes, even in a cancelled scope.
+
+    It must lead a process group of its own.
+    """
+    # the group outlives its leader while anything is in it: a grandchild holds no file or core for long
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
     process.kill()
     assert process.stdin is not None
     assert process.stdout is not None

@@ -11,7 +11,7 @@ from psycopg import sql
 
 from lumiliod.db import embedded, migrate
 from lumiliod.db.migrate import Migration
-from lumiliod.domain.errors import ConfigError
+from lumiliod.domain.errors import ConfigError, Unavailable
 
 
 @pytest.fixture
@@ -33,6 +33,18 @@ def test_applies_once_and_in_order(empty: str) -> None:
         assert migrate.migrate(conn, STEPS) == STEPS
         assert migrate.migrate(conn, STEPS) == []
         assert conn.execute("SELECT n FROM one").fetchone() == (2,)
+
+
+def test_a_check_applies_nothing(empty: str) -> None:
+    with psycopg.connect(empty, autocommit=True) as conn:
+        for applied in ([], STEPS[:1]):
+            migrate.migrate(conn, applied)
+            with pytest.raises(Unavailable, match="0002"):
+                migrate.check(conn, STEPS)
+        migrate.migrate(conn, STEPS)
+        migrate.check(conn, STEPS)
+        with pytest.raises(ConfigError):
+            migrate.check(conn, STEPS[:1])
 
 
 def test_many_at_the_same_time(empty: str) -> None:

@@ -65,7 +65,8 @@ async def test_the_delay_begins_anew_and_heeds_what_was_asked(database: Database
             delays.append((row.scheduled_at - dt.datetime.now(dt.UTC)).total_seconds())
             if script:
                 await engine.call(at_once)
-    assert row.attempt == 1
+        last = await state_of(database, job_id, "retryable")
+    assert last.attempt == 1
     assert [delays[0], delays[1], *delays[3:]] == pytest.approx([5, 10, 5, 1000], abs=2)
 
 

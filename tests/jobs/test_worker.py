@@ -1,5 +1,6 @@
 """Lanes: how much they take, and who gets the next slot."""
 
+import random
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -130,3 +131,27 @@ async def test_what_comes_during_a_claim_is_not_missed(
         await state_of(database, job_id, "completed")
         with trio.fail_after(3):
             await state_of(database, late[0], "completed")
+
+
+@pytest.mark.parametrize("kinds", [1, 2, 7])
+async def test_no_kind_is_forgotten(database: Database, serving: Serving, kinds: int) -> None:
+    """Whatever the order and the sizes in which kinds run dry and come back, the lane goes on to the end."""
+    done: Counter[str] = Counter()
+
+    async def run(jobs: Sequence[Running]) -> None:
+        done[jobs[0].job.kind] += len(jobs)
+        if done.total() % 3 == 0:
+            await trio.sleep(0.001)
+
+    names = [f"kind{number}" for number in range(kinds)]
+    rng = random.Random(kinds)
+    async with serving([Kind(name, "work", run, batch=1 + 5 * (n % 3)) for n, name in enumerate(names)]) as engine:
+        sent: Counter[str] = Counter()
+        for _ in range(60):
+            name, count = rng.choice(names), rng.choice([1, 2, 3, 30])
+            sent[name] += count
+            await engine.call(enqueue, [JobSpec(name, "work").new({}) for _ in range(count)])
+            await trio.sleep(rng.choice([0, 0, 0.01, 0.05]))
+        await until(lambda: done == sent)
+        await until(lambda: engine.lease.idle)
+    assert {name: engine.totals[name].completed for name in sent} == sent
