@@ -1,7 +1,7 @@
 -- Dependencies, groups, tags, causes, and what a person says of a queue.
 
 -- waits_for counts the jobs and groups that must end first: until then a job is 'scheduled', whatever its
--- time. awaited says that somebody waits for this one, so that the end of any other costs no look.
+-- time, or given up. awaited says that somebody waits for this one, so that the end of any other costs no look.
 -- deaths counts the workers that died while they ran this job alone and on record (started).
 ALTER TABLE jobs
     DROP COLUMN cancel_requested_at,
@@ -12,7 +12,7 @@ ALTER TABLE jobs
     -- what the last failure was, as failures are grouped: its code, and of a defect where it was raised
     ADD COLUMN cause text GENERATED ALWAYS AS (
         (errors -> -1 ->> 'code') || coalesce(':' || (errors -> -1 ->> 'traceback_digest'), '')) STORED,
-    ADD CHECK (waits_for = 0 OR state = 'scheduled');
+    ADD CHECK (waits_for = 0 OR state IN ('scheduled', 'discarded'));
 
 CREATE INDEX jobs_by_cause ON jobs (kind, cause) WHERE state IN ('retryable', 'discarded');
 -- every change of state wrote into it; what it answered is answered by the partial ones
@@ -24,8 +24,8 @@ CREATE INDEX jobs_held ON jobs (worker_id, kind, queue) WHERE state = 'running';
 DROP INDEX jobs_to_promote;
 CREATE INDEX jobs_to_promote ON jobs (scheduled_at) WHERE state IN ('scheduled', 'retryable') AND waits_for = 0;
 
--- group_id and unique_key so that a cancelled job can be taken back
-ALTER TABLE job_history ADD COLUMN group_id uuid, ADD COLUMN unique_key text;
+-- so that a cancelled job can be taken back as it was
+ALTER TABLE job_history ADD COLUMN group_id uuid, ADD COLUMN unique_key text, ADD COLUMN waits_on uuid[];
 
 -- Who waits for what: a job or a group. No foreign keys: they would cost every job's end a look.
 CREATE TABLE job_waits (

@@ -11,7 +11,7 @@ import trio
 from bench.queues.contender import SETTLE_S, WARMUP_SAMPLES, Drained, Enqueued, Sent, Started, Window
 from bench.queues.server import Place, tidy
 from lumiliod.db import jobs as db_jobs
-from lumiliod.db import migrate, pool
+from lumiliod.db import migrate, pool, waking
 from lumiliod.db.listen import listen
 from lumiliod.db.pool import Connection
 from lumiliod.domain.jobs import NewJob
@@ -120,7 +120,7 @@ async def serving(place: Place, kinds: Iterable[Kind], concurrency: dict[str, in
         async with trio.open_nursery() as lanes:
             await lanes.start(partial(service.serve, engine, concurrency, stop=stop, grace_s=5.0))
             async with trio.open_nursery() as intake:
-                hear = partial(listen, database, [db_jobs.CHANNEL], lambda _, payload: engine.heard(payload))
+                hear = partial(listen, database, [waking.CHANNEL], lambda _, payload: engine.heard(payload))
                 await intake.start(hear)
                 yield engine
                 intake.cancel_scope.cancel()

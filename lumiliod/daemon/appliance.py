@@ -28,9 +28,9 @@ from lumiliod.daemon import systemd
 from lumiliod.daemon.supervise import keep_running, measure_lag
 from lumiliod.db import embedded, migrate, pool, users
 from lumiliod.db import jobs as db_jobs
-from lumiliod.db.jobs import CHANNEL
 from lumiliod.db.listen import listen
 from lumiliod.db.pool import Database
+from lumiliod.db.waking import CHANNEL
 from lumiliod.domain.errors import ConfigError
 from lumiliod.jobs import service as jobs_service
 from lumiliod.jobs.engine import Engine

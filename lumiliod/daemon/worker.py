@@ -18,8 +18,7 @@ from lumiliod import config as configuration
 from lumiliod.config import Config
 from lumiliod.daemon import appliance, systemd
 from lumiliod.daemon.supervise import keep_running
-from lumiliod.db import embedded, migrate, pool, users
-from lumiliod.db import jobs as db_jobs
+from lumiliod.db import embedded, migrate, pool, users, waking
 from lumiliod.db import repositories as db_repositories
 from lumiliod.db.listen import listen
 from lumiliod.db.pool import Database
@@ -51,7 +50,7 @@ async def run(
         stop_jobs = trio.Event()
         grace_s = float(config.jobs.shutdown_grace_s)
         engine = partial(jobs_service.serve, rt.jobs, lanes, stop=stop_jobs, grace_s=grace_s)
-        hear = partial(listen, rt.db, [db_jobs.CHANNEL], lambda _channel, payload: rt.jobs.heard(payload))
+        hear = partial(listen, rt.db, [waking.CHANNEL], lambda _channel, payload: rt.jobs.heard(payload))
         async with trio.open_nursery() as intake:
             await intake.start(partial(keep_running, health, "repositories", partial(attend, rt)))
             async with trio.open_nursery() as working:

@@ -9,9 +9,10 @@ from uuid import UUID
 
 from psycopg.rows import class_row, dict_row
 
-from lumiliod.db.jobs import join_groups, leave_groups, release_waiting, wake_again
+from lumiliod.db.job_waits import join_groups, leave_groups, release_waiting, wait_again
 from lumiliod.db.pool import Connection
 from lumiliod.db.sql import Queries
+from lumiliod.db.waking import wake_again
 from lumiliod.domain.ids import JobId
 from lumiliod.domain.jobs import ClaimedJob, JobFilter, JobState
 
@@ -165,6 +166,7 @@ def retry(conn: Connection, ids: Sequence[UUID]) -> list[JobId]:
     rows = conn.execute(Q["retry"], {"ids": list(ids)}).fetchall()
     revived = conn.execute(Q["revive"], {"ids": list(ids)}).fetchall()
     join_groups(conn, [row[2] for row in revived if row[2] is not None])
+    wait_again(conn, {row[0]: row[3] for row in revived if row[3]})
     wake_again(conn, {row[1] for row in [*rows, *revived]})
     return [JobId(row[0]) for row in [*rows, *revived]]
 

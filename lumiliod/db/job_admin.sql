@@ -55,18 +55,18 @@ WHERE state = 'cancelled'
 WITH gone AS (
     DELETE FROM jobs WHERE id = ANY (%(ids)s::uuid[]) RETURNING *),
 waits AS (
-    DELETE FROM job_waits USING gone WHERE job_waits.job_id = gone.id),
+    DELETE FROM job_waits USING gone WHERE job_waits.job_id = gone.id RETURNING job_id, on_id),
 kept AS (
     INSERT INTO job_history (id, kind, queue, state, priority, attempt, max_attempts, args, errors, created_at,
                              scheduled_at, attempted_at, finished_at, asset_id, repository_id, parent_id, tags,
-                             group_id, unique_key)
+                             group_id, unique_key, waits_on)
     SELECT id, kind, queue, 'cancelled', priority, attempt, max_attempts, args,
            CASE WHEN %(reason)s::text IS NULL THEN errors
                 ELSE errors || jsonb_build_array(jsonb_build_object(
                     'code', %(reason)s::text, 'message', %(message)s::text, 'error_class', 'Cancelled',
                     'attempt', attempt, 'at', now())) END,
            created_at, scheduled_at, attempted_at, clock_timestamp(), asset_id, repository_id, parent_id, tags,
-           group_id, unique_key
+           group_id, unique_key, (SELECT array_agg(on_id) FROM waits WHERE job_id = gone.id)
     FROM gone)
 SELECT id, token, worker_id, awaited, group_id FROM gone
 
@@ -74,10 +74,8 @@ SELECT id, token, worker_id, awaited, group_id FROM gone
 SELECT id FROM jobs WHERE id IN (SELECT job_id FROM job_waits WHERE on_id = ANY (%(ids)s::uuid[])) FOR UPDATE
 
 -- name: discard
--- given up by a person: kept among the failures
-WITH gone AS (
-    DELETE FROM job_waits WHERE job_id = ANY (%(ids)s::uuid[]))
-UPDATE jobs SET state = 'discarded', finished_at = now(), waits_for = 0,
+-- given up by a person: kept among the failures, and what it waits for with it
+UPDATE jobs SET state = 'discarded', finished_at = now(),
     errors = CASE WHEN jsonb_array_length(errors) >= 20 THEN errors - 0 ELSE errors END || jsonb_build_array(
         jsonb_build_object('code', %(code)s::text, 'message', %(message)s::text, 'error_class', 'Discarded',
                            'attempt', attempt, 'at', now()))
@@ -92,7 +90,8 @@ WITH picked AS (
     FROM (SELECT jobs.* FROM unnest(%(ids)s::uuid[]) AS asked (id) JOIN jobs USING (id) OFFSET 0) AS asked
     WHERE (state IN ('retryable', 'discarded') OR (state = 'scheduled' AND waits_for = 0))
     ORDER BY kind, coalesce(unique_key, id::text), (state = 'discarded'), id DESC)
-UPDATE jobs SET state = 'available', attempt = 0, deaths = 0, scheduled_at = now(), finished_at = NULL
+UPDATE jobs SET state = CASE WHEN jobs.waits_for > 0 THEN 'scheduled' ELSE 'available' END,
+                attempt = 0, deaths = 0, scheduled_at = now(), finished_at = NULL
 FROM picked
 WHERE jobs.id = picked.id
   AND (picked.state <> 'discarded' OR jobs.unique_key IS NULL OR NOT EXISTS (
@@ -121,7 +120,8 @@ INSERT INTO jobs (id, kind, queue, priority, max_attempts, args, unique_key, cre
 SELECT id, kind, queue, priority, max_attempts, args, unique_key, created_at, errors, group_id, asset_id,
        repository_id, parent_id, tags
 FROM back
-RETURNING id, queue, group_id
+ORDER BY id
+RETURNING id, queue, group_id, (SELECT waits_on FROM back WHERE back.id = jobs.id)
 
 -- name: causes
 -- what failed, by why: the newest message stands for all
@@ -147,7 +147,7 @@ GROUP BY kind, queue, state
 UNION ALL
 SELECT kind, queue, state, count(*) FROM jobs WHERE state = 'running' GROUP BY kind, queue, state
 UNION ALL
-SELECT kind, queue, state, count(*) FROM jobs WHERE id IN (SELECT job_id FROM job_waits) AND waits_for > 0
+SELECT kind, queue, state, count(*) FROM jobs WHERE id IN (SELECT job_id FROM job_waits) AND state = 'scheduled' AND waits_for > 0
 GROUP BY kind, queue, state
 
 -- name: show

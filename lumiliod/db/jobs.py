@@ -1,23 +1,24 @@
 """The job table: one function per verb of the engine. ``jobs/`` decides when; people's verbs are in ``job_admin``."""
 
-import json
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from itertools import groupby
 from typing import Any
 from uuid import UUID
-from weakref import WeakKeyDictionary
 
 import msgspec
 import psycopg
 from psycopg.pq import TransactionStatus
 from psycopg.types.json import Jsonb
 
+from lumiliod.db.encoding import ENCODER, NULL, array_literal, copied, dumped, dumped_all, write_rows
 from lumiliod.db.errors import as_ours, cause, described
+from lumiliod.db.job_waits import add_waits, join_groups, leave_groups, release_waiting, unmet
 from lumiliod.db.pool import Connection
 from lumiliod.db.sql import Queries
-from lumiliod.domain.errors import Conflict
+from lumiliod.db.waking import note, wake_again, wakes
+from lumiliod.domain.errors import Permanent
 from lumiliod.domain.ids import JobId, uuid7_texts
 from lumiliod.domain.jobs import (
     PUT_OFF_FIRST_S,
@@ -28,12 +29,8 @@ from lumiliod.domain.jobs import (
     NewJobs,
     OnConflict,
 )
-from lumiliod.domain.text import storable
 
 Q = Queries(__file__)
-
-CHANNEL = "lumilio_jobs"
-"""Notification channel; what its payloads say is up to the engine."""
 
 COPY_MIN = 20
 """From so many jobs on COPY is quicker than a statement."""
@@ -42,22 +39,6 @@ COPY_PART = 500
 """Rows sent at once: the server reads them while the next ones are made."""
 
 PRIORITIES = 4
-
-
-@dataclass(slots=True)
-class Woken:
-    """What a transaction left for others to do.
-
-    Queues that got jobs; queues that got jobs *back*, older than those just claimed; whether any job
-    was given a time.
-    """
-
-    queues: set[str] = field(default_factory=set[str])
-    again: set[str] = field(default_factory=set[str])
-    later: bool = False
-
-
-_woken: WeakKeyDictionary[Connection, Woken] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,85 +86,51 @@ def _is_plain(job: NewJob) -> bool:
 
 def enqueue_many(conn: Connection, jobs: NewJobs) -> int:
     """Insert many jobs of one kind at once, each due now; return how many."""
-    head = f"{_copied(jobs.kind)}\t{_copied(jobs.queue)}\t{jobs.priority}\t{jobs.max_attempts}\t"
-    tail = f"\t{jobs.repository_id or _NULL}\t{_copied(_array(jobs.tags))}"
-    texts = _encoded(jobs.args)
+    head = f"{copied(jobs.kind)}\t{copied(jobs.queue)}\t{jobs.priority}\t{jobs.max_attempts}\t"
+    tail = f"\t{jobs.repository_id or NULL}\t{copied(array_literal(jobs.tags))}"
+    texts = dumped_all(jobs.args)
     with conn.cursor() as cursor, cursor.copy(Q["copy_many"]) as copy:
         for start in range(0, len(texts), COPY_PART):
             part = texts[start : start + COPY_PART]
             ids = uuid7_texts(len(part))
-            copy.write("".join([f"{id_}\t{head}{text}{tail}\n" for id_, text in zip(ids, part, strict=True)]))
+            write_rows(copy, "".join([f"{id_}\t{head}{text}{tail}\n" for id_, text in zip(ids, part, strict=True)]))
     if texts:
-        _wakes(conn).queues.add(jobs.queue)
+        wakes(conn).queues.add(jobs.queue)
     return len(texts)
 
 
-def _encoded(values: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return each of ``values`` as JSON that PostgreSQL takes, escaped for COPY."""
-    try:
-        lines = _ENCODER.encode_lines(values).decode()
-    except (TypeError, ValueError, OverflowError):
-        return [_copied(_dumps(value)) for value in values]
-    if "\\u0000" in lines:
-        return [_copied(_dumps(value)) for value in values]
-    return lines.replace("\\", "\\\\").split("\n")[:-1]
-
-
-_ENCODER = msgspec.json.Encoder(enc_hook=str)
-
-
 def _copy(conn: Connection, jobs: Sequence[NewJob]) -> dict[JobId, str]:
-    texts = _encoded([job.args for job in jobs])
+    texts = dumped_all([job.args for job in jobs])
     rows = "".join(
         [
-            f"{job.id}\t{_copied(job.kind)}\t{_copied(job.queue)}\t{job.priority}\t{job.max_attempts}\t{text}\t"
-            f"{job.asset_id or _NULL}\t{job.repository_id or _NULL}\t{job.parent_id or _NULL}\t"
-            f"{_copied(_array(job.tags)) if job.tags else '{}'}\n"
+            f"{job.id}\t{copied(job.kind)}\t{copied(job.queue)}\t{job.priority}\t{job.max_attempts}\t{text}\t"
+            f"{job.asset_id or NULL}\t{job.repository_id or NULL}\t{job.parent_id or NULL}\t"
+            f"{copied(array_literal(job.tags)) if job.tags else '{}'}\n"
             for job, text in zip(jobs, texts, strict=True)
         ]
     )
     with conn.cursor() as cursor, cursor.copy(Q["copy"]) as copy:
-        copy.write(rows)
+        write_rows(copy, rows)
     enqueued = {job.id: job.queue for job in jobs}
-    _wakes(conn).queues.update(enqueued.values())
+    wakes(conn).queues.update(enqueued.values())
     return enqueued
-
-
-_NULL = "\\N"
-_COPIED = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
-
-
-def _copied(text: str) -> str:
-    """Return ``text`` as COPY's text format wants it."""
-    return text.translate(_COPIED) if "\\" in text or not text.isprintable() else text
-
-
-def _array(items: Sequence[str]) -> str:
-    quoted = (item.replace("\\", "\\\\").replace('"', '\\"') for item in items)
-    return "{" + ",".join(f'"{item}"' for item in quoted) + "}"
 
 
 def _insert(conn: Connection, jobs: Sequence[NewJob]) -> dict[JobId, str]:
     if not jobs:
         return {}
-    unmet = _unmet(conn, {on for job in jobs for on in job.after})
-    waits = {job.id: sorted(unmet.intersection(job.after)) for job in jobs if job.after}
+    still = unmet(conn, {on for job in jobs for on in job.after})
+    waits = {job.id: sorted(still.intersection(job.after)) for job in jobs if job.after}
     enqueued: dict[JobId, str] = {}
     for how, group in _by_conflict(jobs):
-        rows = json.dumps([_row(job, len(waits.get(job.id, ()))) for job in group], default=_text)
+        rows = _rows(group, waits)
         if how is OnConflict.KEEP:
             found = conn.execute(Q["enqueue"], {"jobs": rows}).fetchall()
         else:
-            keys = {"kinds": [job.kind for job in group], "keys": [job.unique_key for job in group]}
-            conn.execute(Q["let_go"], keys)
-            params = {"jobs": rows, "only_time": how is OnConflict.RESCHEDULE}
-            found = conn.execute(Q["enqueue_replacing"], params).fetchall()
-        _note(conn, [(queue, state) for _, queue, state in found])
+            found = _replace(conn, group, waits, only_time=how is OnConflict.RESCHEDULE)
+        note(conn, [(queue, state) for _, queue, state in found])
         enqueued |= {JobId(row[0]): row[1] for row in found}
-    added = [(on, job_id) for job_id, on_ids in waits.items() if job_id in enqueued for on in on_ids]
-    if added:
-        on_ids, job_ids = zip(*added, strict=True)
-        conn.execute(Q["add_waits"], {"on_ids": list(on_ids), "job_ids": list(job_ids)})
+    add_waits(conn, {job_id: on_ids for job_id, on_ids in waits.items() if job_id in enqueued})
     join_groups(conn, [job.group_id for job in jobs if job.group_id is not None and job.id in enqueued])
     return enqueued
 
@@ -195,6 +142,34 @@ def _by_conflict(jobs: Sequence[NewJob]) -> Iterator[tuple[OnConflict, list[NewJ
         yield how, run if how is OnConflict.KEEP else list({(job.kind, job.unique_key): job for job in run}.values())
 
 
+def _replace(
+    conn: Connection, jobs: Sequence[NewJob], waits: Mapping[JobId, Sequence[UUID]], *, only_time: bool
+) -> list[tuple[Any, ...]]:
+    """Insert jobs that take the place of what waits under their keys; again, while one is claimed in between."""
+    found: list[tuple[Any, ...]] = []
+    left = list(jobs)
+    while left:
+        conn.execute(Q["let_go"], {"kinds": [job.kind for job in left], "keys": [job.unique_key for job in left]})
+        params = {"jobs": _rows(left, waits), "only_time": only_time}
+        placed = conn.execute(Q["enqueue_replacing"], params).fetchall()
+        found += [row[:3] for row in placed]
+        keys = {(row[3], row[4]) for row in placed}
+        left = [job for job in left if (job.kind, job.unique_key) not in keys]
+    return found
+
+
+def _rows(jobs: Sequence[NewJob], waits: Mapping[JobId, Sequence[UUID]]) -> str:
+    """Return jobs as a JSON array of rows.
+
+    Raises:
+        Permanent: a name holds what is no text (``bad_value``).
+    """
+    try:
+        return ENCODER.encode([_row(job, len(waits.get(job.id, ()))) for job in jobs]).decode()
+    except UnicodeEncodeError as error:
+        raise Permanent("a name of a job is no text", code="bad_value") from error
+
+
 def _row(job: NewJob, waits_for: int) -> dict[str, Any]:
     return {
         "id": job.id,
@@ -202,7 +177,7 @@ def _row(job: NewJob, waits_for: int) -> dict[str, Any]:
         "queue": job.queue,
         "priority": job.priority,
         "max_attempts": job.max_attempts,
-        "args": storable(job.args),
+        "args": msgspec.Raw(dumped(job.args).encode()),
         "unique_key": job.unique_key,
         "scheduled_at": job.scheduled_at,
         "waits_for": waits_for,
@@ -215,57 +190,10 @@ def _row(job: NewJob, waits_for: int) -> dict[str, Any]:
     }
 
 
-def _unmet(conn: Connection, ids: Collection[UUID]) -> set[UUID]:
-    """Return those of ``ids`` that have not ended, each held so that it cannot end before this commits."""
-    if not ids:
-        return set()
-    params = {"ids": sorted(ids)}
-    unmet = {row[0] for row in conn.execute(Q["await_jobs"], params)}
-    unmet |= {row[0] for row in conn.execute(Q["await_groups"], params)}
-    cancelled = conn.execute(Q["cancelled_of"], {"ids": [one for one in ids if one not in unmet]}).fetchone()
-    if cancelled is not None:
-        raise Conflict(
-            f"the job {cancelled[0]}, which was to be waited for, was cancelled", code="predecessor_cancelled"
-        )
-    return unmet
-
-
 def open_by_key(conn: Connection, kind: str, unique_key: str) -> JobId | None:
     """Return the open job of ``kind`` with ``unique_key``."""
     row = conn.execute(Q["open_by_key"], {"kind": kind, "unique_key": unique_key}).fetchone()
     return JobId(row[0]) if row else None
-
-
-# waking
-
-
-def take_woken(conn: Connection) -> Woken:
-    """Return, once, what was left to do on this connection since the last call."""
-    return _woken.pop(conn, None) or Woken()
-
-
-def wake_again(conn: Connection, queues: Iterable[str]) -> None:
-    """Note that ``queues`` got jobs back that are older than what they may have claimed since."""
-    _wakes(conn).again.update(queues)
-
-
-def notify(conn: Connection, payload: str) -> None:
-    """Tell other processes; delivered at commit."""
-    conn.execute(Q["notify"], {"channel": CHANNEL, "payload": payload})
-
-
-def _wakes(conn: Connection) -> Woken:
-    return _woken.setdefault(conn, Woken())
-
-
-def _note(conn: Connection, found: Iterable[tuple[str, str]]) -> None:
-    """Note the queues of jobs by their state: available now, or later."""
-    wakes = _wakes(conn)
-    for queue, state in found:
-        if state == "available":
-            wakes.queues.add(queue)
-        else:
-            wakes.later = True
 
 
 # transactions of others
@@ -353,7 +281,7 @@ def complete(conn: Connection, completions: Sequence[Completion]) -> set[JobId]:
         {
             "ids": [c.id for c in completions],
             "tokens": [c.token for c in completions],
-            "results": [None if c.result is None else _dumps(c.result) for c in completions],
+            "results": [None if c.result is None else dumped(c.result) for c in completions],
             "run_ms": [c.run_ms for c in completions],
         },
     ).fetchall()
@@ -362,34 +290,6 @@ def complete(conn: Connection, completions: Sequence[Completion]) -> set[JobId]:
     if awaited or groups:
         release_waiting(conn, awaited + leave_groups(conn, groups))
     return {JobId(row[0]) for row in rows}
-
-
-def join_groups(conn: Connection, group_ids: Sequence[UUID]) -> None:
-    """Count one more open job for each of ``group_ids``."""
-    if group_ids:
-        conn.execute(Q["join_groups"], {"ids": list(group_ids)})
-
-
-def leave_groups(conn: Connection, group_ids: Sequence[UUID]) -> list[UUID]:
-    """Count one end for each of ``group_ids``; return the groups that have ended with that."""
-    if not group_ids:
-        return []
-    ids = list(group_ids)
-    counts = {group: ids.count(group) for group in set(ids)}
-    # locked first: the statements after see what others counted meanwhile
-    found = conn.execute(Q["lock_groups"], {"ids": sorted(counts)}).fetchall()
-    ended = [group for group, still_open in found if still_open <= counts[group]]
-    conn.execute(Q["leave_groups"], {"ids": ids})
-    conn.execute(Q["end_groups"], {"ids": ended})
-    return ended
-
-
-def release_waiting(conn: Connection, ended: Sequence[UUID]) -> None:
-    """Let what waited for these jobs and groups go on."""
-    if ended:
-        found = conn.execute(Q["release_waiting"], {"ids": list(ended)}).fetchall()
-        _note(conn, [(queue, state) for queue, state, waits_for in found if waits_for == 0])
-        wake_again(conn, {queue for queue, state, _ in found if state == "available"})
 
 
 def fail(conn: Connection, job_id: JobId, token: int, error: FailedAttempt, after_s: float | None) -> bool:
@@ -415,7 +315,7 @@ def put_off(conn: Connection, job_id: JobId, token: int, error: FailedAttempt, a
 
 
 def _kept(error: FailedAttempt) -> Jsonb:
-    return Jsonb([{key: value for key, value in asdict(error).items() if value is not None}], dumps=_dumps)
+    return Jsonb([{key: value for key, value in asdict(error).items() if value is not None}], dumps=dumped)
 
 
 def release(conn: Connection, held: Sequence[ClaimedJob]) -> None:
@@ -427,7 +327,7 @@ def release(conn: Connection, held: Sequence[ClaimedJob]) -> None:
 
 def set_progress(conn: Connection, job_id: JobId, token: int, progress: dict[str, Any]) -> None:
     """Write how far a running job is."""
-    conn.execute(Q["progress"], {"id": job_id, "token": token, "progress": Jsonb(progress, dumps=_dumps)})
+    conn.execute(Q["progress"], {"id": job_id, "token": token, "progress": Jsonb(progress, dumps=dumped)})
 
 
 # time
@@ -445,18 +345,10 @@ def promote(conn: Connection) -> float | None:
 def hasten(conn: Connection, repository_id: UUID) -> None:
     """Let the jobs that were put off while a repository was away go on at once."""
     conn.execute(Q["hasten"], {"repository_id": repository_id})
-    _wakes(conn).later = True
+    wakes(conn).later = True
 
 
 def next_due_s(conn: Connection) -> float | None:
     """Return seconds until the next scheduled or retryable job is due; negative when overdue."""
     row = conn.execute(Q["next_due"]).fetchone()
     return row[0] if row else None
-
-
-def _dumps(value: object) -> str:
-    return json.dumps(storable(value), default=_text)
-
-
-def _text(value: object) -> str:
-    return str(storable(str(value)))

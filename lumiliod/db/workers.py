@@ -8,9 +8,9 @@ from uuid import UUID
 
 from psycopg.rows import class_row, dict_row
 
-from lumiliod.db.jobs import wake_again
 from lumiliod.db.pool import Connection
 from lumiliod.db.sql import Queries
+from lumiliod.db.waking import wake_again
 from lumiliod.domain.jobs import DEATHS_MAX, ClaimedJob
 
 Q = Queries(__file__)

@@ -13,7 +13,7 @@ import msgspec
 import trio
 
 from lumiliod.db import jobs as db_jobs
-from lumiliod.db import workers
+from lumiliod.db import waking, workers
 from lumiliod.db.pool import Connection, Database
 from lumiliod.domain.errors import LumilioError, Retryable, Shape
 from lumiliod.domain.jobs import ClaimedJob
@@ -193,7 +193,7 @@ class Engine:
 
     async def call(self, fn: Callable[[Connection, *Ts], T], *args: *Ts) -> T:
         """Run a transaction like ``Database.call``, then wake the lanes it enqueued for."""
-        woken = db_jobs.Woken()
+        woken = waking.Woken()
         value = await self.database.call(self._tracked, woken, fn, *args)
         if woken.later:
             self.keeper.soon()
@@ -201,13 +201,13 @@ class Engine:
         self.wake(woken.again, again=True)
         return value
 
-    def _tracked(self, conn: Connection, woken: db_jobs.Woken, fn: Callable[[Connection, *Ts], T], *args: *Ts) -> T:
-        db_jobs.take_woken(conn)
+    def _tracked(self, conn: Connection, woken: waking.Woken, fn: Callable[[Connection, *Ts], T], *args: *Ts) -> T:
+        waking.take_woken(conn)
         value = fn(conn, *args)
-        found = db_jobs.take_woken(conn)
+        found = waking.take_woken(conn)
         woken.queues, woken.again, woken.later = found.queues, found.again, found.later
         if self.keeper.others and (found.queues or found.again):
-            db_jobs.notify(conn, calls.written(calls.Call(queues=found.queues - found.again, again=found.again)))
+            waking.notify(conn, calls.written(calls.Call(queues=found.queues - found.again, again=found.again)))
         return value
 
     async def _write_results(self, fn: Callable[[Connection, list[Request]], None], group: list[Request]) -> None:
@@ -226,7 +226,7 @@ class Engine:
             self.keeper.look_soon()
         if self.keeper.others:
             for part in calls.parts(calls.Call(tokens=frozenset(tokens), settings=settings)):
-                await self.database.once(db_jobs.notify, calls.written(part))
+                await self.database.once(waking.notify, calls.written(part))
 
     def drop(self, tokens: frozenset[int]) -> None:
         """Let go of attempts that were taken away: those that run here are cancelled."""
