@@ -1,13 +1,16 @@
 """Missing work is a query: emptying the job table loses nothing."""
 
 import json
+import os
+import signal
+import time
 from pathlib import Path
 
 import psycopg
 
 from lumiliod.db import embedded
 from tests.conftest import Daemon
-from tests.daemon.test_bad_input import UnixConnection
+from tests.daemon.test_bad_input import UnixConnection, wait_until
 from tests.daemon.test_kill import photograph
 
 
@@ -99,3 +102,89 @@ def thumbnail(daemon: Daemon, asset_id: str, size: int) -> tuple[int, bytes]:
     body = answer.read()
     connection.close()
     return answer.status, body
+
+
+def test_one_command_makes_exactly_the_missing_work_anew(daemon: Daemon, tmp_path: Path) -> None:
+    """In every stage: files found, uploads staged, metadata and thumbnails owed, one kind's work half done."""
+    root = tmp_path / "repo"
+    root.mkdir()
+    daemon.cli("repos", "add", str(root), "--name", "photos")
+    for number in range(6):
+        (root / f"{number:03}.jpg").write_bytes(photograph(number))
+    daemon.cli("queues", "pause", "media")
+    daemon.cli("scan", "photos", "--wait")
+    server = embedded.prepare(daemon.state_dir)
+    with psycopg.connect(server.conninfo, autocommit=True) as conn:
+
+        def owed() -> set[tuple[str, str]]:
+            rows = conn.execute("SELECT kind, unique_key FROM jobs WHERE state <> 'discarded'").fetchall()
+            return {(kind, key) for kind, key in rows}
+
+        wait_until(lambda: {kind for kind, _ in owed()} == {"metadata", "thumbnails"} and len(owed()) == 12)
+        daemon.cli("queues", "pause", "ingest")
+        for number in range(6, 9):
+            upload = tmp_path / f"{number:03}.jpg"
+            upload.write_bytes(photograph(number))
+            daemon.cli("upload", str(upload), "--repo", "photos")
+        for number in range(9, 11):
+            (root / f"{number:03}.jpg").write_bytes(photograph(number))
+        daemon.cli("scan", "photos", "--wait")
+        before = owed()
+        assert len(before) == 12 + 3 + 2
+        conn.execute("TRUNCATE jobs")
+        told = json.loads(daemon.cli("jobs", "backfill", "--json").stdout)
+        assert owed() == before, told
+        daemon.cli("jobs", "backfill")
+        assert owed() == before
+    daemon.cli("queues", "resume", "all")
+    daemon.cli("queues", "resume", "ingest")
+    daemon.cli("queues", "resume", "media")
+    daemon.cli("wait", "--timeout", "120")
+    assets = json.loads(daemon.cli("assets", "list", "--all", "--json").stdout)
+    assert [asset["status"] for asset in assets] == ["ready"] * 11
+
+
+def test_a_cancelled_job_ends_at_once_and_its_media_process_with_it(daemon: Daemon, tmp_path: Path) -> None:
+    root = tmp_path / "repo"
+    root.mkdir()
+    daemon.cli("repos", "add", str(root), "--name", "photos")
+    (root / "a.jpg").write_bytes(photograph(1))
+    daemon.cli("scan", "photos", "--wait")
+    daemon.cli("wait", "--timeout", "60")
+    assert daemon.process is not None
+    hands = media_processes(daemon.process.pid)
+    assert hands
+    for pid in hands:
+        os.kill(pid, signal.SIGSTOP)
+    (root / "b.jpg").write_bytes(photograph(2))
+    daemon.cli("scan", "photos", "--wait")
+    with daemon.client as client:
+        wait_until(lambda: bool(client.jobs(state="running", kind="ingest").items))
+        [job] = client.jobs(state="running", kind="ingest").items
+        began = time.monotonic()
+        client.change_job("cancel", job.id)
+        assert client.job(job.id).state == "cancelled"
+        wait_until(lambda: not set(hands) <= set(media_processes(daemon.process.pid if daemon.process else 0)))
+        assert time.monotonic() - began < 1
+        # what is missing is known all the same
+        client.backfill()
+    for pid in set(hands) & set(media_processes(daemon.process.pid)):
+        os.kill(pid, signal.SIGCONT)
+    daemon.cli("wait", "--timeout", "60")
+    assets = json.loads(daemon.cli("assets", "list", "--all", "--json").stdout)
+    assert [asset["status"] for asset in assets] == ["ready", "ready"]
+
+
+def media_processes(parent: int) -> list[int]:
+    """Return the decoding processes of a daemon."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdecimal():
+            try:
+                command = (folder / "cmdline").read_bytes()
+                status = (folder / "stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            if b"lumiliod.media.worker" in command and int(status[1]) == parent and status[0] != "Z":
+                found.append(int(folder.name))
+    return found
