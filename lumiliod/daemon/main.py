@@ -4,6 +4,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 
 import click
 import trio
@@ -14,8 +15,11 @@ from lumiliod.domain.errors import ConfigError, Conflict, LumilioError, Retryabl
 
 log = logging.getLogger(__name__)
 
-EX_USAGE, EX_TEMPFAIL, EX_CONFIG = 64, 75, 78
+EX_USAGE, EX_SOFTWARE, EX_TEMPFAIL, EX_CONFIG = 64, 70, 75, 78
 """Exit statuses of sysexits(3)."""
+
+LAST_S = 75.0
+"""On top of the grace periods: PostgreSQL alone may take a minute."""
 
 _config_option = click.option(
     "--config", "config_path", type=click.Path(), help="Configuration file; else $LUMILIO_CONFIG, else /etc/lumilio."
@@ -42,7 +46,7 @@ def run(config_path: str | None, state_dir: str | None) -> None:
     async def main() -> None:
         stop = trio.Event()
         async with trio.open_nursery() as nursery:
-            await nursery.start(_wait_for_signals, stop, nursery.cancel_scope)
+            await nursery.start(_wait_for_signals, stop, nursery.cancel_scope, _longest_s(config))
             await appliance.run(config, stop, os.environ)
             nursery.cancel_scope.cancel()
 
@@ -71,7 +75,7 @@ def worker(config_path: str | None, state_dir: str | None, queues: tuple[str, ..
     async def main() -> None:
         stop = trio.Event()
         async with trio.open_nursery() as nursery:
-            await nursery.start(_wait_for_signals, stop, nursery.cancel_scope)
+            await nursery.start(_wait_for_signals, stop, nursery.cancel_scope, _longest_s(config))
             await hands.run(config, stop, os.environ, concurrency)
             nursery.cancel_scope.cancel()
 
@@ -85,14 +89,38 @@ def _lane(text: str) -> tuple[str, int]:
     return name, int(count or 0)
 
 
+def _longest_s(config: configuration.Config) -> float:
+    """Return how long a shutdown in order may take: lanes, then the API, then the database, each with its grace."""
+    return 2 * float(config.jobs.shutdown_grace_s) + LAST_S
+
+
+def _end_in_any_case(after_s: float) -> None:
+    """End the process, later, though something in it refuses to: what it held is with others by then."""
+
+    def end() -> None:
+        log.critical("the shutdown does not end; ending the process", extra={"after_s": after_s})
+        logging.shutdown()
+        os._exit(EX_SOFTWARE)
+
+    timer = threading.Timer(after_s, end)
+    timer.daemon = True
+    timer.start()
+
+
 async def _wait_for_signals(
-    stop: trio.Event, scope: trio.CancelScope, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    stop: trio.Event,
+    scope: trio.CancelScope,
+    end_after_s: float,
+    *,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Stop in order at the first signal, at once at the second."""
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         task_status.started()
         async for number in signals:
             log.info("stopping", extra={"signal": signal.Signals(number).name})
+            if not stop.is_set():
+                _end_in_any_case(end_after_s)
             if stop.is_set():
                 scope.cancel()
             stop.set()

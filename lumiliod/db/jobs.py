@@ -274,6 +274,14 @@ def mark_started(conn: Connection, held: Sequence[ClaimedJob]) -> None:
 # ending
 
 
+def hold(conn: Connection, held: Sequence[ClaimedJob]) -> set[JobId]:
+    """Lock those attempts that are still ours, so that nobody takes them away before the commit; return their jobs."""
+    if not held:
+        return set()
+    params = {"ids": [job.id for job in held], "tokens": [job.token for job in held]}
+    return {JobId(row[0]) for row in conn.execute(Q["hold"], params)}
+
+
 def complete(conn: Connection, completions: Sequence[Completion]) -> set[JobId]:
     """Move jobs to the history; return those that were still ours. The others were fenced off."""
     rows = conn.execute(

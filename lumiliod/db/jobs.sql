@@ -109,6 +109,13 @@ UPDATE jobs SET started = true
 FROM unnest(%(ids)s::uuid[], %(tokens)s::bigint[]) AS held (id, token)
 WHERE jobs.id = held.id AND jobs.token = held.token AND jobs.state = 'running'
 
+-- name: hold
+SELECT jobs.id FROM jobs
+JOIN unnest(%(ids)s::uuid[], %(tokens)s::bigint[]) AS held (id, token) ON jobs.id = held.id AND jobs.token = held.token
+WHERE jobs.state = 'running'
+ORDER BY jobs.id
+FOR UPDATE OF jobs
+
 -- name: complete
 -- Deleting by token is the fence: what does not come back was taken away and must not take effect.
 WITH done AS (

@@ -39,14 +39,14 @@ class Other:
 class Look:
     """What there is to see to.
 
-    Other workers, which sleep until notified; jobs without a worker; jobs of this worker that it does
-    not know of; seconds until the next job and the next schedule are due; (queue, kind) of the
+    Other workers, which sleep until notified; jobs without a worker; the tokens of this worker's jobs that
+    it does not know of; seconds until the next job and the next schedule are due; (queue, kind) of the
     available jobs; what people said of queues, as rows.
     """
 
     others: list[Other]
     orphans: bool
-    strays: bool
+    strays: list[int]
     due_s: float | None
     fire_s: float | None
     waiting: list[tuple[str, str]]
@@ -122,18 +122,18 @@ def rescue(conn: Connection) -> list[Rescued]:
     return rescued
 
 
-def release_strays(conn: Connection, worker_id: UUID, tokens: Sequence[int], older_s: float) -> int:
-    """Give back what this worker holds by none of ``tokens``, claimed over ``older_s`` seconds ago; return how many."""
-    params = {"worker_id": worker_id, "tokens": list(tokens), "older_s": older_s}
+def release_strays(conn: Connection, worker_id: UUID, tokens: Sequence[int] | None = None) -> int:
+    """Give back what this worker holds by these ``tokens``, or all that it holds; return how many."""
+    params = {"worker_id": worker_id, "tokens": None if tokens is None else list(tokens)}
     queues = [row[0] for row in conn.execute(Q["release_strays"], params)]
     wake_again(conn, queues)
     return len(queues)
 
 
-def look(conn: Connection, self_id: UUID, tokens: Sequence[int], older_s: float) -> Look:
-    """Return what a worker that holds ``tokens`` has to see to; writes nothing. See :func:`release_strays`."""
+def look(conn: Connection, self_id: UUID, tokens: Sequence[int]) -> Look:
+    """Return what a worker that holds ``tokens`` has to see to; writes nothing."""
     with conn.cursor(row_factory=dict_row) as cursor:
-        row = cursor.execute(Q["look"], {"self": self_id, "tokens": list(tokens), "older_s": older_s}).fetchone()
+        row = cursor.execute(Q["look"], {"self": self_id, "tokens": list(tokens)}).fetchone()
     assert row is not None
     row["others"] = [
         Other(

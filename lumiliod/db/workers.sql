@@ -75,8 +75,8 @@ RETURNING jobs.id, orphans.was AS token, kind, queue, priority, seq, attempt, ma
 -- name: release_strays
 -- what this worker holds in the table and not in memory: the answer to a claim was lost, or a release failed
 UPDATE jobs SET state = 'available', attempt = greatest(attempt - 1, 0), worker_id = NULL, token = NULL, progress = NULL
-WHERE worker_id = %(worker_id)s::uuid AND state = 'running' AND token <> ALL (%(tokens)s::bigint[])
-  AND attempted_at < clock_timestamp() - make_interval(secs => %(older_s)s::float8)
+WHERE worker_id = %(worker_id)s::uuid AND state = 'running'
+  AND (%(tokens)s::bigint[] IS NULL OR token = ANY (%(tokens)s::bigint[]))
 RETURNING queue
 
 -- name: look
@@ -99,9 +99,8 @@ SELECT coalesce((
            FROM workers WHERE id <> %(self)s::uuid), '[]'::jsonb) AS others,
        EXISTS (SELECT 1 FROM jobs WHERE state = 'running'
                AND NOT EXISTS (SELECT 1 FROM workers WHERE workers.id = jobs.worker_id)) AS orphans,
-       EXISTS (SELECT 1 FROM jobs WHERE state = 'running' AND worker_id = %(self)s::uuid
-               AND token <> ALL (%(tokens)s::bigint[])
-               AND attempted_at < clock_timestamp() - make_interval(secs => %(older_s)s::float8)) AS strays,
+       ARRAY(SELECT token FROM jobs WHERE state = 'running' AND worker_id = %(self)s::uuid
+             AND token <> ALL (%(tokens)s::bigint[])) AS strays,
        (SELECT extract(epoch FROM min(scheduled_at) - now())::float8
         FROM jobs WHERE state IN ('scheduled', 'retryable') AND waits_for = 0) AS due_s,
        (SELECT extract(epoch FROM min(next_at) - now())::float8

@@ -175,7 +175,12 @@ def _write_group(conn: Connection, group: list[Request]) -> None:
 
 
 def _write_apart(conn: Connection, group: list[Request]) -> None:
+    # held first: the effect of an attempt that was taken away is not even begun, and none is taken away meanwhile
+    ours = db_jobs.hold(conn, [request.job for request in group])
     for request in group:
+        if request.job.id not in ours:
+            request.value = outcome.Error(Fenced("this attempt was taken away"))
+            continue
         request.value = outcome.capture(_write_one, conn, request)
         if conn.closed or conn.broken:
             raise Unavailable("the database went away while results were written", code="database_unavailable")

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar, TypeVarTuple
 
 import msgspec
+import outcome
 import trio
 
 from lumiliod.db import jobs as db_jobs
@@ -272,7 +273,7 @@ class Engine:
         """Give the lease back, and with it whatever is held although its lane has ended."""
         try:
             if self.lease.registered:
-                await self.call(workers.release_strays, self.lease.worker_id, [], 0.0)
+                await self.call(workers.release_strays, self.lease.worker_id)
         except LumilioError as error:
             log.warning("could not give jobs back; the lease will", extra={"code": error.code})
         finally:
@@ -324,14 +325,14 @@ class Engine:
         ends: list[Result | LumilioError | None] = []
         for (running, _), (request, done) in zip(pairs, requests, strict=True):
             await done.wait()
-            try:
-                ends.append(request.value.unwrap())
-            except Exception as error:
-                ends.append(await self._ended(running, error))
+            if isinstance(request.value, outcome.Error):
+                ends.append(await self._ended(running, request.value.error))
+            else:
+                ends.append(request.value.value)
             running.finished = True
         return ends
 
-    async def _ended(self, running: Running, error: Exception) -> LumilioError:
+    async def _ended(self, running: Running, error: BaseException) -> LumilioError:
         if isinstance(error, Fenced):
             return error
         if not isinstance(error, LumilioError):

@@ -88,7 +88,8 @@ def discard(conn: Connection, on_discard: OnDiscard | None, job: ClaimedJob, fai
             on_discard(conn, job, failed)
     except Unavailable:
         raise
-    except Exception as error:
+    except BaseException as error:
+        # a thread of the database runs this: nothing here is a cancellation, and a plugin may raise anything
         if conn.closed or conn.broken:
             raise Unavailable("the database went away", code="database_unavailable") from error
         log_defect("on_discard raised", error, kind=job.kind)

@@ -67,6 +67,7 @@ class Keeper:
         self._look = False
         self._day: dt.date | None = None
         self._watch = _Watch(lease_s)
+        self._strays: dict[int, float] = {}
 
     def soon(self) -> None:
         """Say that a job was scheduled."""
@@ -117,7 +118,7 @@ class Keeper:
         Returns seconds until the next job is due, until the next schedule is, and until the next round.
         """
         await self._host.end_overdue()
-        seen = await self._host.database.once(workers.look, lease.worker_id, lease.tokens, self._period_s)
+        seen = await self._host.database.once(workers.look, lease.worker_id, lease.tokens)
         self.others = bool(seen.others)
         self._host.queues.load(_setting(row) for row in seen.settings)
         orphans = seen.orphans
@@ -128,8 +129,12 @@ class Keeper:
             orphans = await self._host.call(workers.reap_workers, lease.worker_id, stuck) > 0 or orphans
         if orphans:
             await self._host.call(self._rescue)
-        if seen.strays:
-            strays = await self._host.call(workers.release_strays, lease.worker_id, lease.tokens, self._period_s)
+        # one that is seen for the first time may be a claim whose answer is on its way
+        now = trio.current_time()
+        self._strays = {token: self._strays.get(token, now) for token in seen.strays}
+        lost = [token for token, since in self._strays.items() if now - since >= self._period_s]
+        if lost:
+            strays = await self._host.call(workers.release_strays, lease.worker_id, lost)
             log.warning("jobs held by mistake were given back", extra={"count": strays})
         queues = {queue for queue, kind in seen.waiting if kind in self._host.kinds}
         self._host.wake(queues, again=True)

@@ -1,5 +1,6 @@
 """The engine as one service: lease, committer, keeper and one lane per queue, nested in shutdown order."""
 
+import logging
 from collections.abc import Mapping
 
 import trio
@@ -9,6 +10,11 @@ from lumiliod.jobs.worker import Drain, run_lane
 
 LEAVE_TIMEOUT_S = 10.0
 FLUSH_TIMEOUT_S = 5.0
+STUBBORN_S = 10.0
+"""How long after the grace period a lane may take to give back what it holds."""
+STUBBORN_POLL_S = 0.05
+
+log = logging.getLogger(__name__)
 
 
 async def serve(
@@ -37,7 +43,7 @@ async def serve(
             async with trio.open_nursery() as lanes:
                 drains: list[Drain] = [await lanes.start(run_lane, engine, queue) for queue in concurrency]
                 task_status.started()
-                lanes.start_soon(_drain, stop, drains, lanes.cancel_scope, grace_s)
+                lanes.start_soon(_drain, engine, stop, drains, lanes.cancel_scope, grace_s)
             with trio.move_on_after(FLUSH_TIMEOUT_S):
                 await engine.commits.flush()
             keeping.cancel_scope.cancel()
@@ -46,8 +52,18 @@ async def serve(
             await engine.leave()
 
 
-async def _drain(stop: trio.Event, drains: list[Drain], scope: trio.CancelScope, grace_s: float) -> None:
+async def _drain(
+    engine: Engine, stop: trio.Event, drains: list[Drain], scope: trio.CancelScope, grace_s: float
+) -> None:
     await stop.wait()
     for drain in drains:
         drain.stop()
     scope.deadline = trio.current_time() + grace_s
+    with trio.CancelScope(shield=True):
+        with trio.move_on_after(grace_s + STUBBORN_S):
+            while engine.lanes:
+                await trio.sleep(STUBBORN_POLL_S)
+            return
+        # a handler that shields itself cannot be ended from here: the process will be; its job need not wait for that
+        log.error("a handler outlasts the shutdown; its job is given back", extra={"lanes": len(engine.lanes)})
+        await engine.leave()

@@ -271,7 +271,7 @@ class _Lane:
             await trio.lowlevel.checkpoint()
             if unit.scope.cancelled_caught and not unit.taken:
                 await self._fail(unit.jobs, Retryable("the job took longer than its limit", code="job_timeout"))
-        except (trio.Cancelled, GeneratorExit):
+        except trio.Cancelled:
             raise
         except BaseException as error:
             # even one that means to end the process: a job is not to be believed in that

@@ -237,7 +237,7 @@ async def test_what_is_polled_is_read_from_an_index(database: Database, conninfo
         conn.execute("VACUUM ANALYZE jobs")
         assert "Index Only Scan using jobs_to_claim" in explained(conn, job_admin.Q["counts"])
         assert "jobs_unique_open" in explained(conn, job_admin.Q["open_of_kind"], kind="scan")
-        assert "Seq Scan on jobs" not in explained(conn, workers.Q["look"], self=uuid7(), tokens=[1], older_s=60)
+        assert "Seq Scan on jobs" not in explained(conn, workers.Q["look"], self=uuid7(), tokens=[1])
         floors: dict[str, object] = {key: [0] for key in ["urgent", "normal", "low", "idle"]}
         claim = explained(
             conn, db_jobs.Q["claim"], worker_id=uuid7(), queue="queue", kinds=["kind1"], counts=[5], **floors

@@ -48,7 +48,7 @@ def reap(conn: Connection) -> int:
 
 
 def others(conn: Connection) -> list[workers.Other]:
-    return workers.look(conn, uuid7(), [], 60).others
+    return workers.look(conn, uuid7(), []).others
 
 
 async def test_an_idle_worker_is_not_reaped_and_a_reaped_one_comes_back(database: Database) -> None:
