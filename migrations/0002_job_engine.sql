@@ -2,12 +2,14 @@
 
 -- waits_for counts the jobs and groups that must end first: until then a job is 'scheduled', whatever its
 -- time, or given up. awaited says that somebody waits for this one, so that the end of any other costs no look.
--- deaths counts the workers that died while they ran this job alone and on record (started).
+-- A suspect was held by a worker that died; deaths counts those that died while they ran it as the only
+-- suspect and on record (started).
 ALTER TABLE jobs
     DROP COLUMN cancel_requested_at,
     ADD COLUMN group_id uuid,
     ADD COLUMN awaited boolean NOT NULL DEFAULT false,
     ADD COLUMN waits_for integer NOT NULL DEFAULT 0 CHECK (waits_for >= 0),
+    ADD COLUMN suspect boolean NOT NULL DEFAULT false,
     ADD COLUMN deaths smallint NOT NULL DEFAULT 0 CHECK (deaths >= 0),
     -- what the last failure was, as failures are grouped: its code, and of a defect where it was raised
     ADD COLUMN cause text GENERATED ALWAYS AS (
@@ -15,6 +17,10 @@ ALTER TABLE jobs
     ADD CHECK (waits_for = 0 OR state IN ('scheduled', 'discarded'));
 
 CREATE INDEX jobs_by_cause ON jobs (kind, cause) WHERE state IN ('retryable', 'discarded');
+-- suspects stand in a line of their own: they are claimed one by one
+DROP INDEX jobs_to_claim;
+CREATE INDEX jobs_to_claim ON jobs (queue, kind, priority, seq) WHERE state = 'available' AND NOT suspect;
+CREATE INDEX jobs_suspect ON jobs (queue, priority, seq) WHERE state = 'available' AND suspect;
 -- every change of state wrote into it; what it answered is answered by the partial ones
 DROP INDEX jobs_by_kind;
 -- what runs is counted and listed by it, too

@@ -150,6 +150,7 @@ def _migrate(database: Database) -> list[migrate.Migration]:
     conn = database.connect(autocommit=True)
     try:
         conn.execute("SET statement_timeout = 0")
+        conn.execute("SET lock_timeout = 0")
         return migrate.migrate(conn, migrate.load(migrate.folder()))
     finally:
         conn.close()

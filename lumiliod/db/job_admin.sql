@@ -66,8 +66,9 @@ kept AS (
                     'code', %(reason)s::text, 'message', %(message)s::text, 'error_class', 'Cancelled',
                     'attempt', attempt, 'at', now())) END,
            created_at, scheduled_at, attempted_at, clock_timestamp(), asset_id, repository_id, parent_id, tags,
-           group_id, unique_key, (SELECT array_agg(on_id) FROM waits WHERE job_id = gone.id)
-    FROM gone)
+           group_id, unique_key, waits_on
+    FROM gone LEFT JOIN (SELECT job_id, array_agg(on_id) AS waits_on FROM waits GROUP BY job_id) AS w
+        ON w.job_id = gone.id)
 SELECT id, token, worker_id, awaited, group_id FROM gone
 
 -- name: waiting_on
@@ -91,7 +92,7 @@ WITH picked AS (
     WHERE (state IN ('retryable', 'discarded') OR (state = 'scheduled' AND waits_for = 0))
     ORDER BY kind, coalesce(unique_key, id::text), (state = 'discarded'), id DESC)
 UPDATE jobs SET state = CASE WHEN jobs.waits_for > 0 THEN 'scheduled' ELSE 'available' END,
-                attempt = 0, deaths = 0, scheduled_at = now(), finished_at = NULL
+                attempt = 0, deaths = 0, suspect = false, scheduled_at = now(), finished_at = NULL
 FROM picked
 WHERE jobs.id = picked.id
   AND (picked.state <> 'discarded' OR jobs.unique_key IS NULL OR NOT EXISTS (
@@ -137,7 +138,10 @@ GROUP BY kind, cause ORDER BY count(*) DESC, kind, cause LIMIT %(count)s::int
 
 -- name: counts
 -- each state by the index that has only that: what waits in lines may be a million, the rest is little
-SELECT kind, queue, 'available' AS state, count(*) FROM jobs WHERE state = 'available' GROUP BY kind, queue
+SELECT kind, queue, 'available' AS state, count(*) FROM jobs WHERE state = 'available' AND NOT suspect
+GROUP BY kind, queue
+UNION ALL
+SELECT kind, queue, state, count(*) FROM jobs WHERE state = 'available' AND suspect GROUP BY kind, queue, state
 UNION ALL
 SELECT kind, queue, state, count(*) FROM jobs WHERE state IN ('scheduled', 'retryable') AND waits_for = 0
 GROUP BY kind, queue, state

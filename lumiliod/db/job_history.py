@@ -10,6 +10,14 @@ from lumiliod.db.sql import Queries
 Q = Queries(__file__)
 
 
+def today(conn: Connection) -> dt.date:
+    """Return the day by the database's clock, which is the one that rows are dated by; UTC."""
+    row = conn.execute(Q["today"]).fetchone()
+    assert row is not None
+    day: dt.date = row[0]
+    return day
+
+
 def make_partitions(conn: Connection, today: dt.date, *, ahead_days: int = 3) -> list[str]:
     """Make the history's partitions for the coming days; return their names."""
     conn.execute(Q["lock_partitions"])
@@ -38,8 +46,12 @@ def drop_partitions(conn: Connection, today: dt.date, *, keep_days: int = 14) ->
     conn.execute(Q["wait_shortly"])
     conn.execute(Q["lock_partitions"])
     oldest = today - dt.timedelta(days=keep_days)
+    existing = sorted(row[0] for row in conn.execute(Q["partitions"]))
+    past = [name for name in existing if name < f"job_history_{oldest:%Y%m%d}"]
+    if past and not any(f"job_history_{oldest:%Y%m%d}" <= name < f"job_history_{today:%Y%m%d}" for name in existing):
+        # no day just before this one: a clock that jumped ahead, or a machine that was off; tomorrow will tell
+        return []
     conn.execute(Q["forget_other"], {"before": _midnight(oldest)})
-    past = sorted(row[0] for row in conn.execute(Q["partitions"]) if row[0] < f"job_history_{oldest:%Y%m%d}")
     for name in past:
         conn.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(name)))
     return past

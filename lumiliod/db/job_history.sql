@@ -1,3 +1,6 @@
+-- name: today
+SELECT (now() AT TIME ZONE 'UTC')::date
+
 -- name: lock_partitions
 SELECT pg_advisory_xact_lock(hashtext('job_history'))
 

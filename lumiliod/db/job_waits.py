@@ -50,7 +50,10 @@ def _held_open(conn: Connection, ids: Collection[UUID]) -> set[UUID]:
     if not ids:
         return set()
     params = {"ids": sorted(ids)}
-    open_jobs = {row[0] for row in conn.execute(Q["await_jobs"], params)}
+    rows = conn.execute(Q["await_jobs"], params).fetchall()
+    # a claim passes over what is locked here
+    wake_again(conn, {queue for _, queue, state in rows if state == "available"})
+    open_jobs = {row[0] for row in rows}
     return open_jobs | {row[0] for row in conn.execute(Q["await_groups"], params)}
 
 

@@ -1,6 +1,6 @@
 -- name: await_jobs
 -- the end of these is waited for; the lock makes an end that is under way come before or after, never in between
-UPDATE jobs SET awaited = true WHERE id = ANY (%(ids)s::uuid[]) RETURNING id
+UPDATE jobs SET awaited = true WHERE id = ANY (%(ids)s::uuid[]) RETURNING id, queue, state
 
 -- name: await_groups
 SELECT id FROM job_groups WHERE id = ANY (%(ids)s::uuid[]) ORDER BY id FOR KEY SHARE

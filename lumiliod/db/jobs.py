@@ -69,15 +69,24 @@ def enqueue(conn: Connection, jobs: Sequence[NewJob]) -> dict[JobId, str]:
     enqueued: dict[JobId, str] = {}
     run: list[NewJob] = []
     standing: set[UUID] = set()
+    twins: dict[UUID, UUID] = {}
+    awaited = {on for job in jobs for on in job.after}
     for job in jobs:
         if standing.intersection(job.after):
             enqueued |= _insert(conn, run)
+            twins |= _twins(conn, [one for one in run if one.id in awaited and one.id not in enqueued])
             run, standing = [], set()
-        run.append(job)
+        # what comes after one that was left out comes after the one that does its work
+        run.append(job._replace(after=tuple(twins.get(on, on) for on in job.after)) if twins else job)
         standing.add(job.id)
         if job.group_id is not None:
             standing.add(job.group_id)
     return enqueued | _insert(conn, run)
+
+
+def _twins(conn: Connection, left_out: Sequence[NewJob]) -> dict[UUID, UUID]:
+    found = {job.id: open_by_key(conn, job.kind, job.unique_key) for job in left_out if job.unique_key is not None}
+    return {job_id: twin for job_id, twin in found.items() if twin is not None}
 
 
 def _is_plain(job: NewJob) -> bool:
@@ -266,9 +275,16 @@ def claim(
 _NO_FLOOR = (0,) * PRIORITIES
 
 
-def mark_started(conn: Connection, held: Sequence[ClaimedJob]) -> None:
-    """Write down that suspect jobs run now: if this worker dies too, they are why."""
-    conn.execute(Q["mark_started"], {"ids": [job.id for job in held], "tokens": [job.token for job in held]})
+def claim_suspect(conn: Connection, worker_id: UUID, queue: str, kinds: Sequence[str]) -> list[ClaimedJob] | None:
+    """Take one available job that was held by a worker that died, and write down that it runs.
+
+    None when there is no such worker: it was reaped.
+    """
+    params = {"worker_id": worker_id, "queue": queue, "kinds": list(kinds)}
+    jobs = [ClaimedJob(*row) for row in conn.execute(Q["claim_suspect"], params)]
+    if not jobs and conn.execute(Q["is_worker"], {"worker_id": worker_id}).fetchone() is None:
+        return None
+    return jobs
 
 
 # ending

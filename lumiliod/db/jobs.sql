@@ -71,7 +71,8 @@ SELECT
 -- below is not walked over again. Within a kind the lines are read in order and only as far as its count
 -- needs. Nothing found means nothing locked and no transaction id. The worker's own row is locked in the
 -- same statement, so a worker that was reaped claims nothing. The commit need not wait for the disk: a
--- claim that is lost in a crash leaves its job available, and its token can write nothing.
+-- claim that is lost in a crash leaves its job available, and its token can write nothing. For that a
+-- token is never given twice: the sequence may be lost with the claim, so half of it is random.
 WITH picked AS MATERIALIZED (
     SELECT found.ctid
     FROM unnest(%(kinds)s::text[], %(counts)s::int[], %(urgent)s::bigint[], %(normal)s::bigint[], %(low)s::bigint[],
@@ -83,7 +84,7 @@ WITH picked AS MATERIALIZED (
             SELECT jobs.ctid FROM jobs
             WHERE queue = %(queue)s::text AND jobs.kind = wanted.kind AND jobs.priority = urgency.priority
               AND seq >= (ARRAY[wanted.urgent, wanted.normal, wanted.low, wanted.idle])[urgency.priority]
-              AND state = 'available'
+              AND state = 'available' AND NOT suspect
             ORDER BY seq
             LIMIT wanted.count
             FOR UPDATE SKIP LOCKED) AS line
@@ -93,21 +94,34 @@ WITH picked AS MATERIALIZED (
 me AS MATERIALIZED (
     SELECT id, set_config('synchronous_commit', 'off', true) FROM workers
     WHERE id = %(worker_id)s::uuid AND EXISTS (SELECT 1 FROM picked) FOR KEY SHARE)
-UPDATE jobs SET state = 'running', worker_id = me.id, token = nextval('job_token'), started = false,
+UPDATE jobs SET state = 'running', worker_id = me.id, started = false,
+                token = (trunc(random() * 2147483648)::bigint << 32) | (nextval('job_token') & 4294967295),
                 attempt = jobs.attempt + 1, attempted_at = now(), progress = NULL
 FROM me
 WHERE jobs.ctid = ANY (ARRAY(SELECT ctid FROM picked))
 RETURNING jobs.id, jobs.token, jobs.kind, jobs.queue, jobs.priority, jobs.seq, jobs.attempt, jobs.max_attempts,
-          jobs.args, jobs.asset_id, jobs.repository_id,
-          coalesce(jobs.errors -> -1 ->> 'code' = 'worker_lost', false) AS suspect
+          jobs.args, jobs.asset_id, jobs.repository_id, false AS suspect
+
+-- name: claim_suspect
+-- one that was held by a worker that died; that it runs now is on record with the claim, and on disk
+WITH picked AS MATERIALIZED (
+    SELECT ctid FROM jobs
+    WHERE queue = %(queue)s::text AND kind = ANY (%(kinds)s::text[]) AND state = 'available' AND suspect
+      AND NOT EXISTS (SELECT 1 FROM job_queues WHERE name IN (%(queue)s::text, '*') AND paused_at IS NOT NULL)
+    ORDER BY priority, seq LIMIT 1
+    FOR UPDATE SKIP LOCKED),
+me AS MATERIALIZED (
+    SELECT id FROM workers WHERE id = %(worker_id)s::uuid AND EXISTS (SELECT 1 FROM picked) FOR KEY SHARE)
+UPDATE jobs SET state = 'running', worker_id = me.id, started = true,
+                token = (trunc(random() * 2147483648)::bigint << 32) | (nextval('job_token') & 4294967295),
+                attempt = jobs.attempt + 1, attempted_at = now(), progress = NULL
+FROM me
+WHERE jobs.ctid = ANY (ARRAY(SELECT ctid FROM picked))
+RETURNING jobs.id, jobs.token, jobs.kind, jobs.queue, jobs.priority, jobs.seq, jobs.attempt, jobs.max_attempts,
+          jobs.args, jobs.asset_id, jobs.repository_id, true AS suspect
 
 -- name: is_worker
 SELECT 1 FROM workers WHERE id = %(worker_id)s::uuid
-
--- name: mark_started
-UPDATE jobs SET started = true
-FROM unnest(%(ids)s::uuid[], %(tokens)s::bigint[]) AS held (id, token)
-WHERE jobs.id = held.id AND jobs.token = held.token AND jobs.state = 'running'
 
 -- name: hold
 SELECT jobs.id FROM jobs
@@ -141,7 +155,7 @@ UPDATE jobs SET
     state = CASE WHEN %(after_s)s::float8 IS NULL THEN 'discarded' ELSE 'retryable' END,
     scheduled_at = coalesce(now() + make_interval(secs => %(after_s)s::float8), scheduled_at),
     finished_at = CASE WHEN %(after_s)s::float8 IS NULL THEN now() END,
-    worker_id = NULL, token = NULL, progress = NULL,
+    worker_id = NULL, token = NULL, progress = NULL, suspect = false,
     errors = CASE WHEN jsonb_array_length(errors) >= 20 THEN errors - 0 ELSE errors END || %(error)s::jsonb
 WHERE id = %(id)s::uuid AND token = %(token)s::bigint AND state = 'running'
 RETURNING id

@@ -27,6 +27,9 @@ CANCEL_TIMEOUT_S = 5.0
 
 CONNECT_TIMEOUT_S = 10
 
+LOCK_TIMEOUT_MS = 5000
+"""How long a statement waits for another's lock: many results share a commit, and one must not hold up all for long."""
+
 REMOTE = {
     "keepalives_idle": 30,
     "keepalives_interval": 10,
@@ -249,7 +252,7 @@ def _parameters(conninfo: str, statement_timeout_s: float) -> dict[str, Any]:
     except psycopg.Error:
         # psycopg's message may quote the password
         raise ConfigError("database.url is no PostgreSQL connection string", code="bad_database_url") from None
-    ours = f"-c statement_timeout={int(statement_timeout_s * 1000)} -c timezone=UTC"
+    ours = f"-c statement_timeout={int(statement_timeout_s * 1000)} -c lock_timeout={LOCK_TIMEOUT_MS} -c timezone=UTC"
     return {
         "application_name": "lumiliod",
         "connect_timeout": CONNECT_TIMEOUT_S,

@@ -1,7 +1,7 @@
 """Workers: their leases, and what becomes of the jobs of those that are gone."""
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -29,6 +29,8 @@ class Other:
     """Another worker, as the database sees it: its process is gone, its lease is over, it holds jobs."""
 
     id: UUID
+    host: str
+    pid: int
     expires_at: dt.datetime
     expired: bool
     dead: bool
@@ -99,15 +101,18 @@ def list_workers(conn: Connection) -> list[WorkerRow]:
         return cursor.execute(Q["list_workers"]).fetchall()
 
 
-def reap_workers(conn: Connection, self_id: UUID, stuck: Mapping[UUID, dt.datetime] | None = None) -> int:
-    """Delete the rows of dead workers, and of ``stuck`` ones whose lease is still the one given.
+def reap_workers(conn: Connection, self_id: UUID, watched: Sequence[Other]) -> int:
+    """Delete the rows of those workers that are dead or stuck and whose lease is still what it was when looked at.
 
-    Their jobs are found by :func:`rescue` in a later transaction.
+    Their jobs are found by :func:`rescue` in a later transaction; what stuck ones ran is not to blame.
     """
-    watched = stuck or {}
-    params = {"self": self_id, "stuck": list(watched), "leases": list(watched.values())}
-    gone = [row[0] for row in conn.execute(Q["reap_workers"], params)]
-    pardoned = [one for one in gone if one in watched]
+    params = {
+        "self": self_id,
+        "watched": [other.id for other in watched],
+        "leases": [other.expires_at for other in watched],
+    }
+    gone = {row[0] for row in conn.execute(Q["reap_workers"], params)}
+    pardoned = [other.id for other in watched if other.id in gone and not other.dead]
     if pardoned:
         conn.execute(Q["pardon"], {"ids": pardoned})
     return len(gone)
@@ -138,6 +143,8 @@ def look(conn: Connection, self_id: UUID, tokens: Sequence[int]) -> Look:
     row["others"] = [
         Other(
             UUID(one["id"]),
+            one["host"],
+            one["pid"],
             dt.datetime.fromisoformat(one["expires_at"]),
             expired=one["expired"],
             dead=one["dead"],

@@ -25,17 +25,16 @@ FROM workers LEFT JOIN jobs ON jobs.worker_id = workers.id AND jobs.state = 'run
 GROUP BY workers.id ORDER BY workers.id
 
 -- name: reap_workers
--- A worker is dead when its session's lock is free. It is stuck when it holds jobs and its lease is
--- still the one that the reaper has watched for too long: told apart, for a stuck one says nothing of
--- its jobs. Rows in use by a claim are skipped: their worker lives.
+-- Of the workers that the reaper has watched for long enough, and whose lease is still what it was: those
+-- whose session's lock is free are dead, those that hold jobs are stuck. Told apart, for a stuck one says
+-- nothing of its jobs. Rows in use by a claim are skipped: their worker lives.
 DELETE FROM workers WHERE id IN (
     SELECT workers.id FROM workers
-    LEFT JOIN unnest(%(stuck)s::uuid[], %(leases)s::timestamptz[]) AS watched (id, expires_at)
+    JOIN unnest(%(watched)s::uuid[], %(leases)s::timestamptz[]) AS watched (id, expires_at)
         ON watched.id = workers.id AND watched.expires_at = workers.expires_at
     WHERE workers.id <> %(self)s::uuid
       AND (pg_try_advisory_xact_lock(lock_key)
-           OR (watched.id IS NOT NULL
-               AND EXISTS (SELECT 1 FROM jobs WHERE jobs.worker_id = workers.id AND jobs.state = 'running')))
+           OR EXISTS (SELECT 1 FROM jobs WHERE jobs.worker_id = workers.id AND jobs.state = 'running'))
     FOR UPDATE OF workers SKIP LOCKED)
 RETURNING id
 
@@ -59,6 +58,7 @@ UPDATE jobs SET
     state = CASE fate WHEN 'given_back' THEN 'available' WHEN 'counted' THEN 'retryable' ELSE 'discarded' END,
     attempt = CASE fate WHEN 'poison' THEN attempt ELSE greatest(attempt - 1, 0) END,
     deaths = deaths + CASE fate WHEN 'given_back' THEN 0 ELSE 1 END,
+    suspect = true,
     scheduled_at = CASE fate WHEN 'counted' THEN now() + make_interval(secs => 0.5 + random()) ELSE scheduled_at END,
     finished_at = CASE fate WHEN 'poison' THEN now() END,
     worker_id = NULL, token = NULL, progress = NULL,
@@ -84,16 +84,16 @@ RETURNING queue
 -- found by skipping through the index, one probe for each. A free lock of another worker means its
 -- death; trying it lasts as long as this statement.
 WITH RECURSIVE waiting AS (
-    (SELECT queue, kind FROM jobs WHERE state = 'available' ORDER BY queue, kind LIMIT 1)
+    (SELECT queue, kind FROM jobs WHERE state = 'available' AND NOT suspect ORDER BY queue, kind LIMIT 1)
     UNION ALL
     SELECT following.queue, following.kind
     FROM waiting, LATERAL (
         SELECT queue, kind FROM jobs
-        WHERE state = 'available' AND (queue, kind) > (waiting.queue, waiting.kind)
+        WHERE state = 'available' AND NOT suspect AND (queue, kind) > (waiting.queue, waiting.kind)
         ORDER BY queue, kind LIMIT 1) AS following)
 SELECT coalesce((
            SELECT jsonb_agg(jsonb_build_object(
-               'id', id, 'expires_at', expires_at, 'expired', expires_at < now(),
+               'id', id, 'host', host, 'pid', pid, 'expires_at', expires_at, 'expired', expires_at < now(),
                'dead', pg_try_advisory_xact_lock(lock_key),
                'holds', EXISTS (SELECT 1 FROM jobs WHERE jobs.worker_id = workers.id AND jobs.state = 'running')))
            FROM workers WHERE id <> %(self)s::uuid), '[]'::jsonb) AS others,
@@ -105,5 +105,7 @@ SELECT coalesce((
         FROM jobs WHERE state IN ('scheduled', 'retryable') AND waits_for = 0) AS due_s,
        (SELECT extract(epoch FROM min(next_at) - now())::float8
         FROM job_schedules WHERE paused_at IS NULL) AS fire_s,
-       coalesce((SELECT jsonb_agg(jsonb_build_array(queue, kind)) FROM waiting), '[]'::jsonb) AS waiting,
+       coalesce((SELECT jsonb_agg(jsonb_build_array(queue, kind)) FROM (
+           SELECT queue, kind FROM waiting
+           UNION SELECT queue, kind FROM jobs WHERE state = 'available' AND suspect) AS all_waiting), '[]'::jsonb) AS waiting,
        coalesce((SELECT jsonb_agg(to_jsonb(job_queues)) FROM job_queues), '[]'::jsonb) AS settings

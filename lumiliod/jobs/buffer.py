@@ -21,7 +21,7 @@ PACE_MEMORY_S = 0.2
 
 
 class Buffer:
-    """Claimed jobs that wait for a slot, by kind; counted in units, as slots are. Suspects are units of their own."""
+    """Claimed jobs that wait for a slot, by kind; counted in units, as slots are; a suspect is not counted."""
 
     def __init__(self, batches: Mapping[str, int]) -> None:
         self._batches = batches
@@ -37,10 +37,7 @@ class Buffer:
 
     def units_by_kind(self) -> dict[str, int]:
         """Return how many units of each kind are buffered."""
-        units = {kind: -(-len(jobs) // self._batches[kind]) for kind, jobs in self._jobs.items()}
-        for job in self._suspects:
-            units[job.kind] = units.get(job.kind, 0) + 1
-        return units
+        return {kind: -(-len(jobs) // self._batches[kind]) for kind, jobs in self._jobs.items()}
 
     def add(self, jobs: Sequence[ClaimedJob]) -> None:
         """Put jobs in their kind's line: the most urgent first, then the oldest."""
@@ -53,13 +50,13 @@ class Buffer:
             else:
                 self._jobs.setdefault(kind, deque()).extend(new)
 
-    def next_unit(self, active: Mapping[str, int], *, suspects: bool) -> list[ClaimedJob]:
+    def next_unit(self, active: Mapping[str, int]) -> list[ClaimedJob]:
         """Take a unit of the most urgent kind; among equals the one that has the fewest slots, then that waited most.
 
-        So a kind that fills batches does not keep another from its share of the slots. With ``suspects``
-        one of those goes first. Empty when there is nothing to take.
+        So a kind that fills batches does not keep another from its share of the slots. A suspect goes
+        first. Empty when there is nothing to take.
         """
-        if suspects and self._suspects:
+        if self._suspects:
             return [self._suspects.popleft()]
         waiting = [kind for kind, jobs in self._jobs.items() if jobs]
         if not waiting:

@@ -33,6 +33,10 @@ AWAY_PERIOD_S = 1.0
 """How often ends are tried again while the database is away."""
 
 
+TRIES_MAX = 5
+"""How often the end of a job is tried that the database refuses for a reason of its own."""
+
+
 class Fenced(LumilioError):
     """An attempt was taken away: its result was refused and nothing of it took effect."""
 
@@ -60,6 +64,7 @@ class Request:
     effect: Effect | None
     result: Result | None
     done: trio.Event | None = None
+    tries: int = 0
     value: outcome.Value[Result | None] | outcome.Error = _UNWRITTEN
 
 
@@ -130,12 +135,29 @@ class Commits:
             await trio.lowlevel.checkpoint_if_cancelled()
 
     async def _settle(self, plain: list[Request]) -> None:
-        """Let go of plain ends that were written or refused; while the database is away they stay."""
-        if any(isinstance(one.value, outcome.Error) and isinstance(one.value.error, Retryable) for one in plain):
-            await trio.sleep(AWAY_PERIOD_S)
-        else:
-            del self._plain[: len(plain)]
-            self._ended([request.job for request in plain])
+        """Let go of plain ends that were written or refused; the others are tried again, behind those that came since.
+
+        While the database is away all stay. One that cannot be written for another reason, again and
+        again, is given up: nobody holds it any more, so the keeper gives its job back.
+        """
+        ended: list[Request] = []
+        again: list[Request] = []
+        away = False
+        for request in plain:
+            error = request.value.error if isinstance(request.value, outcome.Error) else None
+            away = away or isinstance(error, Unavailable)
+            if error is None or isinstance(error, Fenced):
+                ended.append(request)
+            elif isinstance(error, Unavailable) or request.tries < TRIES_MAX:
+                request.tries += not isinstance(error, Unavailable)
+                again.append(request)
+            else:
+                log_defect("the end of a job cannot be written", error, job=str(request.job.id), kind=request.job.kind)
+                ended.append(request)
+        self._plain = [*self._plain[len(plain) :], *again]
+        self._ended([request.job for request in ended])
+        if again:
+            await trio.sleep(AWAY_PERIOD_S if away else LINGER_S)
         if not self._requests and not self._plain:
             self._requested = trio.Event()
         if not self._requests and len(self._plain) < PLAIN_GROUP_MAX:

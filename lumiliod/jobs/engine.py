@@ -103,7 +103,11 @@ class Running:
         if now - self._reported >= PROGRESS_PERIOD_S:
             self._reported = now
             seen = {"done": done, "total": total, "unit": unit, "text": text}
-            await self._engine.database.once(db_jobs.set_progress, self.job.id, self.job.token, seen)
+            try:
+                await self._engine.database.once(db_jobs.set_progress, self.job.id, self.job.token, seen)
+            except LumilioError as error:
+                # it is told again; a report is no reason to lose an hour's work
+                log.info("progress could not be written", extra={"job": str(self.job.id), "code": error.code})
 
 
 class Lane(Protocol):
@@ -267,7 +271,10 @@ class Engine:
             lambda tokens: loop.run_sync_soon(self.drop, tokens),
             loop,
         )
+        self.suspect_runs = False
         await trio.to_thread.run_sync(self.lease.start)
+        # the others notify only whom they know of
+        await self.database.once(waking.notify, calls.written(calls.Call(settings=True)))
 
     async def leave(self) -> None:
         """Give the lease back, and with it whatever is held although its lane has ended."""
@@ -279,6 +286,30 @@ class Engine:
         finally:
             with trio.CancelScope(shield=True, deadline=trio.current_time() + LEAVE_TIMEOUT_S):
                 await trio.to_thread.run_sync(self.lease.stop)
+
+    async def claim_suspect(self, queue: str, kinds: Sequence[str]) -> list[ClaimedJob]:
+        """Claim one job that was held by a worker that died, unless this process runs one already.
+
+        Raises:
+            Retryable: the database is away.
+        """
+        if self.suspect_runs:
+            return []
+        self.suspect_runs = True
+        jobs: list[ClaimedJob] | None = []
+        try:
+            if self.lease.idle and not self.lease.is_sound:
+                await trio.to_thread.run_sync(self.lease.ensure)
+            jobs = await self.database.call(db_jobs.claim_suspect, self.lease.worker_id, queue, kinds)
+        finally:
+            if not jobs:
+                # a lane that wanted one meanwhile was sent away
+                self.suspect_ended()
+        if jobs is None:
+            self.lost.set()
+            return []
+        self.lease.hold(job.token for job in jobs)
+        return jobs
 
     async def claim(
         self, queue: str, wanted: Mapping[str, int], floors: Mapping[str, Sequence[int]] | None = None

@@ -2,9 +2,12 @@
 
 import datetime as dt
 import logging
+import os
+import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol, TypeVar, TypeVarTuple
+from uuid import UUID
 
 import trio
 
@@ -31,6 +34,8 @@ SHARED_PERIOD_S = 30.0
 
 TROUBLE_PERIOD_S = 1.0
 SLEEP_MIN_S = 0.05
+OVERDUE_TIMEOUT_S = 5.0
+"""How long a round waits for what cannot be written now; the next one tries again."""
 
 
 class Host(Protocol):
@@ -117,16 +122,17 @@ class Keeper:
 
         Returns seconds until the next job is due, until the next schedule is, and until the next round.
         """
-        await self._host.end_overdue()
+        with trio.move_on_after(OVERDUE_TIMEOUT_S):
+            await self._host.end_overdue()
         seen = await self._host.database.once(workers.look, lease.worker_id, lease.tokens)
         self.others = bool(seen.others)
         self._host.queues.load(_setting(row) for row in seen.settings)
         orphans = seen.orphans
         self._report({kind for _, kind in seen.waiting if kind not in self._host.kinds})
-        stuck = self._watch.stuck(seen.others, trio.current_time())
-        if stuck or any(other.dead for other in seen.others):
+        gone = self._watch.gone(seen.others, trio.current_time())
+        if gone:
             # a transaction of its own, before the rescue: that one must see every claim of the dead
-            orphans = await self._host.call(workers.reap_workers, lease.worker_id, stuck) > 0 or orphans
+            orphans = await self._host.call(workers.reap_workers, lease.worker_id, gone) > 0 or orphans
         if orphans:
             await self._host.call(self._rescue)
         # one that is seen for the first time may be a claim whose answer is on its way
@@ -142,7 +148,7 @@ class Keeper:
         return seen.due_s, seen.fire_s, self._rest_s(seen.others)
 
     def _rest_s(self, others: Sequence[Other]) -> float:
-        if any(other.holds for other in others):
+        if any(other.holds or other.dead for other in others):
             return min(self._period_s, self._lease_s / BEATS)
         return min(self._period_s, SHARED_PERIOD_S, self._lease_s) if others else self._period_s
 
@@ -154,13 +160,13 @@ class Keeper:
         return fired.next_due_s
 
     async def _keep_history(self) -> None:
-        today = dt.datetime.now(dt.UTC).date()
-        if self._day == today:
+        if self._day == dt.datetime.now(dt.UTC).date():
             return
         try:
+            today = await self._host.database.once(job_history.today)
             await self._host.database.call(job_history.make_partitions, today)
             await self._host.database.call(partial(job_history.drop_partitions, keep_days=self._history_days), today)
-            self._day = today
+            self._day = dt.datetime.now(dt.UTC).date()
         except LumilioError as error:
             # what has no partition of its own goes to the default one; the next round tries again
             log.warning("the history's partitions cannot be kept now", extra={"code": error.code})
@@ -189,28 +195,42 @@ class _Watch:
     """Remembers since when another worker's lease has not been renewed, by this process's own clock.
 
     The database's clock may jump: a lease that it says is over ends only when this process has watched
-    it long enough to have missed a beat, and one that it says lasts for hours ends all the same.
+    it long enough to have missed a beat, and one that it says lasts for hours ends all the same. A free
+    lock may mean that the server was restarted: whoever lives takes it again with its next beat. Only
+    of a process of this machine that is gone everything is known at once.
     """
 
     def __init__(self, lease_s: float) -> None:
         self._lease_s = lease_s
-        self._since: dict[Any, tuple[dt.datetime, float]] = {}
+        self._since: dict[UUID, tuple[dt.datetime, float]] = {}
+        self._host = socket.gethostname()
 
-    def stuck(self, others: Sequence[Other], now_s: float) -> dict[Any, dt.datetime]:
-        """Return those that hold jobs and were silent for too long, with the lease they were seen with."""
-        held = {other.id: other for other in others if other.holds}
+    def gone(self, others: Sequence[Other], now_s: float) -> list[Other]:
+        """Return those that are dead, or hold jobs and were silent for too long."""
+        watched = {other.id: other for other in others if other.holds or other.dead}
         since = {
             one: (other.expires_at, now_s)
-            if self._since.get(one, (None, 0.0))[0] != other.expires_at
+            if one not in self._since or self._since[one][0] != other.expires_at
             else self._since[one]
-            for one, other in held.items()
+            for one, other in watched.items()
         }
         self._since = since
-        return {
-            one: other.expires_at
-            for one, other in held.items()
-            if now_s - since[one][1] >= (self._lease_s / 2 if other.expired else self._lease_s)
-        }
+        return [
+            other
+            for one, other in watched.items()
+            if (other.dead and other.host == self._host and not _is_alive(other.pid))
+            or now_s - since[one][1] >= self._lease_s / (2 if other.expired or other.dead else 1)
+        ]
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _setting(row: Mapping[str, Any]) -> QueueRow:

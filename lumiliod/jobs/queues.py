@@ -59,11 +59,6 @@ class Queues:
         """Return the queues this process serves, by name."""
         return [self._states[name] for name in sorted(self._states)]
 
-    @property
-    def has_quiet_hours(self) -> bool:
-        """Tell whether any queue is to be quiet at times."""
-        return any(row.quiet_zone for row in self._rows.values())
-
     def _state(self, name: str, configured: int, now: dt.datetime) -> QueueState:
         own, everything = self._rows.get(name, QueueRow(name)), self._rows.get(ALL, QueueRow(ALL))
         concurrency = own.concurrency or configured

@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 CLAIM_RETRY_MIN_S = 0.5
 CLAIM_RETRY_MAX_S = 10.0
 RELEASE_TIMEOUT_S = 5.0
+CONFIRM_S = 1.0
 OVERDUE_S = 30.0
 """How long a handler may take to end after its time was up; then its jobs are failed without it."""
 
@@ -79,6 +80,10 @@ class _Lane:
         self.hot: set[str] = set()
         self.above = self.below = True
         """Whether there may be work above the floors, and below them."""
+        self.suspects = True
+        """Whether there may be jobs that were held by workers that died."""
+        self.confirm = True
+        """Whether to look once more, a little later, before sleeping: a claim passes over what is locked."""
         self.low = 0
         self.active: Counter[str] = Counter()
         self.units: set[_Unit] = set()
@@ -94,7 +99,10 @@ class _Lane:
     # what the engine asks
 
     def drop(self, tokens: frozenset[int]) -> None:
-        self.engine.lease.drop(job.token for job in self.buffer.drop(tokens))
+        dropped = self.buffer.drop(tokens)
+        self.engine.lease.drop(job.token for job in dropped)
+        if any(job.suspect for job in dropped):
+            self.engine.suspect_ended()
         for unit in self.units:
             if any(running.job.token in tokens and not running.finished for running in unit.jobs):
                 unit.taken = True
@@ -104,6 +112,8 @@ class _Lane:
     def wake(self, *, again: bool) -> None:
         self.above = True
         self.below = self.below or again
+        self.suspects = self.suspects or again
+        self.confirm = True
         self.changed.set()
 
     def go_on(self) -> None:
@@ -145,23 +155,28 @@ class _Lane:
             until_s: float | None = None
             if allowed == 0:
                 await self._give_back()
-            elif (self.above or self.below) and self._wants_more(allowed):
+            elif (self.above or self.below or self.suspects) and self._wants_more(allowed):
                 full = self.floors.is_full_due(self.below)
-                if self.above or full:
+                if self.above or full or self._wants_suspect(allowed):
                     try:
-                        got = await self._claim(allowed, full=full)
+                        got = await self._claim_suspect(allowed)
+                        if self.above or full:
+                            got = await self._claim(allowed, full=full) or got
                     except LumilioError as error:
                         if retry_s == CLAIM_RETRY_MIN_S:
                             log.warning("cannot claim now", extra={"queue": self.queue, "code": error.code})
                         await self._pause(retry_s)
                         retry_s = min(retry_s * 2, CLAIM_RETRY_MAX_S)
-                        self.above = self.below = True
+                        self.above = self.below = self.suspects = True
                         continue
                     retry_s = CLAIM_RETRY_MIN_S
-                    if got or self.above:
+                    if got:
                         continue
                 if self.below:
                     until_s = max(self.floors.full_due_s - trio.current_time(), 0.0)
+                elif self.confirm and not self.above:
+                    self.confirm, self.below = False, True
+                    until_s = CONFIRM_S
             await self._pause(until_s)
 
     def _fit(self, slots: trio.Nursery, allowed: int) -> None:
@@ -177,6 +192,20 @@ class _Lane:
         ahead = self.pace.ahead()
         self.low = ahead // 2
         return self.buffer.units + self.active.total() - allowed <= self.low
+
+    def _wants_suspect(self, allowed: int) -> bool:
+        return self.suspects and not self.engine.suspect_runs and self.active.total() < allowed
+
+    async def _claim_suspect(self, allowed: int) -> bool:
+        if not self._wants_suspect(allowed):
+            return False
+        self.suspects = False
+        jobs = await self.engine.claim_suspect(self.queue, list(self.batches))
+        if jobs:
+            self.suspects = True
+            self.buffer.add(jobs)
+            self.idle_slots.unpark(count=1)
+        return bool(jobs)
 
     async def _claim(self, allowed: int, *, full: bool) -> bool:
         """Claim once, everything or above the floors; tell whether that gave something."""
@@ -194,8 +223,11 @@ class _Lane:
         self.floors.claimed(wanted, jobs, full=full, cost_s=trio.current_time() - began_s)
         found = Counter(job.kind for job in jobs)
         self.hot = set(found)
-        if len(wanted) < len(self.batches) or any(found[kind] >= count for kind, count in wanted.items()):
+        if any(found[kind] >= count for kind, count in wanted.items()):
             self.above = True
+        elif len(wanted) < len(self.batches):
+            # of the kinds left out there is work in hand: they are asked for again when it is done
+            self.above = bool(jobs) or self.buffer.units > 0
         elif not full:
             # nothing is left above the floors; what came to lie below has to be looked for
             self.below = True
@@ -215,7 +247,7 @@ class _Lane:
         """Run one unit after the other, while there is room for this slot."""
         try:
             while not self.stopping and self.slots <= self.engine.queues.allowed(self.queue):
-                jobs = self.buffer.next_unit(self.active, suspects=not self.engine.suspect_runs)
+                jobs = self.buffer.next_unit(self.active)
                 if jobs:
                     await self._run_unit(jobs)
                 else:
@@ -231,10 +263,8 @@ class _Lane:
         unit = _Unit(kind, running, trio.CancelScope(deadline=ends_s), ends_s + OVERDUE_S)
         self.units.add(unit)
         self.active[kind.name] += 1
-        if suspect:
-            self.engine.suspect_runs = True
         try:
-            await self._run_jobs(unit, suspect)
+            await self._run_jobs(unit)
         except BaseExceptionGroup as group:
             # cancelled; what was raised on the way out is told, and its jobs are given back like the others
             cancelled, rest = group.split(trio.Cancelled)
@@ -253,15 +283,13 @@ class _Lane:
                 with trio.CancelScope(shield=True, deadline=trio.current_time() + RELEASE_TIMEOUT_S):
                     await self._release(unfinished)
             self.engine.lease.drop(one.job.token for one in running if not one.deferred)
-            if suspect:
+            if suspect and not unfinished:
                 self.engine.suspect_ended()
             if self.buffer.units <= self.low:
                 self.changed.set()
 
-    async def _run_jobs(self, unit: _Unit, suspect: bool) -> None:
+    async def _run_jobs(self, unit: _Unit) -> None:
         try:
-            if suspect:
-                await self.engine.database.call(db_jobs.mark_started, [running.job for running in unit.jobs])
             with unit.scope:
                 await unit.kind.run(unit.jobs)
                 for running in unit.jobs:
@@ -277,7 +305,11 @@ class _Lane:
             # even one that means to end the process: a job is not to be believed in that
             if isinstance(error, BaseExceptionGroup) and error.split(trio.Cancelled)[0] is not None:
                 raise
-            await self._fail(unit.jobs, single(error))
+            if unit.taken:
+                # it was to end; what it raised on the way says nothing of those that ran beside it
+                log_defect("a job that was taken away raised", error, kind=unit.kind.name)
+            else:
+                await self._fail(unit.jobs, single(error))
 
     async def _fail(self, jobs: list[Running], error: BaseException) -> None:
         if isinstance(error, Fenced):
@@ -305,3 +337,5 @@ class _Lane:
             log.warning("could not give jobs back now", extra={"count": len(jobs), "code": error.code})
         finally:
             self.engine.lease.drop(job.token for job in jobs)
+            if any(job.suspect for job in jobs):
+                self.engine.suspect_ended()

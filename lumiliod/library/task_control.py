@@ -27,7 +27,7 @@ PAUSE_S = 0.1
 
 RUNNING = (JobState.RUNNING,)
 WAITING = (JobState.AVAILABLE, JobState.SCHEDULED, JobState.RETRYABLE)
-FAILED = (JobState.RETRYABLE, JobState.SCHEDULED, JobState.DISCARDED)
+FAILED = (JobState.RETRYABLE, JobState.DISCARDED)
 
 Find = Callable[[Connection, UUID], list[JobId]]
 """Lock and return a page of ids past one."""
@@ -88,9 +88,11 @@ async def discard(rt: Runtime, wanted: JobFilter, *, everything: bool = False, d
 async def retry(rt: Runtime, wanted: JobFilter, *, everything: bool = False, dry_run: bool = False) -> JobsChanged:
     """Let jobs that failed, are put off or were given up begin anew, at once. Raises as :func:`cancel`.
 
-    Cancelled ones, too, when ``wanted`` names ids or that state.
+    Cancelled ones and those scheduled for later, too, when ``wanted`` names ids or that state.
     """
-    return await _act(rt, _Act("retried", FAILED, _retry, revives=True), wanted, everything, dry_run)
+    named = wanted.ids is not None or wanted.state == JobState.SCHEDULED
+    states = (*FAILED, JobState.SCHEDULED) if named else FAILED
+    return await _act(rt, _Act("retried", states, _retry, revives=True), wanted, everything, dry_run)
 
 
 async def _act(rt: Runtime, act: _Act, wanted: JobFilter, everything: bool, dry_run: bool) -> JobsChanged:

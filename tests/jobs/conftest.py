@@ -33,12 +33,13 @@ def serving(database: Database) -> Serving:
         grace_s: float = 5.0,
         keeper_period_s: float = 60.0,
         database: Database = database,
+        queues: Iterable[str] | None = None,
     ) -> AsyncIterator[Engine]:
         engine = Engine(database, kinds, lease_s=lease_s, keeper_period_s=keeper_period_s)
-        queues = {kind.queue: concurrency for kind in engine.kinds.values()} or {"work": concurrency}
+        served = dict.fromkeys(queues or [kind.queue for kind in engine.kinds.values()] or ["work"], concurrency)
         stop = trio.Event()
         async with trio.open_nursery() as nursery:
-            await nursery.start(partial(service.serve, engine, queues, stop=stop, grace_s=grace_s))
+            await nursery.start(partial(service.serve, engine, served, stop=stop, grace_s=grace_s))
             yield engine
             stop.set()
 

@@ -43,8 +43,8 @@ def worker_ids(conn: Connection) -> list[object]:
 
 
 def reap(conn: Connection) -> int:
-    """Reap as one does who has watched the others for long: whose lease is over, is stuck."""
-    return workers.reap_workers(conn, uuid7(), {row.id: row.expires_at for row in others(conn) if row.expired})
+    """Reap as one does who has watched the others for long: whose lease is over or whose lock is free."""
+    return workers.reap_workers(conn, uuid7(), [other for other in others(conn) if other.expired or other.dead])
 
 
 def others(conn: Connection) -> list[workers.Other]:
