@@ -35,7 +35,8 @@ format: setup ## Format the code and fix what can be fixed
 bench: setup ## Measure (long; BENCH=short for the short form); keep the machine idle
 	@scripts/bench.sh
 
-soak: setup ## Upload and scan for hours while the daemon is killed (SOAK_MINUTES=60)
+soak: setup ## Kill workers and the database, then the daemon for hours while it works (SOAK_MINUTES=60)
+	@scripts/chaos.sh
 	@$(PY) -m scripts.soak
 
 lock: setup ## Renew the lock files from pyproject.toml (needs uv)

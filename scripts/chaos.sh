@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# Run the long form of what proves the job engine: random histories beside a model, workers killed and
+# stopped at random, a database that goes away. Each of these variables can be given.
+set -euo pipefail
+cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
+
+export LUMILIO_EXAMPLES=${LUMILIO_EXAMPLES:-1500}
+export LUMILIO_CHAOS_JOBS=${LUMILIO_CHAOS_JOBS:-20000}
+export LUMILIO_CHAOS_SECONDS=${LUMILIO_CHAOS_SECONDS:-150}
+export LUMILIO_CHAOS_SEED=${LUMILIO_CHAOS_SEED:-$RANDOM}
+export LUMILIO_OUTAGE_SECONDS=${LUMILIO_OUTAGE_SECONDS:-60}
+exec .venv/bin/python -m pytest -s tests/jobs/test_machine.py tests/jobs/test_chaos.py tests/jobs/test_outage.py
