@@ -5,6 +5,8 @@ import hashlib
 import logging
 import traceback
 
+import outcome
+
 from lumiliod.db import jobs as db_jobs
 from lumiliod.db.pool import Connection
 from lumiliod.domain.errors import Conflict, LumilioError, Retryable, Unavailable
@@ -83,16 +85,20 @@ def discard(conn: Connection, on_discard: OnDiscard | None, job: ClaimedJob, fai
     """
     if on_discard is None:
         return
-    try:
-        with db_jobs.savepoint(conn):
-            on_discard(conn, job, failed)
-    except Unavailable:
-        raise
-    except BaseException as error:
-        # a thread of the database runs this: nothing here is a cancellation, and a plugin may raise anything
-        if conn.closed or conn.broken:
-            raise Unavailable("the database went away", code="database_unavailable") from error
-        log_defect("on_discard raised", error, kind=job.kind)
+    # a plugin may raise anything; here, in a thread of the database, nothing of it is a cancellation
+    done = outcome.capture(_discard_within, conn, on_discard, job, failed)
+    if isinstance(done, outcome.Value):
+        return
+    if isinstance(done.error, Unavailable):
+        raise done.error
+    if conn.closed or conn.broken:
+        raise Unavailable("the database went away", code="database_unavailable") from done.error
+    log_defect("on_discard raised", done.error, kind=job.kind)
+
+
+def _discard_within(conn: Connection, on_discard: OnDiscard, job: ClaimedJob, failed: FailedAttempt) -> None:
+    with db_jobs.savepoint(conn):
+        on_discard(conn, job, failed)
 
 
 def log_defect(message: str, error: BaseException, **fields: object) -> None:

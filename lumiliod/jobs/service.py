@@ -12,7 +12,6 @@ LEAVE_TIMEOUT_S = 10.0
 FLUSH_TIMEOUT_S = 5.0
 STUBBORN_S = 10.0
 """How long after the grace period a lane may take to give back what it holds."""
-STUBBORN_POLL_S = 0.05
 
 log = logging.getLogger(__name__)
 
@@ -61,8 +60,8 @@ async def _drain(
     scope.deadline = trio.current_time() + grace_s
     with trio.CancelScope(shield=True):
         with trio.move_on_after(grace_s + STUBBORN_S):
-            while engine.lanes:
-                await trio.sleep(STUBBORN_POLL_S)
+            for drain in drains:
+                await drain.ended.wait()
             return
         # a handler that shields itself cannot be ended from here: the process will be; its job need not wait for that
         log.error("a handler outlasts the shutdown; its job is given back", extra={"lanes": len(engine.lanes)})

@@ -28,9 +28,10 @@ OVERDUE_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Drain:
-    """A running lane, to its owner: ``stop`` ends claiming; the lane returns when its jobs are done."""
+    """A running lane, to its owner: ``stop`` ends claiming; ``ended`` is set when its jobs are done and it is over."""
 
     stop: Callable[[], None]
+    ended: trio.Event
 
 
 async def run_lane(
@@ -49,12 +50,14 @@ async def run_lane(
         Retryable: the lease was lost; everything of this lane was cancelled, the supervisor starts it again.
     """
     lane = _Lane(engine, queue)
+    ended = trio.Event()
     engine.lanes.append(lane)
     try:
-        task_status.started(Drain(lane.stop))
+        task_status.started(Drain(lane.stop, ended))
         await lane.run()
     finally:
         engine.lanes.remove(lane)
+        ended.set()
 
 
 @dataclass(eq=False, slots=True)

@@ -84,9 +84,7 @@ WISHES = st.builds(
 )
 IDS = st.lists(st.integers(0, 30), min_size=1, max_size=3)
 FILTERS = st.one_of(
-    IDS,
-    IDS,
-    IDS,
+    *[IDS] * 12,
     st.builds(JobFilter, kind=st.sampled_from("abc")),
     st.builds(JobFilter, queue=st.sampled_from("qr")),
     st.builds(JobFilter, tag=st.sampled_from(TAGS)),
@@ -224,8 +222,7 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: any(job.unique_key for job in self.model.jobs.values()))
     @rule(nth=NTH, wish=WISHES)
     def enqueue_under_a_key_in_use(self, nth: int, wish: Wish) -> None:
-        keyed = [job for job in self.model.jobs.values() if job.unique_key]
-        twin = pick([job for job in keyed if job.attempt and job.state == "retryable"] or keyed, nth)
+        twin = pick([job for job in self.model.jobs.values() if job.unique_key], nth)
         self.enqueue([replace(wish, kind=twin.kind, key=twin.unique_key)])
 
     @rule(kinds=st.lists(st.sampled_from("abc"), min_size=3, max_size=4), tag=st.sampled_from([None, *TAGS]))
@@ -324,7 +321,17 @@ class Machine(RuleBasedStateMachine):
         how=st.sampled_from(["retry", "retry", "discard", "put_off"]),
     )
     def fail(self, nth: int, zombie: bool, how: str) -> None:
-        job = self.held(nth, zombie)
+        self.end(self.held(nth, zombie), how)
+
+    @precondition(lambda self: any(job.unique_key for job in self.model.in_state("running")))
+    @rule(nth=NTH, wish=WISHES, how=st.sampled_from(["retry", "put_off"]))
+    def replace_what_failed(self, nth: int, wish: Wish, how: str) -> None:
+        """One under a unique key fails, and another comes in its place before it is tried again."""
+        twin = pick([job for job in self.model.in_state("running") if job.unique_key], nth)
+        self.end(next(job for _, job in self.claims if job.token == twin.token), how)
+        self.enqueue([replace(wish, kind=twin.kind, key=twin.unique_key)])
+
+    def end(self, job: ClaimedJob, how: str) -> None:
         ours = self.model.current(job.id, job.token)
         failed = FailedAttempt("odd", "it failed", "Odd", job.attempt, dt.datetime.now(dt.UTC))
         if how == "put_off":
