@@ -18,15 +18,19 @@ import psycopg
 import trio
 
 from bench.queues import backlog
-from bench.queues.own import KIND, QUEUE, SPEC
 from bench.queues.server import Place, cpu_s, running, tidy
+from lumiliod.db import embedded, migrate
 from lumiliod.db import jobs as db_jobs
-from lumiliod.db import migrate
 from lumiliod.db.pool import Database
 from lumiliod.jobs import service
 from lumiliod.jobs.engine import Engine, Running
-from lumiliod.jobs.kind import Kind, each
+from lumiliod.jobs.kind import JobSpec, Kind, each
 from scripts.daemon_process import temporary_folder
+
+SPEC = JobSpec("steady", "steady")
+
+NAPTIME = "1min"
+"""How often autovacuum comes by: PostgreSQL's own, for the daemon's is longer than a variant takes."""
 
 VARIANTS: dict[str, str] = {
     "as migrated": "SELECT 1",
@@ -34,6 +38,7 @@ VARIANTS: dict[str, str] = {
     "threshold 1000": "ALTER TABLE jobs SET (autovacuum_vacuum_threshold = 1000)",
     "threshold 50000": "ALTER TABLE jobs SET (autovacuum_vacuum_threshold = 50000)",
     "no cost delay": "ALTER TABLE jobs SET (autovacuum_vacuum_cost_delay = 0)",
+    "no vacuum": "ALTER TABLE jobs SET (autovacuum_enabled = false)",
     "fillfactor 70": "ALTER TABLE jobs SET (fillfactor = 70)",
 }
 
@@ -52,14 +57,14 @@ async def steady(place: Place, seconds: int, per_second: int) -> list[float]:
     """Enqueue and do ``per_second`` jobs in each of ``seconds``; return how long each lot took, milliseconds."""
     took_ms: list[float] = []
     database = Database(place.conninfo)
-    engine = Engine(database, [Kind(KIND, QUEUE, each(nothing))])
+    engine = Engine(database, [Kind(SPEC.kind, SPEC.queue, each(nothing))])
     stop = trio.Event()
     async with trio.open_nursery() as nursery:
-        await nursery.start(partial(service.serve, engine, {QUEUE: 10}, stop=stop, grace_s=5.0))
+        await nursery.start(partial(service.serve, engine, {SPEC.queue: 10}, stop=stop, grace_s=5.0))
         for number in range(1, seconds + 1):
             began_s = trio.current_time()
             await engine.call(db_jobs.enqueue_many, SPEC.many([{"n": n} for n in range(per_second)]))
-            while engine.totals[KIND].completed < number * per_second:
+            while engine.totals[SPEC.kind].completed < number * per_second:
                 await trio.sleep(0.005)
             took_ms.append((trio.current_time() - began_s) * 1000)
             await trio.sleep_until(began_s + 1)
@@ -77,6 +82,7 @@ def main() -> None:
     given = parser.parse_args()
     root = temporary_folder("storage")
     found: dict[str, dict[str, float]] = {}
+    embedded.SETTINGS["autovacuum_naptime"] = NAPTIME
     try:
         with running(root) as server:
             place = server.create("full")

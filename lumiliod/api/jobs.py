@@ -156,7 +156,8 @@ def _add_acts(rt: Runtime, room: Blueprint) -> None:
 
 
 def _add_streams(rt: Runtime, room: Blueprint) -> None:
-    everything = live.of_everything(rt)
+    watchers = live.Watchers()
+    everything = live.of_everything(rt, watchers)
 
     @streams(
         room,
@@ -179,4 +180,4 @@ def _add_streams(rt: Runtime, room: Blueprint) -> None:
         """Tell how one job is whenever that changes; `end` is the last, when it has ended."""
         parse_query(exchange.query, NoQuery)
         job = await tasks.show(rt, exchange.arguments["job_id"])
-        await send_events(exchange, live.of_job(rt, job.id))
+        await send_events(exchange, live.of_job(rt, job.id, watchers))

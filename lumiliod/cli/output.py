@@ -22,9 +22,17 @@ def visible(value: object) -> str:
 
 
 def print_json(value: Any) -> None:
-    """Print ``value`` as one JSON document on standard output."""
-    text = msgspec.json.format(msgspec.json.encode(value), indent=2)
-    click.echo(text)
+    """Print ``value`` as one JSON document on standard output; what could control a terminal is escaped."""
+    text = msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
+    click.echo(text if text.isprintable() else "".join(_in_json(c) for c in text))
+
+
+def _in_json(character: str) -> str:
+    # the line ends of the layout are the only control characters that stand in JSON outside of a text
+    if character == "\n" or unicodedata.category(character) not in _HIDDEN:
+        return character
+    units = character.encode("utf-16-be")
+    return "".join(f"\\u{units[n]:02x}{units[n + 1]:02x}" for n in range(0, len(units), 2))
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[object]], *, right: Iterable[str] = ()) -> None:

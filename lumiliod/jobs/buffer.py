@@ -9,7 +9,7 @@ import trio
 from lumiliod.db.jobs import PRIORITIES
 from lumiliod.domain.jobs import ClaimedJob
 
-AHEAD_S = 0.25
+AHEAD_S = 0.15
 """A lane holds what it finishes in so long: enough that no slot waits, little enough for others and for a pause."""
 
 AHEAD_MAX = 500

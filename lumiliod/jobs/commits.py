@@ -4,19 +4,16 @@ import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import outcome
 import trio
 
 from lumiliod.db import jobs as db_jobs
 from lumiliod.db.pool import Connection
-from lumiliod.domain.errors import LumilioError, Retryable, Unavailable
+from lumiliod.domain.errors import Retryable, Unavailable
 from lumiliod.domain.jobs import ClaimedJob
+from lumiliod.jobs.ends import Effect, Fenced, Result
 from lumiliod.jobs.failures import log_defect
-
-Result = dict[str, Any]
-Effect = Callable[[Connection], Result | None]
 
 Call = Callable[[Callable[[Connection, list["Request"]], None], list["Request"]], Awaitable[None]]
 
@@ -35,12 +32,6 @@ AWAY_PERIOD_S = 1.0
 
 TRIES_MAX = 5
 """How often the end of a job is tried that the database refuses for a reason of its own."""
-
-
-class Fenced(LumilioError):
-    """An attempt was taken away: its result was refused and nothing of it took effect."""
-
-    default_code = "fenced"
 
 
 @dataclass

@@ -5,25 +5,25 @@ of this process starts without a look at the database.
 """
 
 import logging
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Protocol, TypeVar, TypeVarTuple
+from typing import Protocol, TypeVar, TypeVarTuple
 
-import msgspec
 import outcome
 import trio
 
 from lumiliod.db import jobs as db_jobs
 from lumiliod.db import waking, workers
 from lumiliod.db.pool import Connection, Database
-from lumiliod.domain.errors import LumilioError, Retryable, Shape
+from lumiliod.domain.errors import LumilioError, Retryable
 from lumiliod.domain.jobs import ClaimedJob
 from lumiliod.jobs import calls, failures
-from lumiliod.jobs.commits import Commits, Effect, Fenced, Request, Result, StageTotal, elapsed_ms
+from lumiliod.jobs.commits import Commits, Request, StageTotal, elapsed_ms
+from lumiliod.jobs.ends import Effect, Fenced, Result
 from lumiliod.jobs.keeper import PERIOD_S, Keeper
 from lumiliod.jobs.kind import Kind
 from lumiliod.jobs.lease import Lease
 from lumiliod.jobs.queues import Queues
+from lumiliod.jobs.running import Running
 
 __all__ = ["Effect", "Engine", "Fenced", "Result", "Running", "StageTotal"]
 
@@ -31,83 +31,12 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
-A = TypeVar("A")
 
 FAILURE_WRITE_PERIOD_S = 1.0
-PROGRESS_PERIOD_S = 1.0
 LEAVE_TIMEOUT_S = 10.0
 
 BACKLOG_MAX = 2000
 """Ends not yet written, beyond which nothing more is claimed."""
-
-
-class Running:
-    """One job in the hands of its handler."""
-
-    __slots__ = ("_engine", "_reported", "began_s", "deferred", "finished", "job")
-
-    def __init__(self, engine: "Engine", job: ClaimedJob) -> None:
-        self.job = job
-        self.finished = False
-        self.deferred = False
-        """Whether its end is written later: it is held until then."""
-        self.began_s = time.monotonic()
-        self._engine = engine
-        self._reported = 0.0
-
-    @property
-    def args(self) -> Mapping[str, Any]:
-        """Return the job's arguments."""
-        return self.job.args
-
-    def decoded(self, kind: type[A]) -> A:
-        """Return the arguments as ``kind``.
-
-        Raises:
-            Shape: they are none (``bad_args``); the job is discarded with that.
-        """
-        try:
-            return msgspec.convert(self.job.args, kind)
-        except msgspec.ValidationError as error:
-            raise Shape(f"the job's arguments are not right: {error}", code="bad_args") from error
-
-    async def complete(self, effect: Effect | None = None, *, result: Result | None = None) -> Result | None:
-        """Commit ``effect`` and the end of this job in one transaction; return the effect's result.
-
-        What ``effect(connection)`` returns is kept as the job's result. When it raises, nothing is
-        committed and the error is raised here. Several jobs at once: :meth:`Engine.finish_all`.
-
-        Raises:
-            Fenced: the job was taken away from this worker meanwhile.
-        """
-        value = await self._engine.commit(self, effect, result)
-        self.finished = True
-        return value
-
-    async def fail(self, error: LumilioError) -> None:
-        """End this attempt with ``error``: retried or discarded as its class says. Does nothing when it has ended.
-
-        Raises:
-            Fenced: the job was taken away from this worker meanwhile.
-        """
-        if self.finished:
-            return
-        ours = await self._engine.fail(self, error)
-        self.finished = True
-        if not ours:
-            raise Fenced("this attempt was taken away")
-
-    async def progress(self, done: int, total: int | None = None, unit: str = "", text: str = "") -> None:
-        """Report how far this job is; written at most once a second."""
-        now = time.monotonic()
-        if now - self._reported >= PROGRESS_PERIOD_S:
-            self._reported = now
-            seen = {"done": done, "total": total, "unit": unit, "text": text}
-            try:
-                await self._engine.database.once(db_jobs.set_progress, self.job.id, self.job.token, seen)
-            except LumilioError as error:
-                # it is told again; a report is no reason to lose an hour's work
-                log.info("progress could not be written", extra={"job": str(self.job.id), "code": error.code})
 
 
 class Lane(Protocol):

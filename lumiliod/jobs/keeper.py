@@ -91,6 +91,7 @@ class Keeper:
         while True:
             self._due = trio.Event()
             now = trio.current_time()
+            self._host.queues.refresh(dt.datetime.now(dt.UTC))
             try:
                 due_s: float | None = 0.0
                 if self._look or now >= period_at:
@@ -103,7 +104,8 @@ class Keeper:
                     fire_at = None if fire_s is None else now + fire_s
                 if due_s is not None and due_s <= 0:
                     due_s = await self._host.call(db_jobs.promote)
-                ends = [period_at, fire_at, None if due_s is None else now + due_s]
+                quiet_s = self._host.queues.until_change_s(dt.datetime.now(dt.UTC))
+                ends = [period_at, fire_at, *(None if end_s is None else now + end_s for end_s in (due_s, quiet_s))]
                 sleep_s = min(end - now for end in ends if end is not None)
                 troubled = False
             except LumilioError as error:
@@ -111,6 +113,8 @@ class Keeper:
                     log.warning("the job table cannot be kept now", extra={"code": error.code, "reason": error.message})
                 troubled = True
                 sleep_s = TROUBLE_PERIOD_S
+                # while the database was away nobody could beat
+                self._watch.forget()
             if not ready:
                 ready = True
                 task_status.started()
@@ -204,6 +208,10 @@ class _Watch:
         self._lease_s = lease_s
         self._since: dict[UUID, tuple[dt.datetime, float]] = {}
         self._host = socket.gethostname()
+
+    def forget(self) -> None:
+        """Begin anew: what was seen until now says nothing any more."""
+        self._since.clear()
 
     def gone(self, others: Sequence[Other], now_s: float) -> list[Other]:
         """Return those that are dead, or hold jobs and were silent for too long."""

@@ -3,17 +3,15 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 from lumiliod.db.pool import Connection
 from lumiliod.domain.ids import JobId, uuid7
 from lumiliod.domain.jobs import PRIORITY_NORMAL, ClaimedJob, FailedAttempt, NewJob, NewJobs, OnConflict, Retries
+from lumiliod.jobs.running import Running
 
-if TYPE_CHECKING:
-    from lumiliod.jobs.engine import Running
-
-Handler = Callable[[Sequence["Running"]], Awaitable[None]]
+Handler = Callable[[Sequence[Running]], Awaitable[None]]
 OnDiscard = Callable[[Connection, ClaimedJob, FailedAttempt], None]
 
 Missing = Callable[[Connection, UUID], tuple[list[NewJob], UUID | None]]
@@ -109,7 +107,7 @@ class JobSpec:
 def each(handle: Callable[["Running"], Awaitable[None]]) -> Handler:
     """Adapt a function of one job to the engine's batches of one."""
 
-    async def run(jobs: Sequence["Running"]) -> None:
+    async def run(jobs: Sequence[Running]) -> None:
         for job in jobs:
             await handle(job)
 

@@ -29,6 +29,9 @@ log = logging.getLogger(__name__)
 BEATS = 2.5
 """Beats in the time of a lease: two may be missed, no third."""
 
+AGAIN = 4
+"""A beat that failed is tried again after so small a part of the time between two: others may see a free lock."""
+
 BLOCKED_S = 30.0
 """A loop that does not answer so long is logged, with what it is doing."""
 
@@ -181,29 +184,35 @@ class Lease:
         return conn
 
     def _beat(self) -> None:
-        beat_at = time.monotonic()
+        period_s = self._lease_s / BEATS
+        next_at = time.monotonic() + period_s
+        troubled = False
         while not self._stopping.is_set():
             self._held.wait()
             # the first beat after idling comes at once: the lease may have run out meanwhile
-            if self._stopping.wait(max(beat_at + self._lease_s / BEATS - time.monotonic(), 0.0)):
+            if self._stopping.wait(max(next_at - time.monotonic(), 0.0)):
                 return
             if not self._held.is_set():
                 continue
-            beat_at = time.monotonic()
+            next_at = time.monotonic() + period_s
             if self._pulse is not None and self._pulse.is_blocked():
                 continue
             held_before = frozenset(self._tokens)
             with self._using:
                 try:
                     conn = self._conn
-                    if conn is None or conn.closed or conn.broken:
+                    if conn is None or _is_broken(conn):
                         conn = self._relock()
                     held = workers.beat(conn, self.worker_id, self._lease_s)
                 except Exception as error:
-                    log.warning("could not renew the lease", extra={"error_class": type(error).__name__})
+                    if not troubled:
+                        log.warning("could not renew the lease", extra={"error_class": type(error).__name__})
+                    troubled = True
                     if self._conn is not None:
                         self._conn.close()
+                    next_at = time.monotonic() + period_s / AGAIN
                     continue
+            troubled = False
             if held is None:
                 self._lost()
                 return

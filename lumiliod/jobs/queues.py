@@ -50,6 +50,11 @@ class Queues:
             self._states = states
             self._changed()
 
+    def until_change_s(self, now: dt.datetime) -> float | None:
+        """Return the seconds until quiet hours begin or end next; None without any."""
+        ends = [end for row in self._rows.values() for end in _quiet_ends(row, now)]
+        return min(((end - now).total_seconds() for end in ends), default=None)
+
     def allowed(self, queue: str) -> int:
         """Return how many jobs of ``queue`` may run at once now."""
         state = self._states.get(queue)
@@ -72,14 +77,32 @@ class Queues:
 
 def is_quiet(row: QueueRow, now: dt.datetime) -> bool:
     """Tell whether ``now`` (aware) lies in a queue's quiet hours, which may span midnight."""
-    if row.quiet_from is None or row.quiet_until is None or row.quiet_zone is None:
-        return False
-    try:
-        zone = ZoneInfo(row.quiet_zone)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        # another process knew it; better work at night than never
+    zone = _zone(row)
+    if row.quiet_from is None or row.quiet_until is None or zone is None:
         return False
     local = now.astimezone(zone).time()
     if row.quiet_from < row.quiet_until:
         return row.quiet_from <= local < row.quiet_until
     return local >= row.quiet_from or local < row.quiet_until
+
+
+def _quiet_ends(row: QueueRow, now: dt.datetime) -> list[dt.datetime]:
+    """Return when a queue's quiet hours begin and end next."""
+    zone = _zone(row)
+    if row.quiet_from is None or row.quiet_until is None or zone is None:
+        return []
+    today = now.astimezone(zone).date()
+    times = [
+        dt.datetime.combine(today + dt.timedelta(days=ahead), time, tzinfo=zone).astimezone(dt.UTC)
+        for time in (row.quiet_from, row.quiet_until)
+        for ahead in (0, 1)
+    ]
+    return [time for time in times if time > now]
+
+
+def _zone(row: QueueRow) -> ZoneInfo | None:
+    try:
+        return None if row.quiet_zone is None else ZoneInfo(row.quiet_zone)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        # another process knew it; better work at night than never
+        return None

@@ -87,6 +87,7 @@ class _Lane:
         """Whether there may be jobs that were held by workers that died."""
         self.confirm = True
         """Whether to look once more, a little later, before sleeping: a claim passes over what is locked."""
+        self.confirm_at_s = math.inf
         self.low = 0
         self.active: Counter[str] = Counter()
         self.units: set[_Unit] = set()
@@ -156,6 +157,9 @@ class _Lane:
             allowed = self.engine.queues.allowed(self.queue)
             self._fit(slots, allowed)
             until_s: float | None = None
+            if trio.current_time() >= self.confirm_at_s:
+                self.confirm_at_s = math.inf
+                self.below = True
             if allowed == 0:
                 await self._give_back()
             elif (self.above or self.below or self.suspects) and self._wants_more(allowed):
@@ -178,8 +182,10 @@ class _Lane:
                 if self.below:
                     until_s = max(self.floors.full_due_s - trio.current_time(), 0.0)
                 elif self.confirm and not self.above:
-                    self.confirm, self.below = False, True
-                    until_s = CONFIRM_S
+                    self.confirm = False
+                    self.confirm_at_s = trio.current_time() + CONFIRM_S
+            if until_s is None and self.confirm_at_s < math.inf:
+                until_s = max(self.confirm_at_s - trio.current_time(), 0.0)
             await self._pause(until_s)
 
     def _fit(self, slots: trio.Nursery, allowed: int) -> None:

@@ -49,6 +49,28 @@ class Moment:
     last: bool
 
 
+class Watchers:
+    """How many watch: each costs a connection and looks at the database."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    @contextmanager
+    def one_more(self) -> Iterator[None]:
+        """Count one who watches.
+
+        Raises:
+            Retryable: there are too many.
+        """
+        if self.count >= WATCHERS_MAX:
+            raise Retryable(f"{self.count} watch already", code="too_many_watchers", after_s=10.0)
+        self.count += 1
+        try:
+            yield
+        finally:
+            self.count -= 1
+
+
 class Live:
     """One look after the other, shared by all who watch; nothing runs while nobody does.
 
@@ -59,9 +81,12 @@ class Live:
     Args:
         look: returns what is so; the error it raises is told as ``trouble``, unless nothing can end that.
         period_s: seconds between two looks.
+        watchers: those who watch, whatever it is.
     """
 
-    def __init__(self, look: Callable[[], Awaitable[Told]], period_s: float = PERIOD_S) -> None:
+    def __init__(
+        self, look: Callable[[], Awaitable[Told]], period_s: float = PERIOD_S, watchers: Watchers | None = None
+    ) -> None:
         self._look = look
         self._period_s = period_s
         self._looking = trio.Lock()
@@ -70,6 +95,7 @@ class Live:
         self._moment: Moment | None = None
         self._number = 0
         self.watchers = 0
+        self._watchers = watchers or Watchers()
 
     @contextmanager
     def watched(self) -> Iterator[None]:
@@ -78,15 +104,14 @@ class Live:
         Raises:
             Retryable: there are too many.
         """
-        if self.watchers >= WATCHERS_MAX:
-            raise Retryable(f"{self.watchers} watch already", code="too_many_watchers", after_s=10.0)
-        self.watchers += 1
-        try:
-            yield
-        finally:
-            self.watchers -= 1
-            if not self.watchers:
-                self._told = self._moment = None
+        with self._watchers.one_more():
+            self.watchers += 1
+            try:
+                yield
+            finally:
+                self.watchers -= 1
+                if not self.watchers:
+                    self._told = self._moment = None
 
     async def keep(self) -> None:
         """Look now and then, or wait until it is one's turn to; returns after the last look."""
@@ -117,12 +142,12 @@ class Live:
             self._changed = trio.Event()
 
 
-def of_everything(rt: Runtime) -> Live:
+def of_everything(rt: Runtime, watchers: Watchers) -> Live:
     """Watch the running jobs and the queues."""
-    return Live(_Everything(rt).look)
+    return Live(_Everything(rt).look, watchers=watchers)
 
 
-def of_job(rt: Runtime, job_id: UUID) -> Live:
+def of_job(rt: Runtime, job_id: UUID, watchers: Watchers) -> Live:
     """Watch one job until it has ended, which is told as ``end``."""
 
     async def look() -> Told:
@@ -130,7 +155,7 @@ def of_job(rt: Runtime, job_id: UUID) -> Live:
         ended = job.state in ENDED
         return Told("end" if ended else "job", job, ended)
 
-    return Live(look, JOB_PERIOD_S)
+    return Live(look, JOB_PERIOD_S, watchers)
 
 
 class _Everything:

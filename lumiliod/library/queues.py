@@ -91,21 +91,23 @@ def _named(name: str) -> str:
 
 async def _change(rt: Runtime, name: str, *steps: Callable[[Connection, str], object]) -> QueueList:
     name, configured = _named(name), rt.jobs.queues.configured
-    rows, counts = await rt.jobs.call(_do, name, frozenset(configured), steps)
+    rows = await rt.jobs.call(_do, name, frozenset(configured), steps)
     rt.jobs.queues.load(rows)  # here it holds at once, whatever the keeper is doing
     await rt.jobs.told(settings=True)
+    # last: counting may take its time
+    counts = by_queue(await rt.db.call(job_admin.counts))
     return _wire(configured, rows, counts, only=None if name == ALL else name)
 
 
 def _do(
     conn: Connection, name: str, served: Collection[str], steps: Sequence[Callable[[Connection, str], object]]
-) -> tuple[list[QueueRow], Counts]:
-    rows, counts = _read(conn)
-    if name not in {ALL, *served, *counts, *(row.name for row in rows)}:
+) -> list[QueueRow]:
+    known = {ALL, *served, *(row.name for row in queues.list_queues(conn))}
+    if name not in known and name not in by_queue(job_admin.counts(conn)):
         raise NotFound(f"there is no queue {name!r}", code="queue_not_found")
     for step in steps:
         step(conn, name)
-    return queues.list_queues(conn), counts
+    return queues.list_queues(conn)
 
 
 def _set_concurrency(concurrency: int | None, conn: Connection, name: str) -> None:

@@ -9,9 +9,10 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import redirect_stdout, suppress
 from pathlib import Path
 
+import msgspec
 import pytest
 from click.testing import CliRunner
 from hypothesis import given
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 
 from lumiliod import __version__
 from lumiliod.cli.main import program
-from lumiliod.cli.output import size, table, visible
+from lumiliod.cli.output import print_json, size, table, visible
 from lumiliod.cli.program import exit_code
 from lumiliod.contract.problems import Problem
 
@@ -150,6 +151,16 @@ def test_names_are_shown_escaped() -> None:
     assert visible("a\x1b[31m\n.jpg") == "a\\x1b[31m\\n.jpg"
     assert visible("ü 東京 🏔.jpg") == "ü 東京 🏔.jpg"
     assert visible("caf\udce9") == "caf\\udce9"
+
+
+@given(st.text())
+def test_json_cannot_control_a_terminal_and_means_the_same(text: str) -> None:
+    out = io.StringIO()
+    with redirect_stdout(out):
+        print_json({"name": text.encode("utf-8", "replace").decode()})
+    shown = out.getvalue()
+    assert all(c == "\n" or visible(c) == c for c in shown)
+    assert msgspec.json.decode(shown) == {"name": text.encode("utf-8", "replace").decode()}
 
 
 def test_a_piped_table_is_aligned(capsys: pytest.CaptureFixture[str]) -> None:

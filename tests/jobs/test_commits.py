@@ -9,7 +9,7 @@ import trio
 
 from lumiliod.db.pool import Connection, Database
 from lumiliod.domain.errors import LumilioError, Permanent
-from lumiliod.jobs.engine import Fenced, Running
+from lumiliod.jobs.engine import Engine, Fenced, Running
 from lumiliod.jobs.kind import JobSpec, Kind
 from tests.jobs.conftest import Serving, enqueue, state_of
 
@@ -76,7 +76,8 @@ async def test_many_are_finished_at_once(database: Database, serving: Serving) -
         return {"number": number}
 
     async def run(jobs: Sequence[Running]) -> None:
-        engine = jobs[0]._engine
+        engine = jobs[0]._host
+        assert isinstance(engine, Engine)
         ends = await engine.finish_all([(job, partial(effect, job.args["number"])) for job in jobs])
         seen.extend(ends)
         assert all(job.finished for job in jobs)

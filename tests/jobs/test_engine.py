@@ -256,7 +256,7 @@ async def test_stopping_finishes_what_runs_and_returns_the_rest(database: Databa
 
 
 async def sleep_in_the_server(running: Running) -> None:
-    await running._engine.database.call(lambda conn: conn.execute("SELECT pg_sleep(60)"))
+    await running._host.database.call(lambda conn: conn.execute("SELECT pg_sleep(60)"))
 
 
 async def sleep_in_a_nursery(_: Running) -> None:

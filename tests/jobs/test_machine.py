@@ -439,18 +439,21 @@ class Machine(RuleBasedStateMachine):
             self.join()
 
     @precondition(lambda self: self.model.in_state("running"))
-    @rule(nth=NTH, stuck=st.booleans(), count=st.integers(0, 4))
-    def worker_is_lost(self, nth: int, stuck: bool, count: int) -> None:
-        """What otherwise takes many steps: a worker dies or is stuck, its jobs are rescued and claimed again."""
-        if not stuck:
-            self.worker_dies(nth)
-        self.reap(nth, stuck, beats=False)
-        self.rescue()
-        if any(not job.due for job in self.model.in_state("scheduled", "retryable")):
-            self.time_passes([nth])
-            self.promote()
-        for _ in range(count):
-            self.claim_suspect(nth, "q")
+    @rule(nth=NTH, stuck=st.lists(st.booleans(), min_size=1, max_size=3), count=st.integers(0, 4))
+    def workers_are_lost(self, nth: int, stuck: list[bool], count: int) -> None:
+        """What otherwise takes many steps: one dies or is stuck, its jobs are rescued and claimed again, and so on."""
+        for is_stuck in stuck:
+            if not self.model.in_state("running"):
+                return
+            if not is_stuck:
+                self.worker_dies(nth)
+            self.reap(nth, is_stuck, beats=False)
+            self.rescue()
+            if any(not job.due for job in self.model.in_state("scheduled", "retryable")):
+                self.time_passes([nth, nth + 1])
+                self.promote()
+            for _ in range(count):
+                self.claim_suspect(nth, "q")
 
     @precondition(lambda self: any(job.worker not in self.rows for job in self.model.in_state("running")))
     @rule()

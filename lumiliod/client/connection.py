@@ -1,0 +1,165 @@
+"""One connection to the daemon: requests out, contract types in, and what can go wrong on the way.
+
+::
+
+    ClientError
+    ├── ApiError      the daemon said no: ``problem`` is its answer
+    └── Unreachable   nobody answered: ``problem`` says why
+
+This is the only module that knows httpx.
+"""
+
+import errno
+import socket
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import httpx
+import msgspec
+
+from lumiliod.contract import events as server_sent
+from lumiliod.contract.problems import Problem
+
+_CONNECT_S = 5.0
+_ANSWER_S = 120.0
+_SILENCE_S = 60.0
+"""Events come, or a sign of life, every 15 seconds."""
+
+UNLIMITED = httpx.Timeout(None, connect=_CONNECT_S)
+"""For requests that take as long as they take."""
+
+T = TypeVar("T")
+
+
+class ClientError(Exception):
+    """Base of what a call can raise; ``problem`` is always there to be shown."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.detail or problem.title)
+        self.problem = problem
+
+
+class ApiError(ClientError):
+    """The daemon answered with a problem."""
+
+
+class Unreachable(ClientError):
+    """No daemon answered on the socket: code ``unreachable``, or ``socket_forbidden`` without permission."""
+
+
+class Connection:
+    """Requests over the socket at ``path``. Safe to share between threads.
+
+    Every method raises :class:`ApiError` or :class:`Unreachable`.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.socket = path
+        self._http = httpx.Client(
+            transport=httpx.HTTPTransport(uds=path),
+            base_url="http://lumilio/api/v1",
+            timeout=httpx.Timeout(_ANSWER_S, connect=_CONNECT_S),
+            trust_env=False,
+        )
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def _knock(self) -> None:
+        """Connect once and close again: httpcore leaks its socket when nobody answers."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            probe.settimeout(_CONNECT_S)
+            probe.connect(self.socket)
+
+    def events(self, path: str, kinds: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+        """Yield the server-sent events of ``path``: their names, and their data as ``kinds`` says; it never ends."""
+        timeout = httpx.Timeout(_ANSWER_S, connect=_CONNECT_S, read=_SILENCE_S)
+        try:
+            self._knock()
+            with self._http.stream("GET", path, timeout=timeout) as response:
+                if not response.is_success:
+                    response.read()
+                    raise ApiError(_problem(response))
+                for event in server_sent.read(response.iter_bytes()):
+                    if event.name in kinds:
+                        yield event.name, msgspec.json.decode(event.data, type=kinds[event.name])
+        except (httpx.TransportError, OSError) as error:
+            raise Unreachable(_why(error, self.socket)) from error
+        except msgspec.MsgspecError as error:
+            raise ApiError(_odd(200, f"lumiliod's answer is not understood: {error}")) from error
+        detail = f"lumiliod has stopped on {self.socket}."
+        raise Unreachable(Problem(title="lumiliod stopped", status=503, code="unreachable", detail=detail))
+
+    def get(self, path: str, kind: type[T], **query: object) -> T:
+        """Ask for ``path`` and decode the answer as ``kind``."""
+        return self.call("GET", path, kind, params=given(**query))
+
+    def call(self, method: str, path: str, kind: type[T], **options: Any) -> T:
+        """Send one request and decode its answer as ``kind``."""
+        try:
+            self._knock()
+            response = self._http.request(method, path, **options)
+        except (httpx.TransportError, OSError) as error:
+            if isinstance(error, OSError) and error.filename is not None:
+                raise  # the file being uploaded
+            raise Unreachable(_why(error, self.socket)) from error
+        if response.is_success:
+            try:
+                return msgspec.json.decode(response.content, type=kind)
+            except msgspec.MsgspecError as error:
+                raise ApiError(_odd(response.status_code, f"lumiliod's answer is not understood: {error}")) from error
+        raise ApiError(_problem(response))
+
+
+def _problem(response: httpx.Response) -> Problem:
+    try:
+        return msgspec.json.decode(response.content, type=Problem)
+    except msgspec.MsgspecError:
+        return _odd(response.status_code, f"lumiliod answered {response.status_code} {response.reason_phrase}")
+
+
+def _odd(status: int, detail: str) -> Problem:
+    return Problem(title="Unexpected answer", status=status, code="unexpected_answer", detail=detail)
+
+
+def _why(error: httpx.TransportError | OSError, path: str) -> Problem:
+    """Say in a sentence why nobody answered."""
+    number = _errno(error)
+    code = "unreachable"
+    if isinstance(error, (httpx.TimeoutException, TimeoutError)):
+        detail = f"lumiliod does not answer on {path}."
+    elif number == errno.ENOENT:
+        detail = f"lumiliod is not running: there is no socket {path}."
+    elif number == errno.ECONNREFUSED:
+        detail = f"lumiliod is not running: nobody listens on {path}."
+    elif number in (errno.EACCES, errno.EPERM):
+        code = "socket_forbidden"
+        detail = f"You may not use {path}; members of its group may."
+    elif isinstance(error, (httpx.ConnectError, OSError)):
+        detail = f"Cannot connect to {path}: {error}."
+    else:
+        detail = f"lumiliod closed the connection on {path}: {error}."
+    status = 403 if code == "socket_forbidden" else 503
+    return Problem(title="lumiliod cannot be reached", status=status, code=code, detail=detail)
+
+
+def _errno(error: BaseException) -> int | None:
+    """Return the operating system's error behind ``error``."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno is not None:
+            return cause.errno
+        cause = cause.__cause__ or cause.__context__
+    return None
+
+
+def given(**values: object) -> dict[str, str]:
+    """Return what is not None, as query parameters."""
+    return {name: str(value) for name, value in values.items() if value is not None}
+
+
+def segment(text: str) -> str:
+    """Return ``text`` as one part of a path."""
+    return quote(text, safe="")
