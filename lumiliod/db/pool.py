@@ -6,6 +6,7 @@ import socket
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, TypeVar, TypeVarTuple
 
 import outcome
@@ -107,21 +108,8 @@ class Database:
             return await self._run(_Transaction(autocommit=True), fn, args)
 
     async def _run(self, transaction: "_Transaction", fn: Callable[..., T], args: tuple[Any, ...]) -> T:
-        finished = trio.Event()
-
-        async def cancel_with_caller() -> None:
-            waited = await outcome.acapture(finished.wait)
-            if isinstance(waited, outcome.Error):
-                # kept, so that a committed result is returned: trio raises it again at the next checkpoint
-                with trio.CancelScope(shield=True):
-                    await trio.to_thread.run_sync(transaction.cancel, limiter=_UNLIMITED)
-
-        result: outcome.Value[T] | outcome.Error = outcome.Error(RuntimeError("never ran"))
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(cancel_with_caller)
-            with trio.CancelScope(shield=True):
-                result = await trio.to_thread.run_sync(self._captured, transaction, fn, args, limiter=_UNLIMITED)
-            finished.set()
+        await trio.lowlevel.checkpoint_if_cancelled()
+        result = await _in_thread(partial(self._captured, transaction, fn, args), transaction.cancel)
         if isinstance(result, outcome.Error):
             if transaction.cancelled:
                 await trio.lowlevel.checkpoint_if_cancelled()
@@ -242,8 +230,25 @@ class _Transaction:
             raise Retryable("the caller has gone", code="cancelled")
 
 
-_UNLIMITED = trio.CapacityLimiter(1_000)
-"""Threads are bounded by each pool's own limiter; trio's default one is for everybody else."""
+async def _in_thread(work: Callable[[], T], cancel: Callable[[], None]) -> T:
+    """Run ``work`` in a thread and return its result, whatever happens; when the caller is cancelled ``cancel`` is run.
+
+    What trio's own way of doing so costs with a nursery and a second task around it is half of a short statement.
+    """
+    task, loop = trio.lowlevel.current_task(), trio.lowlevel.current_trio_token()
+
+    def deliver(result: outcome.Outcome[T]) -> None:
+        with contextlib.suppress(trio.RunFinishedError):
+            loop.run_sync_soon(trio.lowlevel.reschedule, task, result)
+
+    def abort(_raise_cancel: object) -> trio.lowlevel.Abort:
+        # what was committed is returned all the same: trio raises the cancellation at the next checkpoint
+        trio.lowlevel.start_thread_soon(cancel, lambda _result: None)
+        return trio.lowlevel.Abort.FAILED
+
+    trio.lowlevel.start_thread_soon(work, deliver)
+    result: T = await trio.lowlevel.wait_task_rescheduled(abort)
+    return result
 
 
 def _parameters(conninfo: str, statement_timeout_s: float) -> dict[str, Any]:

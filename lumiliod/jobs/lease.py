@@ -29,6 +29,9 @@ log = logging.getLogger(__name__)
 BEATS = 2.5
 """Beats in the time of a lease: two may be missed, no third."""
 
+FIRST_S = 0.1
+"""How long a job has been held when the lease is renewed that was not needed before."""
+
 AGAIN = 4
 """A beat that failed is tried again after so small a part of the time between two: others may see a free lock."""
 
@@ -189,8 +192,9 @@ class Lease:
         troubled = False
         while not self._stopping.is_set():
             self._held.wait()
-            # the first beat after idling comes at once: the lease may have run out meanwhile
-            if self._stopping.wait(max(next_at - time.monotonic(), 0.0)):
+            # the first beat after idling comes soon: the lease may have run out meanwhile; but a job that is
+            # done at once needs none, and must not wait for it
+            if self._stopping.wait(max(next_at - time.monotonic(), min(FIRST_S, period_s / 10))):
                 return
             if not self._held.is_set():
                 continue
