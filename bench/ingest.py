@@ -150,7 +150,7 @@ def _report(
         "machine": {
             "cores": cores,
             "arch": platform.machine(),
-            "cpu": _cpu_name(),
+            "cpu": cpu_name(),
             "python": platform.python_version(),
             "exiftool": exiftool,
         },
@@ -392,7 +392,8 @@ def _exiftool_version() -> str | None:
         return None
 
 
-def _cpu_name() -> str:
+def cpu_name() -> str:
+    """Return what the processor calls itself."""
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):
             return line.partition(":")[2].strip()

@@ -24,7 +24,7 @@ from quart_trio.asgi import TrioASGIHTTPConnection
 from quart_trio.wrappers.response import TrioResponse
 from werkzeug.exceptions import HTTPException
 
-from lumiliod.api import assets, description, health, jobs, queues, repositories, schedules, uploads
+from lumiliod.api import assets, description, health, jobs, queues, quota, repositories, schedules, tus, uploads
 from lumiliod.api.errors import MEDIA_TYPE, failure
 from lumiliod.api.exchange import DRAIN_S, Exchange
 from lumiliod.api.routes import StreamView, operation_of
@@ -36,6 +36,8 @@ BLUEPRINTS: tuple[Callable[[Runtime], Blueprint], ...] = (
     health.blueprint,
     repositories.blueprint,
     uploads.blueprint,
+    tus.blueprint,
+    quota.blueprint,
     assets.blueprint,
     jobs.blueprint,
     queues.blueprint,

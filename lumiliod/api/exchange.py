@@ -134,11 +134,13 @@ class Exchange:
         if is_short and not keep:
             with trio.move_on_after(DRAIN_S):
                 keep = await self.body.drain(DRAIN_BYTES)
+        # RFC 9110 §8.6: an answer without content says nothing of its length
+        length = {} if status == 204 else {"Content-Length": str(len(content))}
         if keep:
-            await self.begin(status, {**headers, "Content-Length": str(len(content))})
+            await self.begin(status, {**headers, **length})
             await self.write(content, last=True)
             return
-        await self.begin(status, {**headers, "Content-Length": str(len(content)), "Connection": "close"})
+        await self.begin(status, {**headers, **length, "Connection": "close"})
         await self.write(content)
         with trio.move_on_after(DRAIN_S):
             await self.body.drain(32 * DRAIN_BYTES)

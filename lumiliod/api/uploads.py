@@ -6,13 +6,15 @@ from urllib.parse import unquote_to_bytes
 
 import msgspec
 from quart import Blueprint
+from quart_trio.wrappers.response import TrioResponse
 from werkzeug.http import parse_options_header
 
 from lumiliod.api.errors import failure
 from lumiliod.api.exchange import Exchange
 from lumiliod.api.multipart import Multipart, Part
-from lumiliod.api.routes import Operation, parse_query, streams
+from lumiliod.api.routes import Operation, answer, describes, parse_query, read_body, streams
 from lumiliod.contract.assets import BatchTicket, UploadFailure, UploadTicket
+from lumiliod.contract.uploads import DigestsKnown, DigestsWanted
 from lumiliod.domain.errors import LumilioError, Shape
 from lumiliod.domain.ids import is_digest, path_from_bytes, shown
 from lumiliod.library import upload
@@ -105,6 +107,12 @@ def blueprint(rt: Runtime) -> Blueprint:
         ticket = await _receive_batch(rt, exchange, query.repository)
         await exchange.reply(202, {"Content-Type": "application/json"}, msgspec.json.encode(ticket))
 
+    @room.post("/assets/check")
+    @describes(Operation(answers={200: DigestsKnown}, body=DigestsWanted))
+    async def check() -> TrioResponse:
+        """Tell which originals the library has already, by their digests: those need not be sent."""
+        return answer(await upload.check(rt, (await read_body(DigestsWanted)).digests))
+
     return room
 
 
@@ -119,7 +127,7 @@ async def _receive_form(rt: Runtime, exchange: Exchange, repository: str | None,
             return await upload.receive(
                 rt,
                 repository=repository,
-                filename=filename(part.filename),
+                filename=upload.checked_name(part.filename),
                 body=_OnlyFile(rt, form, part, repository),
                 expected_digest=expected,
                 announced_bytes=None,
@@ -203,7 +211,7 @@ async def _receive_batch(rt: Runtime, exchange: Exchange, repository: str | None
             ticket = await upload.receive(
                 rt,
                 repository=repository,
-                filename=filename(part.filename),
+                filename=upload.checked_name(part.filename),
                 body=part,
                 expected_digest=digest if is_digest(digest) else None,
                 announced_bytes=None,
@@ -225,32 +233,16 @@ async def _receive_batch(rt: Runtime, exchange: Exchange, repository: str | None
     return BatchTicket(accepted=accepted, failed=failed)
 
 
-def filename(raw: str) -> str:
-    r"""Return the last component of a client's file name, for a person to read.
-
-    Some browsers send a whole Windows path. Bytes that are not UTF-8 become ``\xff``.
-
-    Raises:
-        Shape: ``bad_filename`` when nothing usable is left.
-    """
-    name = raw.rsplit("/", 1)[-1]
-    if len(name) > 2 and name[0].isalpha() and name[1:3] == ":\\":
-        name = name.rsplit("\\", 1)[-1]
-    if name in ("", ".", "..") or "\0" in name:
-        raise Shape("The file name is not usable.", code="bad_filename")
-    return shown(name)
-
-
 def _filename_of_body(exchange: Exchange, query: UploadQuery) -> str:
     """Return the name of a file that is itself the body."""
     if query.filename is not None:
-        return filename(query.filename)
+        return upload.checked_name(query.filename)
     if "X-Filename" in exchange.headers:
-        return filename(path_from_bytes(unquote_to_bytes(exchange.headers["X-Filename"])))
+        return upload.checked_name(path_from_bytes(unquote_to_bytes(exchange.headers["X-Filename"])))
     name = parse_options_header(exchange.headers.get("Content-Disposition"))[1].get("filename")
     if name is None:
         raise Shape("A body that is not a form needs `?filename=` or `X-Filename`.", code="no_filename")
-    return filename(name)
+    return upload.checked_name(name)
 
 
 def _expected_digest(header: str | None) -> str | None:

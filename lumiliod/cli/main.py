@@ -8,6 +8,7 @@ from lumiliod.cli.jobs import jobs
 from lumiliod.cli.output import print_json
 from lumiliod.cli.program import Command, Options, Program
 from lumiliod.cli.queues import queues
+from lumiliod.cli.quota import quota
 from lumiliod.cli.repositories import repos, scan
 from lumiliod.cli.schedule import schedule
 from lumiliod.cli.status import status, wait
@@ -29,7 +30,7 @@ def version(options: Options) -> None:
         click.echo(f"lumilio {__version__}")
 
 
-for command in (status, wait, repos, scan, upload, assets, search, jobs, queues, schedule, version):
+for command in (status, wait, repos, scan, upload, assets, search, jobs, queues, schedule, quota, version):
     program.add_command(command)
 
 

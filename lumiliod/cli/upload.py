@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from lumiliod.client import Client
 
 
+RESUMABLE_BYTES = 64 << 20
+"""From this size on an upload goes on where it was cut."""
+
+
 class Uploaded(msgspec.Struct, kw_only=True):
     """What became of one file: ``status`` is ``queued``, ``duplicate``, ``failed`` or, after waiting, ``done``."""
 
@@ -75,6 +79,10 @@ def _upload(client: "Client", file: str, repository: str | None, *, hidden: bool
                 sent += sent_bytes
                 advance(sent, total)
 
+            if total >= RESUMABLE_BYTES:
+                # what takes long may be cut; in one request all of it would be sent again
+                task = client.uploads.send(file, repository=repository, progress=count)
+                return Uploaded(file=shown(file), status="queued", task_id=task, size_bytes=total)
             ticket = client.upload(file, repository=repository, progress=count)
     except ApiError as error:
         return Uploaded(file=shown(file), status="failed", error=error.problem)

@@ -12,6 +12,7 @@ from uuid import UUID
 import msgspec
 
 from lumiliod.client.connection import UNLIMITED, ApiError, Connection, given, segment
+from lumiliod.client.uploads import Uploads
 from lumiliod.contract.assets import Asset, AssetDetail, AssetPage, SearchPage, UploadTicket
 from lumiliod.contract.jobs import (
     Backfilled,
@@ -56,6 +57,7 @@ class Client:
     def __init__(self, path: str = DEFAULT_SOCKET) -> None:
         self.socket = path
         self._connection = Connection(path)
+        self.uploads = Uploads(self._connection)
 
     def __enter__(self) -> "Client":
         return self

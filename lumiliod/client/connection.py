@@ -30,6 +30,7 @@ UNLIMITED = httpx.Timeout(None, connect=_CONNECT_S)
 """For requests that take as long as they take."""
 
 T = TypeVar("T")
+Headers = Mapping[str, str]
 
 
 class ClientError(Exception):
@@ -96,8 +97,19 @@ class Connection:
         """Ask for ``path`` and decode the answer as ``kind``."""
         return self.call("GET", path, kind, params=given(**query))
 
+    def headers(self, method: str, path: str, **options: Any) -> Headers:
+        """Send one request and return the head of its answer, names in any case."""
+        return self._request(method, path, **options).headers
+
     def call(self, method: str, path: str, kind: type[T], **options: Any) -> T:
         """Send one request and decode its answer as ``kind``."""
+        response = self._request(method, path, **options)
+        try:
+            return msgspec.json.decode(response.content, type=kind)
+        except msgspec.MsgspecError as error:
+            raise ApiError(_odd(response.status_code, f"lumiliod's answer is not understood: {error}")) from error
+
+    def _request(self, method: str, path: str, **options: Any) -> httpx.Response:
         try:
             self._knock()
             response = self._http.request(method, path, **options)
@@ -105,12 +117,9 @@ class Connection:
             if isinstance(error, OSError) and error.filename is not None:
                 raise  # the file being uploaded
             raise Unreachable(_why(error, self.socket)) from error
-        if response.is_success:
-            try:
-                return msgspec.json.decode(response.content, type=kind)
-            except msgspec.MsgspecError as error:
-                raise ApiError(_odd(response.status_code, f"lumiliod's answer is not understood: {error}")) from error
-        raise ApiError(_problem(response))
+        if not response.is_success:
+            raise ApiError(_problem(response))
+        return response
 
 
 def _problem(response: httpx.Response) -> Problem:

@@ -48,6 +48,15 @@ class Derivative:
     original_filename: str
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """An asset whose bytes somebody asked for."""
+
+    digest: str
+    asset_id: AssetId
+    in_trash: bool
+
+
 def admit(conn: Connection, asset: NewAsset) -> Admitted:
     """Insert an asset, or find the one with the same owner and digest and take it out of the trash."""
     params = {
@@ -81,6 +90,13 @@ def by_digest(conn: Connection, owner_id: UserId, digest: Digest) -> AssetId | N
     params = {"owner_id": owner_id, "digest": bytes.fromhex(digest)}
     row = conn.execute(Q["by_digest"], params).fetchone()
     return AssetId(row[0]) if row else None
+
+
+def by_digests(conn: Connection, owner_id: UserId, digests: Sequence[Digest]) -> list[Known]:
+    """Return those of the owner's assets that have one of these digests."""
+    params = {"owner_id": owner_id, "digests": [bytes.fromhex(digest) for digest in digests]}
+    with conn.cursor(row_factory=class_row(Known)) as cursor:
+        return cursor.execute(Q["by_digests"], params).fetchall()
 
 
 def restore(conn: Connection, asset_id: AssetId) -> None:

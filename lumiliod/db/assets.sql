@@ -12,6 +12,10 @@ RETURNING id
 SELECT id, deleted_at IS NOT NULL AS in_trash FROM assets
 WHERE owner_id = %(owner_id)s::uuid AND digest = %(digest)s::bytea
 
+-- name: by_digests
+SELECT encode(digest, 'hex') AS digest, id AS asset_id, deleted_at IS NOT NULL AS in_trash FROM assets
+WHERE owner_id = %(owner_id)s::uuid AND digest = ANY (%(digests)s::bytea[])
+
 -- name: restore
 -- an original that comes again leaves the trash, with everything it had
 UPDATE assets SET deleted_at = NULL, updated_at = now() WHERE id = %(id)s::uuid AND deleted_at IS NOT NULL

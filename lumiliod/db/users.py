@@ -1,5 +1,9 @@
 """People."""
 
+from dataclasses import dataclass
+
+from psycopg.rows import class_row
+
 from lumiliod.db.pool import Connection
 from lumiliod.db.sql import Queries
 from lumiliod.domain.ids import UserId, uuid7
@@ -9,6 +13,14 @@ Q = Queries(__file__)
 ADMIN = "admin"
 
 
+@dataclass(frozen=True, slots=True)
+class QuotaRow:
+    """How many bytes a person may keep, None without a limit, and keeps, those in the trash included."""
+
+    limit_bytes: int | None
+    used_bytes: int
+
+
 def ensure_admin(conn: Connection) -> UserId:
     """Return the id of the first administrator, who exists from the first start on."""
     conn.execute(Q["ensure"], {"id": uuid7(), "name": ADMIN})
@@ -16,3 +28,26 @@ def ensure_admin(conn: Connection) -> UserId:
     if row is None:
         raise LookupError("the administrator vanished")
     return UserId(row[0])
+
+
+def by_name(conn: Connection, name: str) -> UserId | None:
+    """Return the id of the person called ``name``."""
+    row = conn.execute(Q["by_name"], {"name": name}).fetchone()
+    return UserId(row[0]) if row else None
+
+
+def quota(conn: Connection, user_id: UserId) -> QuotaRow | None:
+    """Return what a person may keep and keeps; what is kept is only counted where there is a limit."""
+    with conn.cursor(row_factory=class_row(QuotaRow)) as cursor:
+        return cursor.execute(Q["quota"], {"id": user_id}).fetchone()
+
+
+def used_bytes(conn: Connection, user_id: UserId) -> int:
+    """Return how many bytes a person keeps."""
+    row = conn.execute(Q["used"], {"id": user_id}).fetchone()
+    return int(row[0]) if row else 0
+
+
+def set_quota(conn: Connection, name: str, limit_bytes: int | None) -> None:
+    """Say how many bytes a person may keep."""
+    conn.execute(Q["set_quota"], {"name": name, "limit_bytes": limit_bytes})

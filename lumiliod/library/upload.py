@@ -1,17 +1,20 @@
 """Take bytes from a person: staged and durable before they are told so."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import trio
 
 from lumiliod.contract.assets import UploadTicket
-from lumiliod.db import repositories as db_repositories
+from lumiliod.contract.uploads import DigestsKnown, KnownDigest
+from lumiliod.db import assets
+from lumiliod.db import jobs as db_jobs
 from lumiliod.domain.errors import Shape, Unavailable
-from lumiliod.domain.ids import Digest, JobId, RepositoryId, is_digest
-from lumiliod.domain.jobs import NewJob
+from lumiliod.domain.ids import Digest, JobId, RepositoryId, UploadId, is_digest, shown
+from lumiliod.library import quota
 from lumiliod.pipeline import kinds
-from lumiliod.runtime import Runtime, reaching
+from lumiliod.runtime import Opened, Runtime, reaching
 from lumiliod.storage import staging
+from lumiliod.storage.staging import Staged
 
 MIB = 1 << 20
 
@@ -43,32 +46,29 @@ async def receive(
         Refused: too large, or no room. Shape: the bytes are not what was announced.
         NotFound, Retryable: no such repository, or it is offline.
     """
-    repositories = rt.repositories
-    opened = repositories.get(repositories.row(repository).id) if repository else repositories.only()
+    found = opened(rt, repository)
     if expected_digest is not None and not is_digest(expected_digest.lower()):
         raise Shape("a content hash is 64 hex digits of BLAKE3-256", code="bad_digest")
-    repo = opened.repository
-    limits = [repo.marker.local_settings.max_file_size_kb * 1024, rt.config.storage.max_upload_mb * MIB]
     # a library that could not remember the upload must not take its bytes
-    await rt.db.call(db_repositories.all_rows)
-    with reaching(repositories, opened):
+    await quota.check(rt, rt.owner_id, announced_bytes or 0)
+    with reaching(rt.repositories, found):
         staged = await staging.write(
-            repo,
+            found.repository,
             filename,
             body,
             owner_id=rt.owner_id,
-            max_bytes=min((limit for limit in limits if limit), default=None),
+            max_bytes=limit(rt, found),
             min_free_bytes=rt.config.storage.min_free_mb * MIB,
             announced_bytes=announced_bytes,
             expected_digest=Digest(expected_digest.lower()) if expected_digest else None,
         )
-    job = kinds.ingest_upload(staged.id, RepositoryId(opened.id), staged.filename)
     try:
-        task = await _queued(rt, job)
+        await quota.check(rt, rt.owner_id, staged.size_bytes)
+        task = await enqueue(rt, found, staged)
     except BaseException:
         # nobody was told that these bytes are kept; should the job exist after all, it says that they are gone
         with trio.CancelScope(shield=True):
-            await trio.to_thread.run_sync(staging.forget, repo, staged.id, limiter=rt.disk)
+            await trio.to_thread.run_sync(staging.forget, found.repository, staged.id, limiter=rt.disk)
         raise
     return UploadTicket(
         task_id=task,
@@ -79,10 +79,70 @@ async def receive(
     )
 
 
-async def _queued(rt: Runtime, job: NewJob) -> JobId:
+def opened(rt: Runtime, repository: str | None) -> Opened:
+    """Return the repository that an upload goes to, by name or id; None is the only one there is.
+
+    Raises:
+        NotFound, Unavailable: no such repository, or it is offline.
+    """
+    return rt.repositories.get(rt.repositories.row(repository).id) if repository else rt.repositories.only()
+
+
+def limit(rt: Runtime, into: Opened) -> int | None:
+    """Return the size in bytes of the largest file that a repository takes, None without a limit."""
+    limits = [into.repository.marker.local_settings.max_file_size_kb * 1024, rt.config.storage.max_upload_mb * MIB]
+    return min((limit for limit in limits if limit), default=None)
+
+
+def checked_name(raw: str) -> str:
+    r"""Return the last component of a client's file name, for a person to read.
+
+    Some browsers send a whole Windows path. Bytes that are not UTF-8 become ``\xff``.
+
+    Raises:
+        Shape: ``bad_filename`` when nothing usable is left.
+    """
+    name = raw.rsplit("/", 1)[-1]
+    if len(name) > 2 and name[0].isalpha() and name[1:3] == ":\\":
+        name = name.rsplit("\\", 1)[-1]
+    if name in ("", ".", "..") or "\0" in name:
+        raise Shape("The file name is not usable.", code="bad_filename")
+    return shown(name)
+
+
+async def enqueue(rt: Runtime, into: Opened, staged: Staged) -> JobId:
+    """Insert the ingest job of a staged upload, or find it; waits a while for a database that is away.
+
+    Raises:
+        Retryable: it stays away.
+    """
+    job = kinds.ingest_upload(staged.id, RepositoryId(into.id), staged.filename)
     for _ in range(QUEUE_TRIES - 1):
         try:
             return await rt.jobs.call(kinds.enqueue_one, job)
         except Unavailable:
             await trio.sleep(QUEUE_PERIOD_S)
     return await rt.jobs.call(kinds.enqueue_one, job)
+
+
+async def job_of(rt: Runtime, upload_id: UploadId) -> JobId | None:
+    """Return the ingest job of an upload while that has not ended."""
+    return await rt.db.call(db_jobs.open_by_key, kinds.INGEST.kind, kinds.upload_key(upload_id))
+
+
+async def check(rt: Runtime, digests: Sequence[str]) -> DigestsKnown:
+    """Tell which originals the library has already, so that they need not be sent.
+
+    Raises:
+        Shape: one is no digest (``bad_digest``).
+    """
+    wanted = [digest.lower() for digest in digests]
+    for digest in wanted:
+        if not is_digest(digest):
+            raise Shape("a digest is 64 hex digits of BLAKE3-256", code="bad_digest")
+    found = await rt.db.call(assets.by_digests, rt.owner_id, [Digest(digest) for digest in wanted])
+    known = {row.digest: row for row in found}
+    return DigestsKnown(
+        known=[KnownDigest(digest=row.digest, asset_id=row.asset_id, in_trash=row.in_trash) for row in known.values()],
+        unknown=[digest for digest in dict.fromkeys(wanted) if digest not in known],
+    )

@@ -9,7 +9,7 @@ from lumiliod.domain.errors import NotFound
 from lumiliod.jobs.backfill import backfill, queries
 from lumiliod.pipeline import kinds
 from lumiliod.runtime import Opened, Runtime
-from lumiliod.storage import derivatives, staging
+from lumiliod.storage import derivatives, partial, staging
 from lumiliod.storage.staging import Staged
 
 log = logging.getLogger(__name__)
@@ -53,6 +53,7 @@ async def missing(rt: Runtime, kind: str | None = None) -> dict[str, int]:
 
 
 def _sweep(opened: Opened) -> list[Staged]:
+    partial.recover(opened.repository)
     staging.sweep(opened.repository)
     derivatives.sweep_scratch(opened.repository)
     return staging.waiting(opened.repository)

@@ -22,7 +22,12 @@ def ingest_upload(upload_id: UUID, repository_id: RepositoryId, filename: str, *
     args = {"upload": str(upload_id), "repository": str(repository_id), "filename": filename}
     if may_be_done:
         args["may_be_done"] = "yes"
-    return INGEST.new(args, unique_key=f"upload:{upload_id}", repository_id=repository_id)
+    return INGEST.new(args, unique_key=upload_key(upload_id), repository_id=repository_id)
+
+
+def upload_key(upload_id: UUID) -> str:
+    """Return the unique key of an upload's job."""
+    return f"upload:{upload_id}"
 
 
 def ingest_file(record_id: UUID, repository_id: RepositoryId) -> NewJob:

@@ -6,28 +6,27 @@ dead writer from a slow one.
 """
 
 import os
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TypeVar, TypeVarTuple, Unpack
 from uuid import UUID
 
 import msgspec
 import trio
 from blake3 import blake3
 
-from lumiliod.domain.errors import NotFound, Refused, Shape, Unavailable
+from lumiliod.domain.errors import NotFound, Refused, Shape
 from lumiliod.domain.ids import Digest, UploadId, UserId, uuid7
 from lumiliod.domain.naming import text_name
 from lumiliod.storage import durable
+from lumiliod.storage.pump import check_room, in_thread, pump
 from lumiliod.storage.repository import Repository, check_identity
 
 CLEANUP_TIMEOUT_S = 30.0
 
-_Result = TypeVar("_Result")
-_Args = TypeVarTuple("_Args")
-_THREADS = trio.CapacityLimiter(16)
+PARTIAL = ".upload"
+"""Ends the name of what is still arriving in several requests; see :mod:`lumiliod.storage.partial`."""
 
 
 class _Mark(msgspec.Struct, frozen=True):
@@ -100,38 +99,38 @@ async def write(
     writer = _Writer(repo, max_bytes, min_free_bytes, announced_bytes)
     mark_name = text_name(filename)
     try:
-        await _in_thread(writer.open)
-        try:
-            async with trio.open_nursery() as nursery:
-                send, receive = trio.open_memory_channel[bytes | bytearray](0)
-                nursery.start_soon(_write_blocks, writer, receive)
-                async with send:
-                    await _gather_blocks(writer, chunks, send)
-        except BaseExceptionGroup as group:
-            raise _first_error(group) from None
+        await in_thread(writer.open)
+        await pump(writer, chunks)
         writer.check_complete(expected_digest)
-        return await _in_thread(writer.commit, mark_name, owner_id)
+        return await in_thread(writer.commit, mark_name, owner_id)
     except BaseException:
         with trio.move_on_after(CLEANUP_TIMEOUT_S, shield=True):
-            await _in_thread(writer.discard)
+            await in_thread(writer.discard)
         raise
 
 
 def load(repo: Repository, id: UploadId) -> Staged | None:  # noqa: A002  the word of the room
     """Return a complete staged file, or None."""
     path = _data(repo, id)
-    mark = _read_mark(f"{path}.json")
-    if mark is None or not os.path.lexists(path):
+    found = _read_mark(f"{path}.json")
+    if found is None or not os.path.lexists(path):
         return None
     return Staged(
         id=id,
         path=path,
-        digest=Digest(mark.digest),
-        size_bytes=mark.size_bytes,
-        filename=mark.filename,
-        received_at=mark.received_at,
-        owner_id=None if mark.owner_id is None else UserId(mark.owner_id),
+        digest=Digest(found.digest),
+        size_bytes=found.size_bytes,
+        filename=found.filename,
+        received_at=found.received_at,
+        owner_id=None if found.owner_id is None else UserId(found.owner_id),
     )
+
+
+def mark(staged: Staged) -> None:
+    """Make durable bytes a staged file. Blocks."""
+    content = _Mark(staged.filename, staged.digest, staged.size_bytes, staged.received_at, staged.owner_id)
+    with durable.translated("stage", staged.path, writing=True):
+        durable.write_file(f"{staged.path}.json", msgspec.json.encode(content))
 
 
 def waiting(repo: Repository) -> list[Staged]:
@@ -154,6 +153,8 @@ def sweep(repo: Repository) -> list[str]:
             with durable.owned_by_nobody(path) as fd:
                 if fd is None:
                     continue
+                if os.path.lexists(f"{path}{PARTIAL}.json"):
+                    continue  # the last step of one that came in several requests: it is finished, not swept
                 # Looked for under the lock: the writer may have finished since the folder was read.
                 if os.path.lexists(f"{path}.json"):
                     if _read_mark(f"{path}.json") is None:
@@ -185,7 +186,7 @@ def fail(repo: Repository, id: UploadId, code: str, message: str) -> None:  # no
     """
     path, kept = _data(repo, id), os.path.join(repo.failed, str(id))
     with durable.translated("set aside", str(id), writing=True):
-        mark = _read_mark(f"{path}.json")
+        found = _read_mark(f"{path}.json")
         staged = os.path.lexists(path)
         if not staged:
             if not os.path.lexists(kept):
@@ -193,10 +194,10 @@ def fail(repo: Repository, id: UploadId, code: str, message: str) -> None:  # no
             durable.unlink(f"{path}.json")
             return
         reason = _Reason(
-            filename=mark.filename if mark else "",
-            digest=mark.digest if mark else "",
+            filename=found.filename if found else "",
+            digest=found.digest if found else "",
             size_bytes=os.lstat(path).st_size,
-            owner_id=mark.owner_id if mark else None,
+            owner_id=found.owner_id if found else None,
             code=code,
             message=text_name(message),
             at=datetime.now(UTC),
@@ -230,7 +231,7 @@ class _Writer:
             raise self._too_large(announced)
         check_identity(self._repo)
         with durable.translated("stage an upload in", self._repo.incoming, writing=True):
-            self._check_room(announced)
+            check_room(self._repo, announced, self._min_free_bytes)
             self._fd, _ = durable.create_owned(self._repo.incoming, str(self._id), mode=0o644)
 
     def count(self, size_bytes: int) -> None:
@@ -245,7 +246,7 @@ class _Writer:
         """Hash and write one block."""
         assert self._fd is not None
         with durable.translated("stage", self._path, writing=True):
-            self._check_room(len(block))
+            check_room(self._repo, len(block), self._min_free_bytes)
             self._hasher.update(block)
             durable.write_all(self._fd, block)
             self._written += len(block)
@@ -274,10 +275,9 @@ class _Writer:
             received_at=datetime.now(UTC),
             owner_id=owner_id,
         )
-        mark = _Mark(staged.filename, staged.digest, staged.size_bytes, staged.received_at, owner_id)
         with durable.translated("stage", self._path, writing=True):
             os.fsync(self._fd)
-            durable.write_file(f"{self._path}.json", msgspec.json.encode(mark))
+        mark(staged)
         self._close()
         return staged
 
@@ -295,61 +295,8 @@ class _Writer:
             fd, self._fd = self._fd, None
             os.close(fd)
 
-    def _check_room(self, size_bytes: int) -> None:
-        disk = os.statvfs(self._repo.incoming)
-        free_bytes = disk.f_bavail * disk.f_frsize
-        if free_bytes - size_bytes < self._min_free_bytes:
-            message = f"{free_bytes} bytes are free where {self._min_free_bytes} have to stay free"
-            raise Unavailable(message, code="no_space", after_s=60, free_bytes=free_bytes)
-
     def _too_large(self, size_bytes: int) -> Refused:
         return Refused(f"the file is larger than {self._max_bytes} bytes", code="too_large", size_bytes=size_bytes)
-
-
-async def _gather_blocks(
-    writer: _Writer, chunks: AsyncIterator[bytes], send: trio.MemorySendChannel[bytes | bytearray]
-) -> None:
-    """Hand on ``chunks`` in blocks; the channel has no room, so sending waits for the write before."""
-    block = bytearray()
-    async for chunk in chunks:
-        writer.count(len(chunk))
-        if not block and len(chunk) >= durable.BLOCK_BYTES:
-            await send.send(chunk)
-            continue
-        view = memoryview(chunk)
-        while view:
-            room = durable.BLOCK_BYTES - len(block)
-            block += view[:room]
-            view = view[room:]
-            if len(block) == durable.BLOCK_BYTES:
-                await send.send(block)
-                block = bytearray()
-    if block:
-        await send.send(block)
-
-
-async def _write_blocks(writer: _Writer, receive: trio.MemoryReceiveChannel[bytes | bytearray]) -> None:
-    async with receive:
-        async for block in receive:
-            await _in_thread(writer.write, block)
-
-
-async def _in_thread(fn: Callable[[Unpack[_Args]], _Result], *args: *_Args) -> _Result:
-    return await trio.to_thread.run_sync(fn, *args, limiter=_THREADS)
-
-
-def _first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return the error that stopped the upload; cancellation only when there is nothing else."""
-    leaves = list(_leaves(group))
-    return next((leaf for leaf in leaves if not isinstance(leaf, trio.Cancelled)), group)
-
-
-def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterable[BaseException]:
-    for error in group.exceptions:
-        if isinstance(error, BaseExceptionGroup):
-            yield from _leaves(error)
-        else:
-            yield error
 
 
 def _data(repo: Repository, id_: UploadId) -> str:

@@ -1,0 +1,252 @@
+"""Resumable uploads by tus 1.0: https://tus.io/protocols/resumable-upload.
+
+Extensions: creation, creation-with-upload, creation-defer-length, expiration, checksum, termination,
+concatenation. ``Upload-Metadata`` names the file (``filename``), and may name the ``repository`` and the file's
+BLAKE3-256 (``digest``, in hex). A complete upload answers with the task that makes it an asset
+(``Lumilio-Task``). Every error is a problem document, as everywhere.
+"""
+
+import base64
+import binascii
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from email.utils import format_datetime
+from functools import wraps
+
+import msgspec
+from quart import Blueprint
+from quart_trio.wrappers.response import TrioResponse
+
+from lumiliod.api.errors import MEDIA_TYPE, failure, problem
+from lumiliod.api.exchange import Exchange
+from lumiliod.api.routes import NoQuery, Operation, describes, parse_query, streams
+from lumiliod.contract.problems import Problem
+from lumiliod.domain.errors import LumilioError, Shape
+from lumiliod.domain.ids import UploadId
+from lumiliod.library.resumable import CHECKSUM_NAMES, Progress, Uploads, upload_id
+from lumiliod.runtime import Runtime
+
+VERSION = "1.0.0"
+EXTENSIONS = (
+    "creation",
+    "creation-with-upload",
+    "creation-defer-length",
+    "expiration",
+    "checksum",
+    "termination",
+    "concatenation",
+)
+PATH = "/api/v1/uploads"
+
+_BYTES = "application/offset+octet-stream"
+_STATUS = {"upload_locked": 423, "checksum_mismatch": 460}
+"""What tus, or its reference server (423), calls errors that HTTP has no other status for."""
+
+_HEADERS = {
+    "Tus-Resumable": VERSION,
+    "Upload-Offset": "Where these bytes belong; what is answered is where the next ones do.",
+    "Upload-Length": "How large the file is.",
+    "Upload-Checksum": "Algorithm and base64 value of these bytes.",
+}
+_BINARY = {_BYTES: {"type": "string", "format": "binary"}}
+
+View = Callable[[Exchange], Awaitable[None]]
+
+
+def blueprint(rt: Runtime) -> Blueprint:
+    """Return the routes of resumable uploads."""
+    room = Blueprint("tus", __name__)
+    uploads = Uploads(rt)
+
+    @room.route("/uploads", methods=["OPTIONS"])
+    @describes(Operation(answers={204: None}))
+    async def abilities() -> TrioResponse:
+        """Tell which version and extensions of tus are spoken here."""
+        headers = {
+            "Tus-Resumable": VERSION,
+            "Tus-Version": VERSION,
+            "Tus-Extension": ",".join(EXTENSIONS),
+            "Tus-Checksum-Algorithm": ",".join(CHECKSUM_NAMES),
+        }
+        if uploads.max_bytes is not None:
+            headers["Tus-Max-Size"] = str(uploads.max_bytes)
+        return TrioResponse(b"", 204, headers)
+
+    @streams(
+        room,
+        "POST",
+        "/uploads",
+        Operation(answers={201: None}, accepts=_BINARY, headers={**_HEADERS, "Upload-Metadata": "See tus."}),
+    )
+    @_spoken
+    async def create(exchange: Exchange) -> None:
+        """Begin an upload, with its first bytes or without; or put one together of parts."""
+        parse_query(exchange.query, NoQuery)
+        concat = exchange.headers.get("Upload-Concat", "")
+        if concat.startswith("final;"):
+            begun = await uploads.begin(
+                size_bytes=None,
+                metadata=exchange.headers.get("Upload-Metadata", ""),
+                parts=[_id_of(place) for place in concat.removeprefix("final;").split()],
+            )
+        else:
+            if concat not in ("", "partial"):
+                raise Shape("`Upload-Concat` is `partial` or `final;` and places.", code="bad_concat")
+            body, checksum = _body(exchange), _checksum(exchange)
+            begun = await uploads.begin(
+                size_bytes=_length(exchange),
+                metadata=exchange.headers.get("Upload-Metadata", ""),
+                is_part=concat == "partial",
+            )
+            if body is not None:
+                begun = await uploads.append(begun.id, body, 0, checksum=checksum)
+        await _answer(exchange, 201, begun, {"Location": f"{PATH}/{begun.id}"})
+
+    @streams(room, "HEAD", "/uploads/<upload>", Operation(answers={200: None}, headers={"Tus-Resumable": VERSION}))
+    @_spoken
+    async def look(exchange: Exchange) -> None:
+        """Tell how far an upload is."""
+        found = await uploads.look(upload_id(exchange.arguments["upload"]))
+        headers = {"Cache-Control": "no-store"}
+        if found.metadata:
+            headers["Upload-Metadata"] = found.metadata
+        if found.size_bytes is None:
+            headers["Upload-Defer-Length"] = "1"
+        else:
+            headers["Upload-Length"] = str(found.size_bytes)
+        if found.is_part:
+            headers["Upload-Concat"] = "partial"
+        elif found.parts is not None:
+            headers["Upload-Concat"] = "final;" + " ".join(f"{PATH}/{part}" for part in found.parts)
+        await _answer(exchange, 200, found, headers)
+
+    @streams(room, "PATCH", "/uploads/<upload>", Operation(answers={204: None}, accepts=_BINARY, headers=_HEADERS))
+    @_spoken
+    async def append(exchange: Exchange) -> None:
+        """Send more bytes of an upload; after the last one it is queued."""
+        await _append(uploads, exchange)
+
+    @streams(room, "DELETE", "/uploads/<upload>", Operation(answers={204: None}, headers={"Tus-Resumable": VERSION}))
+    @_spoken
+    async def terminate(exchange: Exchange) -> None:
+        """Give an upload up; its bytes are forgotten."""
+        await uploads.remove(upload_id(exchange.arguments["upload"]))
+        await exchange.reply(204, {"Tus-Resumable": VERSION}, b"")
+
+    @streams(
+        room,
+        "POST",
+        "/uploads/<upload>",
+        Operation(
+            answers={204: None}, accepts=_BINARY, headers={**_HEADERS, "X-HTTP-Method-Override": "PATCH or DELETE."}
+        ),
+    )
+    @_spoken
+    async def overridden(exchange: Exchange) -> None:
+        """Do as `X-HTTP-Method-Override` says, for clients that can send no PATCH or DELETE."""
+        match exchange.headers.get("X-HTTP-Method-Override", "").upper():
+            case "PATCH":
+                await _append(uploads, exchange)
+            case "DELETE":
+                await uploads.remove(upload_id(exchange.arguments["upload"]))
+                await exchange.reply(204, {"Tus-Resumable": VERSION}, b"")
+            case _:
+                raise Shape("`X-HTTP-Method-Override` is PATCH or DELETE.", code="bad_override")
+
+    return room
+
+
+async def _append(uploads: Uploads, exchange: Exchange) -> None:
+    parse_query(exchange.query, NoQuery)
+    body = _body(exchange)
+    if body is None and exchange.headers.get("Content-Type") != _BYTES:
+        await _refuse(exchange, problem(415, "unsupported_media_type", f"The body's type is `{_BYTES}`."))
+        return
+    offset = _number(exchange, "Upload-Offset")
+    if offset is None:
+        raise Shape("`Upload-Offset` is missing.", code="bad_offset")
+    done = await uploads.append(
+        upload_id(exchange.arguments["upload"]),
+        body,
+        offset,
+        size_bytes=_number(exchange, "Upload-Length"),
+        checksum=_checksum(exchange),
+    )
+    await _answer(exchange, 204, done, {})
+
+
+def _spoken(view: View) -> View:
+    """Answer only who speaks this version of tus, and errors in its words."""
+
+    @wraps(view)
+    async def spoken(exchange: Exchange) -> None:
+        if exchange.headers.get("Tus-Resumable") != VERSION:
+            headers = {"Tus-Version": VERSION}
+            await _refuse(exchange, problem(412, "tus_version", f"`Tus-Resumable` has to be {VERSION}."), headers)
+            return
+        try:
+            await view(exchange)
+        except LumilioError as error:
+            if exchange.has_begun:
+                raise
+            failed = failure(error)
+            status = _STATUS.get(error.code, failed.problem.status)
+            told = msgspec.structs.replace(failed.problem, status=status)
+            await _refuse(exchange, told, failed.headers)
+
+    return spoken
+
+
+async def _answer(exchange: Exchange, status: int, upload: Progress, headers: Mapping[str, str]) -> None:
+    told = {
+        "Tus-Resumable": VERSION,
+        "Upload-Offset": str(upload.offset),
+        "Upload-Expires": format_datetime(upload.expires_at, usegmt=True),
+        **headers,
+    }
+    if upload.job_id is not None:
+        told["Lumilio-Task"] = f"/api/v1/tasks/{upload.job_id}"
+    await exchange.reply(status, told, b"")
+
+
+async def _refuse(exchange: Exchange, why: Problem, headers: Mapping[str, str] | None = None) -> None:
+    content = msgspec.json.encode(why, enc_hook=str)
+    told = {"Tus-Resumable": VERSION, "Content-Type": MEDIA_TYPE, "Cache-Control": "no-store", **(headers or {})}
+    await exchange.reply(why.status, told, content)
+
+
+def _body(exchange: Exchange) -> AsyncIterator[bytes] | None:
+    return exchange.body if exchange.has_body and exchange.headers.get("Content-Type") == _BYTES else None
+
+
+def _length(exchange: Exchange) -> int | None:
+    length = _number(exchange, "Upload-Length")
+    deferred = exchange.headers.get("Upload-Defer-Length")
+    if (length is None) == (deferred is None) or deferred not in (None, "1"):
+        raise Shape("Either `Upload-Length` or `Upload-Defer-Length: 1` is needed.", code="bad_length")
+    return length
+
+
+def _number(exchange: Exchange, name: str) -> int | None:
+    text = exchange.headers.get(name)
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= 18):
+        raise Shape(f"`{name}` is a number of bytes.", code="bad_offset" if name == "Upload-Offset" else "bad_length")
+    return int(text)
+
+
+def _checksum(exchange: Exchange) -> tuple[str, bytes] | None:
+    text = exchange.headers.get("Upload-Checksum")
+    if text is None:
+        return None
+    name, _, value = text.partition(" ")
+    if name not in CHECKSUM_NAMES:
+        raise Shape(f"`Upload-Checksum` is one of {', '.join(CHECKSUM_NAMES)}.", code="bad_checksum")
+    try:
+        return name, base64.b64decode(value.strip(), validate=True)
+    except binascii.Error as error:
+        raise Shape("`Upload-Checksum` has no base64 value.", code="bad_checksum") from error
+
+
+def _id_of(place: str) -> UploadId:
+    return upload_id(place.rstrip("/").rpartition("/")[2])

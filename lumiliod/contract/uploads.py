@@ -1,0 +1,41 @@
+"""Uploads on the wire: what need not be sent, and how much may be."""
+
+from typing import Annotated
+from uuid import UUID
+
+from msgspec import Meta, Struct
+
+
+class DigestsWanted(Struct, kw_only=True, forbid_unknown_fields=True):
+    """Body of ``POST /assets/check``: BLAKE3-256 digests in hex."""
+
+    digests: Annotated[list[str], Meta(max_length=10_000)]
+
+
+class KnownDigest(Struct, kw_only=True):
+    """An original the library has; sending it again takes it out of the trash."""
+
+    digest: str
+    asset_id: UUID
+    in_trash: bool
+
+
+class DigestsKnown(Struct, kw_only=True):
+    """Which of the digests the library has, and which it has not, in the order asked."""
+
+    known: list[KnownDigest]
+    unknown: list[str]
+
+
+class Quota(Struct, kw_only=True):
+    """How much a person may keep, in bytes; ``limit_bytes`` None means as much as there is room for."""
+
+    user: str
+    limit_bytes: int | None
+    used_bytes: int
+
+
+class QuotaChange(Struct, kw_only=True, forbid_unknown_fields=True):
+    """Body of ``PUT /users/{name}/quota``."""
+
+    limit_bytes: Annotated[int, Meta(ge=0)] | None

@@ -1,0 +1,358 @@
+"""Uploads in several requests: begin, go on, finish, whoever was killed in between."""
+
+import base64
+import binascii
+import logging
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from uuid import UUID
+
+import trio
+from blake3 import blake3
+
+from lumiliod.domain.errors import Conflict, LumilioError, NotFound, Refused, Shape, Unavailable
+from lumiliod.domain.ids import Digest, JobId, UploadId, is_digest
+from lumiliod.library import quota, upload
+from lumiliod.library.turns import Arriving, Turn
+from lumiliod.runtime import Opened, Runtime, reaching
+from lumiliod.storage import partial as partials
+from lumiliod.storage import staging
+from lumiliod.storage.partial import Partial
+from lumiliod.storage.partial_writer import CHECKSUMS, PartialWriter, join
+from lumiliod.storage.pump import in_thread, pump
+from lumiliod.storage.staging import Staged
+
+log = logging.getLogger(__name__)
+
+CHECKSUM_NAMES = tuple(CHECKSUMS)
+"""Algorithms by which a request's bytes may be proven, by their names in tus."""
+
+HASHERS_MAX = 256
+"""Uploads whose hash is remembered between requests; of others the bytes are read once more at the end."""
+
+YIELD_TIMEOUT_S = 10.0
+"""How long a request waits for the one before it, which no longer gets anything, to let go."""
+
+SWEEP_PERIOD_S = 6 * 3600.0
+METADATA_MAX = 16_384
+PARTS_MAX = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far an upload is; ``job_id`` once all bytes are here."""
+
+    id: UploadId
+    offset: int
+    size_bytes: int | None
+    metadata: str
+    expires_at: datetime
+    is_part: bool = False
+    parts: Sequence[str] | None = None
+    job_id: JobId | None = None
+
+
+class Uploads:
+    """The uploads of this process: who writes which, and the hash of what has arrived."""
+
+    def __init__(self, rt: Runtime) -> None:
+        self._rt = rt
+        self._turns: dict[UploadId, Turn] = {}
+        self._hashers: dict[UploadId, tuple[int, blake3]] = {}
+
+    @property
+    def max_bytes(self) -> int | None:
+        """The largest upload taken anywhere, None without a limit."""
+        return self._rt.config.storage.max_upload_mb * upload.MIB or None
+
+    async def begin(
+        self,
+        *,
+        size_bytes: int | None,
+        metadata: str,
+        is_part: bool = False,
+        parts: Sequence[UploadId] | None = None,
+    ) -> Progress:
+        """Begin an upload; one that consists of ``parts`` is put together at once.
+
+        Args:
+            size_bytes: how large it will be; None when that is told later.
+            metadata: tus's ``Upload-Metadata``; ``filename``, ``repository`` and ``digest`` mean something here.
+            is_part: whether it is only a part of another.
+            parts: the uploads it consists of.
+
+        Raises:
+            Shape: metadata that are none, no name, nothing in it. Refused: too large, or over the quota.
+            NotFound: no such repository or part. Conflict: a part is not complete. Unavailable: no room, or offline.
+        """
+        said = read_metadata(metadata)
+        opened = upload.opened(self._rt, said.get("repository"))
+        promised = said.get("digest", "").lower() or None
+        if promised is not None and not is_digest(promised):
+            raise Shape("a digest is 64 hex digits of BLAKE3-256", code="bad_digest")
+        name = said.get("filename") or said.get("name")
+        if not name and not is_part:
+            raise Shape("the metadata name no `filename`", code="no_filename")
+        if size_bytes == 0 and not is_part:
+            raise Shape("the file is empty", code="empty_file")
+        self._check_size(opened, size_bytes)
+        await quota.check(self._rt, self._rt.owner_id, size_bytes or 0)
+        create = partial(
+            partials.create,
+            opened.repository,
+            upload.checked_name(name or "part"),
+            size_bytes=size_bytes,
+            metadata=metadata,
+            owner_id=self._rt.owner_id,
+            promised=Digest(promised) if promised else None,
+            is_part=is_part,
+            parts=None if parts is None else [str(part) for part in parts],
+            min_free_bytes=self._rt.config.storage.min_free_mb * upload.MIB,
+        )
+        with reaching(self._rt.repositories, opened):
+            begun = await trio.to_thread.run_sync(create, limiter=self._rt.disk)
+            if parts is not None:
+                return await self._join(opened, begun, parts)
+        return _progress(begun)
+
+    async def _join(self, opened: Opened, begun: Partial, parts: Sequence[UploadId]) -> Progress:
+        try:
+            await trio.to_thread.run_sync(join, opened.repository, begun.id, parts, limiter=self._rt.disk)
+            done = await self.append(begun.id, None, await self._offset(opened, begun.id))
+        except BaseException:
+            with trio.CancelScope(shield=True):
+                await trio.to_thread.run_sync(_remove_quietly, opened, begun.id, limiter=self._rt.disk)
+            raise
+        for part in parts:
+            await trio.to_thread.run_sync(_remove_quietly, opened, part, limiter=self._rt.disk)
+        return done
+
+    async def _offset(self, opened: Opened, id_: UploadId) -> int:
+        found = await trio.to_thread.run_sync(partials.find, opened.repository, id_, limiter=self._rt.disk)
+        return found.offset if found else 0
+
+    async def look(self, id_: UploadId) -> Progress:
+        """Return how far an upload is; a request that writes it gives way first.
+
+        Raises:
+            NotFound: there is none (``upload_not_found``).
+        """
+        await self._interrupt(id_)
+        opened, found = await self._find(id_)
+        job_id = await upload.job_of(self._rt, id_) if found.terms.digest is not None else None
+        if found.terms.digest is not None and job_id is None:
+            # its job was never written: the daemon was killed just then
+            job_id = await self._enqueue(opened, found)
+        return _progress(found, job_id)
+
+    async def append(
+        self,
+        id_: UploadId,
+        body: AsyncIterator[bytes] | None,
+        offset: int,
+        *,
+        size_bytes: int | None = None,
+        checksum: tuple[str, bytes] | None = None,
+    ) -> Progress:
+        """Take more bytes of an upload; what has arrived counts, however the request ends.
+
+        When the last byte is here the upload is staged, and its ingest job inserted, before this returns.
+
+        Args:
+            id_: which upload.
+            body: the bytes, None for none.
+            offset: where they belong.
+            size_bytes: the whole size, when it is told only now.
+            checksum: algorithm and value for these bytes; without that value none of them counts.
+
+        Raises:
+            NotFound: there is no such upload. Conflict: ``wrong_offset``, ``upload_locked``.
+            Refused: too large. Shape: not what was promised (``checksum_mismatch``, ``digest_mismatch`` …),
+                or the client went away (``truncated_upload``). Unavailable: no room, or offline.
+        """
+        opened, _ = await self._find(id_)
+        self._check_size(opened, size_bytes)
+        turn = Turn()
+        await self._interrupt(id_)
+        self._turns[id_] = turn
+        try:
+            with reaching(self._rt.repositories, opened):
+                found, staged = await self._append(opened, id_, body, offset, size_bytes, checksum, turn)
+        finally:
+            turn.over.set()
+            if self._turns.get(id_) is turn:
+                del self._turns[id_]
+        if staged is None:
+            return _progress(found)
+        # should the library not remember it now: the sender asks again, or the next start does it
+        job_id = await upload.enqueue(self._rt, opened, staged)
+        return _progress(found, job_id)
+
+    async def _append(
+        self,
+        opened: Opened,
+        id_: UploadId,
+        body: AsyncIterator[bytes] | None,
+        offset: int,
+        size_bytes: int | None,
+        checksum: tuple[str, bytes] | None,
+        turn: Turn,
+    ) -> tuple[Partial, Staged | None]:
+        known_at, hasher = self._hashers.get(id_, (-1, None))
+        writer = PartialWriter(
+            opened.repository,
+            id_,
+            hasher=hasher if known_at == offset else None,
+            checksum=checksum,
+            max_bytes=self._limit(opened),
+            min_free_bytes=self._rt.config.storage.min_free_mb * upload.MIB,
+        )
+        with writer:
+            await in_thread(writer.begin, offset, size_bytes)
+            self._hashers.pop(id_, None)
+            arriving = Arriving(body, turn)
+            try:
+                if body is not None:
+                    await pump(writer, arriving)
+                if arriving.cut is None:
+                    await in_thread(writer.prove)
+            finally:
+                # what has arrived counts, however this request ends, unless a checksum would have to say so
+                with trio.CancelScope(shield=True):
+                    await in_thread(writer.settle)
+                if writer.hasher is not None and writer.terms.unproven_from is None:
+                    self._remember(id_, writer.offset, writer.hasher)
+            if arriving.cut is not None:
+                raise arriving.cut
+            found = Partial(id_, writer.terms, writer.offset)
+            if not found.is_whole or found.terms.is_part:
+                return found, None
+            self._hashers.pop(id_, None)
+            try:
+                staged = await in_thread(writer.complete)
+            except Shape:
+                # these bytes will never be what was promised
+                writer.close()
+                await trio.to_thread.run_sync(_remove_quietly, opened, id_, limiter=self._rt.disk)
+                raise
+            return Partial(id_, writer.terms, writer.offset), staged
+
+    async def remove(self, id_: UploadId) -> None:
+        """Give an upload up and forget its bytes.
+
+        Raises:
+            NotFound: there is none. Conflict: it is being written.
+        """
+        await self._interrupt(id_)
+        opened, _ = await self._find(id_)
+        await trio.to_thread.run_sync(partials.remove, opened.repository, id_, limiter=self._rt.disk)
+        self._hashers.pop(id_, None)
+
+    async def _enqueue(self, opened: Opened, found: Partial) -> JobId | None:
+        def load() -> Staged | None:
+            partials.recover(opened.repository)
+            return staging.load(opened.repository, found.id)
+
+        staged = await trio.to_thread.run_sync(load, limiter=self._rt.disk)
+        return None if staged is None else await upload.enqueue(self._rt, opened, staged)
+
+    async def _interrupt(self, id_: UploadId) -> None:
+        """Let the request that writes an upload end: its client has gone, or it would not ask again."""
+        with trio.move_on_after(YIELD_TIMEOUT_S):
+            while (turn := self._turns.get(id_)) is not None:
+                turn.interrupt()
+                await turn.over.wait()
+            return
+        raise Conflict("another request writes this upload", code="upload_locked")
+
+    async def _find(self, id_: UploadId) -> tuple[Opened, Partial]:
+        for opened in self._rt.repositories.online():
+            found = await trio.to_thread.run_sync(partials.find, opened.repository, id_, limiter=self._rt.disk)
+            if found is not None:
+                return opened, found
+        if self._rt.repositories.offline():
+            raise Unavailable("the upload may lie in a repository that is offline", code="repository_offline")
+        raise NotFound(f"there is no upload {id_}", code="upload_not_found")
+
+    def _limit(self, opened: Opened) -> int | None:
+        return upload.limit(self._rt, opened)
+
+    def _check_size(self, opened: Opened, size_bytes: int | None) -> None:
+        limit = self._limit(opened)
+        if limit is not None and size_bytes is not None and size_bytes > limit:
+            raise Refused(f"the file is larger than {limit} bytes", code="too_large", size_bytes=size_bytes)
+
+    def _remember(self, id_: UploadId, offset: int, hasher: blake3) -> None:
+        self._hashers[id_] = (offset, hasher)
+        while len(self._hashers) > HASHERS_MAX:
+            del self._hashers[next(iter(self._hashers))]
+
+
+async def sweep(rt: Runtime, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+    """Forget, now and then, uploads that nobody goes on with; a service."""
+    task_status.started()
+    while True:
+        for opened in rt.repositories.online():
+            try:
+                with reaching(rt.repositories, opened):
+                    now = datetime.now(UTC)
+                    gone = await trio.to_thread.run_sync(partials.expire, opened.repository, now, limiter=rt.disk)
+            except LumilioError as error:
+                log.warning("uploads cannot be swept now", extra={"code": error.code, "reason": error.message})
+            else:
+                if gone:
+                    log.info("uploads given up", extra={"count": len(gone)})
+        await trio.sleep(SWEEP_PERIOD_S)
+
+
+def read_metadata(text: str) -> Mapping[str, str]:
+    """Read tus's ``Upload-Metadata``: names and base64 values.
+
+    Raises:
+        Shape: it is none (``bad_metadata``).
+    """
+    found: dict[str, str] = {}
+    if len(text) > METADATA_MAX:
+        raise Shape(f"metadata have at most {METADATA_MAX} characters", code="bad_metadata")
+    for pair in filter(None, (pair.strip() for pair in text.split(","))):
+        name, _, value = pair.partition(" ")
+        try:
+            found[name] = base64.b64decode(value.strip(), validate=True).decode("utf-8", "surrogateescape")
+        except binascii.Error as error:
+            raise Shape(f"the metadata's {name!r} is not base64", code="bad_metadata") from error
+    return found
+
+
+def upload_id(text: str) -> UploadId:
+    """Read an upload's id.
+
+    Raises:
+        NotFound: it cannot be one.
+    """
+    try:
+        return UploadId(UUID(text))
+    except ValueError as error:
+        raise NotFound("there is no such upload", code="upload_not_found") from error
+
+
+def _remove_quietly(opened: Opened, id_: UploadId) -> None:
+    try:
+        partials.remove(opened.repository, id_)
+    except LumilioError as error:
+        log.info("an upload is left to the sweeper", extra={"upload": str(id_), "code": error.code})
+
+
+def _progress(found: Partial, job_id: JobId | None = None) -> Progress:
+    terms = found.terms
+    return Progress(
+        id=found.id,
+        offset=found.offset,
+        size_bytes=terms.size_bytes,
+        metadata=terms.metadata,
+        expires_at=terms.expires_at,
+        is_part=terms.is_part,
+        parts=terms.parts,
+        job_id=job_id,
+    )

@@ -1,0 +1,295 @@
+"""Partial uploads: bytes that arrive in several requests, with anything happening in between.
+
+One is two files in ``incoming/``: ``<uuid>.upload.json`` with what was said of it, written first, and
+``<uuid>.upload`` with the bytes. How many of those are good is never guessed: what a living system wrote
+is in its page cache, whoever was killed; after the machine itself went down only what had been flushed
+counts. When all are there they become a staged file like any other, in three steps that may each be
+repeated: the terms say ``digest``, the bytes take the name of a staged file, its mark is written.
+"""
+
+import fcntl
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import UUID
+
+import msgspec
+
+from lumiliod.domain.errors import Conflict
+from lumiliod.domain.ids import Digest, UploadId, UserId, uuid7
+from lumiliod.domain.naming import text_name
+from lumiliod.storage import durable, staging
+from lumiliod.storage.pump import check_room
+from lumiliod.storage.repository import Repository, check_identity
+from lumiliod.storage.staging import PARTIAL, Staged
+
+MAX_AGE = timedelta(hours=24)
+"""How long nothing may arrive before an upload is given up."""
+
+TERMS_MAX_BYTES = 1 << 18
+
+
+class Terms(msgspec.Struct, frozen=True, kw_only=True):
+    """What was said of an upload, and how far it is to be believed; content of ``<uuid>.upload.json``.
+
+    ``size_bytes`` is None until it is told. ``flushed_bytes`` survive a power failure, of the rest only those
+    written since ``boot_id`` count; from ``unproven_from`` on nothing does: their checksum has not been seen.
+    ``digest`` is set when all bytes are there.
+    """
+
+    filename: str
+    size_bytes: int | None
+    metadata: str
+    created_at: datetime
+    touched_at: datetime
+    boot_id: str
+    owner_id: UUID | None = None
+    promised: str | None = None
+    is_part: bool = False
+    parts: tuple[str, ...] | None = None
+    flushed_bytes: int = 0
+    unproven_from: int | None = None
+    digest: str | None = None
+
+    @property
+    def expires_at(self) -> datetime:
+        """When it is given up unless more arrives."""
+        return self.touched_at + MAX_AGE
+
+
+class Partial(msgspec.Struct, frozen=True):
+    """An upload and how many of its bytes are here."""
+
+    id: UploadId
+    terms: Terms
+    offset: int
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing is missing."""
+        return self.offset == self.terms.size_bytes
+
+
+def create(
+    repo: Repository,
+    filename: str,
+    *,
+    size_bytes: int | None,
+    metadata: str = "",
+    owner_id: UserId | None = None,
+    promised: Digest | None = None,
+    is_part: bool = False,
+    parts: Sequence[str] | None = None,
+    min_free_bytes: int = 0,
+) -> Partial:
+    """Begin an upload. Blocks.
+
+    Args:
+        repo: where to.
+        filename: what the sender calls it.
+        size_bytes: how large it will be, None when that is told later.
+        metadata: what the sender wants to be told again, as it is.
+        owner_id: whose it will be.
+        promised: the digest the sender promised.
+        is_part: whether it only becomes an original together with others.
+        parts: as what it was put together of.
+        min_free_bytes: what stays free on the disk, with all other uploads at their end.
+
+    Raises:
+        Unavailable: no room (``no_space``), or the repository is offline.
+    """
+    check_identity(repo)
+    now = datetime.now(UTC)
+    terms = Terms(
+        filename=text_name(filename),
+        size_bytes=size_bytes,
+        metadata=metadata,
+        created_at=now,
+        touched_at=now,
+        boot_id=boot_id(),
+        owner_id=owner_id,
+        promised=promised,
+        is_part=is_part,
+        parts=None if parts is None else tuple(parts),
+    )
+    id_ = UploadId(uuid7())
+    with durable.translated("stage an upload in", repo.incoming, writing=True):
+        awaited = sum((one.terms.size_bytes or one.offset) - one.offset for one in everything(repo))
+        check_room(repo, awaited + (size_bytes or 0), min_free_bytes)
+        os.close(os.open(bytes_path(repo, id_), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644))
+        write_terms(repo, id_, terms)
+    return Partial(id_, terms, 0)
+
+
+def find(repo: Repository, id: UploadId) -> Partial | None:  # noqa: A002  the word of the room
+    """Return an upload as it is now, None when there is none. Blocks."""
+    path = bytes_path(repo, id)
+    with durable.translated("look at", str(id)):
+        terms = read_terms(repo, id)
+        if terms is None:
+            return None
+        if terms.digest is not None:
+            return Partial(id, terms, terms.size_bytes or 0)
+        try:
+            found = os.lstat(path)
+        except FileNotFoundError:
+            return Partial(id, terms, 0)
+    return Partial(id, terms, believed(terms, found.st_size) if stat.S_ISREG(found.st_mode) else 0)
+
+
+def everything(repo: Repository) -> Iterator[Partial]:
+    """Yield every upload of a repository. Blocks."""
+    for id_ in list(_ids(repo, f"{PARTIAL}.json")):
+        one = find(repo, id_)
+        if one is not None:
+            yield one
+
+
+def remove(repo: Repository, id: UploadId) -> None:  # noqa: A002
+    """Forget an upload and the bytes that are not a staged file yet. Blocks.
+
+    Raises:
+        Conflict: somebody is writing it (``upload_locked``).
+    """
+    path = bytes_path(repo, id)
+    with durable.translated("remove", str(id), writing=True):
+        fd = locked(path) if os.path.lexists(path) else None
+        try:
+            durable.unlink(path)
+            durable.unlink(f"{path}.json")
+        finally:
+            if fd is not None:
+                os.close(fd)
+        durable.fsync_folder(repo.incoming)
+
+
+def expire(repo: Repository, now: datetime) -> list[UploadId]:
+    """Forget what nobody goes on with; return those. What is complete is a staged file before that. Blocks."""
+    gone: list[UploadId] = []
+    with durable.translated("sweep", repo.incoming, writing=True):
+        for id_ in _ids(repo, PARTIAL):
+            terms = read_terms(repo, id_)
+            if terms is None:
+                # its maker was killed between two steps, or its terms cannot be read
+                touched_at = datetime.fromtimestamp(os.lstat(bytes_path(repo, id_)).st_mtime, UTC)
+                is_over = touched_at + MAX_AGE <= now
+            else:
+                is_over = terms.expires_at <= now and terms.digest is None
+            if is_over and _removed(repo, id_):
+                gone.append(id_)
+        for one in list(everything(repo)):
+            # what remains of those that are complete is for senders who did not hear it
+            if one.terms.expires_at <= now and _is_settled(repo, one.id) and _removed(repo, one.id):
+                gone.append(one.id)
+    return gone
+
+
+def recover(repo: Repository) -> list[UploadId]:
+    """Take the last steps of uploads that were complete when their writer was killed; return those. Blocks."""
+    done: list[UploadId] = []
+    with durable.translated("recover uploads in", repo.incoming, writing=True):
+        for one in list(everything(repo)):
+            if one.terms.digest is None or _is_settled(repo, one.id):
+                continue
+            path = bytes_path(repo, one.id)
+            with durable.owned_by_nobody(path if os.path.lexists(path) else path.removesuffix(PARTIAL)) as fd:
+                if fd is not None:
+                    stage(repo, one.id, one.terms)
+                    done.append(one.id)
+    return done
+
+
+def stage(repo: Repository, id_: UploadId, terms: Terms) -> Staged:
+    """Take the steps from complete bytes to a staged file; each may have been taken before."""
+    path = os.path.join(repo.incoming, str(id_))
+    if os.path.lexists(f"{path}{PARTIAL}"):
+        durable.rename_new(f"{path}{PARTIAL}", path)
+        durable.fsync_folder(repo.incoming)
+    assert terms.digest is not None
+    assert terms.size_bytes is not None
+    staged = Staged(
+        id=id_,
+        path=path,
+        digest=Digest(terms.digest),
+        size_bytes=terms.size_bytes,
+        filename=terms.filename,
+        received_at=terms.touched_at,
+        owner_id=None if terms.owner_id is None else UserId(terms.owner_id),
+    )
+    staging.mark(staged)
+    return staged
+
+
+def _is_settled(repo: Repository, id_: UploadId) -> bool:
+    """Tell whether the bytes of a complete upload are a staged file, or were one."""
+    path = os.path.join(repo.incoming, str(id_))
+    return not os.path.lexists(f"{path}{PARTIAL}") and (not os.path.lexists(path) or os.path.lexists(f"{path}.json"))
+
+
+def believed(terms: Terms, size_bytes: int) -> int:
+    """Return how many of the bytes that are there are those that were sent."""
+    limits = [size_bytes, size_bytes if terms.size_bytes is None else terms.size_bytes]
+    if terms.boot_id != boot_id():
+        limits.append(terms.flushed_bytes)
+    if terms.unproven_from is not None:
+        limits.append(terms.unproven_from)
+    return min(limits)
+
+
+def _removed(repo: Repository, id_: UploadId) -> bool:
+    try:
+        remove(repo, id_)
+    except Conflict:
+        return False
+    return True
+
+
+def _ids(repo: Repository, suffix: str) -> Iterator[UploadId]:
+    for name in sorted(os.listdir(repo.incoming)):
+        stem = name.removesuffix(suffix)
+        if stem != name and len(stem) == 36:
+            with suppress(ValueError):
+                yield UploadId(UUID(stem))
+
+
+def locked(path: str) -> int:
+    """Open the bytes of an upload as the only one who writes them; closing gives them free."""
+    fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(fd)
+        raise Conflict("another request writes this upload", code="upload_locked") from error
+    return fd
+
+
+def bytes_path(repo: Repository, id_: UploadId) -> str:
+    """Return where the bytes of an upload lie until all are there."""
+    return os.path.join(repo.incoming, f"{id_}{PARTIAL}")
+
+
+def write_terms(repo: Repository, id_: UploadId, terms: Terms) -> None:
+    """Write durably what was said of an upload."""
+    durable.write_file(f"{bytes_path(repo, id_)}.json", msgspec.json.encode(terms))
+
+
+def read_terms(repo: Repository, id_: UploadId) -> Terms | None:
+    """Return what was said of an upload; None when there is none."""
+    try:
+        fd = os.open(f"{bytes_path(repo, id_)}.json", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return None
+    try:
+        return msgspec.json.decode(os.read(fd, TERMS_MAX_BYTES), type=Terms)
+    except msgspec.DecodeError:
+        return None
+    finally:
+        os.close(fd)
+
+
+def boot_id() -> str:
+    """Return what the kernel calls this boot (random(4)); page caches live as long."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()

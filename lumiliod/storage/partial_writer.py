@@ -1,0 +1,270 @@
+"""One request's part of a partial upload: written, hashed, proven by its checksum, made durable."""
+
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+from blake3 import blake3
+
+from lumiliod.domain.errors import Conflict, NotFound, Refused, Shape
+from lumiliod.domain.ids import UploadId
+from lumiliod.storage import durable
+from lumiliod.storage.partial import (
+    Partial,
+    Terms,
+    believed,
+    boot_id,
+    bytes_path,
+    find,
+    locked,
+    read_terms,
+    stage,
+    write_terms,
+)
+from lumiliod.storage.pump import check_room
+from lumiliod.storage.repository import Repository, check_identity
+from lumiliod.storage.staging import Staged
+
+FLUSH_BYTES = 64 << 20
+"""So much is lost at most of a request that a power failure cuts."""
+
+
+class Hash(Protocol):
+    """What :mod:`hashlib` and :mod:`blake3` have in common."""
+
+    def update(self, data: bytes | bytearray, /) -> object:
+        """Take in more."""
+        ...
+
+    def digest(self) -> bytes:
+        """Return the hash of everything so far."""
+        ...
+
+
+CHECKSUMS: dict[str, Callable[[], Hash]] = {
+    "sha1": lambda: hashlib.sha1(usedforsecurity=False),
+    "sha256": hashlib.sha256,
+    "md5": lambda: hashlib.md5(usedforsecurity=False),
+    "blake3": blake3,
+}
+"""By their names in tus; every server has to know sha1."""
+
+
+class PartialWriter:
+    """One request's bytes on their way into an upload; every method but ``count`` blocks.
+
+    Use it as a context manager: whatever happens, what was written until then counts.
+
+    Args:
+        repo: where the upload is.
+        id: which one.
+        hasher: the hash of the bytes that are there, if that is known.
+        checksum: the algorithm and the expected value of this request's bytes; they count only together.
+        max_bytes: the largest upload taken, None for no limit.
+        min_free_bytes: what stays free on the disk.
+    """
+
+    def __init__(
+        self,
+        repo: Repository,
+        id: UploadId,  # noqa: A002
+        *,
+        hasher: "blake3 | None" = None,
+        checksum: tuple[str, bytes] | None = None,
+        max_bytes: int | None = None,
+        min_free_bytes: int = 0,
+    ) -> None:
+        self.id = id
+        self.hasher = hasher
+        self._repo = repo
+        self._path = bytes_path(repo, id)
+        self._checksum = checksum
+        self._check = CHECKSUMS[checksum[0]]() if checksum else None
+        self._max_bytes = max_bytes
+        self._min_free_bytes = min_free_bytes
+        self._fd: int | None = None
+        self._terms: Terms | None = None
+        self._from = self._to = self._counted = self._flushed = 0
+
+    def __enter__(self) -> "PartialWriter":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def offset(self) -> int:
+        """How many bytes are there."""
+        return self._to
+
+    @property
+    def terms(self) -> Terms:
+        """What was said of the upload."""
+        assert self._terms is not None
+        return self._terms
+
+    def begin(self, offset: int, size_bytes: int | None = None) -> None:
+        """Take hold of the upload, whose next byte is to be the one at ``offset``.
+
+        Args:
+            offset: where the sender goes on.
+            size_bytes: the whole size, when it is told only now.
+
+        Raises:
+            NotFound: there is no such upload (``upload_not_found``).
+            Conflict: another request writes it (``upload_locked``), or goes on elsewhere (``wrong_offset``).
+            Shape: the size was told before, and differently (``bad_length``).
+        """
+        check_identity(self._repo)
+        with durable.translated("stage", self._path, writing=True):
+            terms = read_terms(self._repo, self.id)
+            if terms is None:
+                raise NotFound(f"there is no upload {self.id}", code="upload_not_found")
+            if terms.digest is not None:
+                raise Conflict("this upload is complete", code="wrong_offset", offset=terms.size_bytes)
+            try:
+                self._fd = locked(self._path)
+            except FileNotFoundError as error:
+                raise Conflict("this upload is complete", code="wrong_offset", offset=terms.size_bytes) from error
+            # what the one before wrote last is only known now
+            terms = read_terms(self._repo, self.id) or terms
+            if terms.digest is not None:
+                raise Conflict("this upload is complete", code="wrong_offset", offset=terms.size_bytes)
+            there = believed(terms, os.fstat(self._fd).st_size)
+            os.ftruncate(self._fd, there)
+            if offset != there:
+                raise Conflict(f"the next byte is the one at {there}", code="wrong_offset", offset=there)
+            if size_bytes is not None and terms.size_bytes not in {None, size_bytes}:
+                raise Shape(f"the size was told to be {terms.size_bytes}", code="bad_length")
+            if size_bytes is not None and size_bytes < there:
+                raise Shape(f"{there} bytes are here already", code="bad_length")
+            os.lseek(self._fd, there, os.SEEK_SET)
+            if not there:
+                self.hasher = blake3()
+            self._from = self._to = self._counted = self._flushed = there
+            self._keep(
+                terms,
+                size_bytes=terms.size_bytes if size_bytes is None else size_bytes,
+                flushed_bytes=min(terms.flushed_bytes, there),
+                unproven_from=there if self._check else None,
+            )
+
+    def count(self, size_bytes: int) -> None:
+        """Count arriving bytes against the limits."""
+        self._counted += size_bytes
+        if self._max_bytes is not None and self._counted > self._max_bytes:
+            raise Refused(f"the file is larger than {self._max_bytes} bytes", code="too_large")
+        if self.terms.size_bytes is not None and self._counted > self.terms.size_bytes:
+            raise Shape(f"more bytes arrived than the {self.terms.size_bytes} announced", code="length_mismatch")
+
+    def write(self, block: bytes | bytearray) -> None:
+        """Hash and write one block."""
+        assert self._fd is not None
+        with durable.translated("stage", self._path, writing=True):
+            check_room(self._repo, len(block), self._min_free_bytes)
+            if self.hasher is not None:
+                self.hasher.update(block)
+            if self._check is not None:
+                self._check.update(block)
+            durable.write_all(self._fd, block)
+            self._to += len(block)
+            if self._to - self._flushed >= FLUSH_BYTES and self._check is None:
+                self._flush()
+
+    def prove(self) -> None:
+        """Compare this request's bytes with their checksum.
+
+        Raises:
+            Shape: they have another (``checksum_mismatch``); they are gone.
+        """
+        if self._check is None or self._checksum is None:
+            return
+        self._terms = msgspec.structs.replace(self.terms, unproven_from=None)
+        if self._check.digest() != self._checksum[1]:
+            assert self._fd is not None
+            with durable.translated("stage", self._path, writing=True):
+                os.ftruncate(self._fd, self._from)
+            self._to, self.hasher = self._from, None
+            raise Shape("the bytes that arrived have another checksum", code="checksum_mismatch")
+
+    def settle(self) -> Partial:
+        """Make what was written durable and note it; then it counts even when the power fails."""
+        with durable.translated("stage", self._path, writing=True):
+            self._flush()
+        return Partial(self.id, self.terms, self._to)
+
+    def complete(self) -> Staged:
+        """Make a whole upload a staged file.
+
+        Raises:
+            Shape: not the bytes promised (``digest_mismatch``), or none (``empty_file``).
+        """
+        assert self._fd is not None
+        terms = self.terms
+        assert self._to == terms.size_bytes
+        if not self._to:
+            raise Shape("the file is empty", code="empty_file")
+        with durable.translated("stage", self._path, writing=True):
+            os.fsync(self._fd)
+            digest = self.hasher.hexdigest() if self.hasher is not None else _digest(self._fd)
+            if terms.promised is not None and digest != terms.promised:
+                raise Shape("the bytes that arrived have another digest", code="digest_mismatch", digest=digest)
+            self._keep(terms, flushed_bytes=self._to, digest=digest)
+            return stage(self._repo, self.id, self.terms)
+
+    def close(self) -> None:
+        """Let go; what was written and not proven is not believed."""
+        fd, self._fd = self._fd, None
+        if fd is not None:
+            os.close(fd)
+
+    def _flush(self) -> None:
+        assert self._fd is not None
+        os.fdatasync(self._fd)
+        self._flushed = self._to
+        self._keep(self.terms, flushed_bytes=self._to, unproven_from=self.terms.unproven_from)
+
+    def _keep(self, terms: Terms, **changes: object) -> None:
+        now = datetime.now(UTC)
+        self._terms = msgspec.structs.replace(terms, boot_id=boot_id(), touched_at=now, **changes)
+        write_terms(self._repo, self.id, self._terms)
+
+
+def join(repo: Repository, target: UploadId, parts: Sequence[UploadId]) -> Partial:
+    """Fill an empty upload with the bytes of others, in their order. Blocks.
+
+    Raises:
+        NotFound: there is no such part. Conflict: one is not whole (``part_incomplete``).
+        Unavailable: no room.
+    """
+    found: list[Partial] = []
+    for part in parts:
+        one = find(repo, part)
+        if one is None or not one.terms.is_part:
+            raise NotFound(f"there is no part {part}", code="upload_not_found")
+        if not one.is_whole:
+            raise Conflict(f"the part {part} is not complete", code="part_incomplete")
+        found.append(one)
+    with PartialWriter(repo, target) as writer:
+        writer.begin(0, sum(one.offset for one in found))
+        for one in found:
+            with durable.translated("read", str(one.id)), Path(bytes_path(repo, one.id)).open("rb") as file:
+                while block := file.read(durable.BLOCK_BYTES):
+                    durable.check_cancelled()
+                    writer.write(block)
+        return writer.settle()
+
+
+def _digest(fd: int) -> str:
+    """Hash a file from its start; the hash of what an earlier process wrote is gone with it."""
+    hasher = blake3()
+    offset = 0
+    while block := os.pread(fd, durable.BLOCK_BYTES, offset):
+        durable.check_cancelled()
+        hasher.update(block)
+        offset += len(block)
+    return hasher.hexdigest()

@@ -1,0 +1,411 @@
+"""Resumable uploads over a real socket, with a real repository and database behind."""
+
+import base64
+import hashlib
+import json
+import os
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+from uuid import UUID
+
+import pytest
+import trio
+import trio.testing
+from blake3 import blake3
+
+from lumiliod.api import app as api
+from lumiliod.config import Config
+from lumiliod.db import job_admin, users
+from lumiliod.db import repositories as db_repositories
+from lumiliod.db.pool import Connection, Database
+from lumiliod.db.repositories import RepositoryRow
+from lumiliod.domain.errors import Conflict
+from lumiliod.domain.ids import JobId, UploadId
+from lumiliod.domain.repositories import RepositoryStatus
+from lumiliod.jobs.engine import Engine
+from lumiliod.library import resumable
+from lumiliod.runtime import HealthBoard, Opened, Repositories, Runtime
+from lumiliod.storage import partial, repository, staging
+
+from .wire import Reply, Running, serving
+
+TUS = ("Tus-Resumable", "1.0.0")
+BYTES = ("Content-Type", "application/offset+octet-stream")
+
+
+def metadata(**values: str) -> tuple[str, str]:
+    return "Upload-Metadata", ",".join(f"{k} {base64.b64encode(v.encode()).decode()}" for k, v in values.items())
+
+
+@dataclass
+class Tus:
+    server: Running
+    opened: Opened
+    rt: Runtime
+    replies: list[Reply] = field(default_factory=list[Reply])
+
+    async def ask(self, method: str, path: str, status: int, *headers: tuple[str, str], body: bytes = b"") -> Reply:
+        reply = await self.server.ask(method, f"/api/v1{path}", [TUS, *headers], body)
+        assert reply.status == status, reply
+        assert reply.headers["tus-resumable"] == "1.0.0"
+        assert status != 204 or "content-length" not in reply.headers
+        return reply
+
+    async def begin(self, size: int | None, *headers: tuple[str, str], body: bytes = b"") -> str:
+        length = ("Upload-Length", str(size)) if size is not None else ("Upload-Defer-Length", "1")
+        reply = await self.ask("POST", "/uploads", 201, length, metadata(filename="a.jpg"), *headers, body=body)
+        return reply.headers["location"].removeprefix("/api/v1")
+
+    async def send(self, place: str, offset: int, body: bytes, *headers: tuple[str, str], status: int = 204) -> Reply:
+        return await self.ask("PATCH", place, status, BYTES, ("Upload-Offset", str(offset)), *headers, body=body)
+
+    async def offset(self, place: str) -> int:
+        return int((await self.ask("HEAD", place, 200)).headers["upload-offset"])
+
+    async def code(self, method: str, path: str, status: int, *headers: tuple[str, str], body: bytes = b"") -> str:
+        return str((await self.ask(method, path, status, *headers, body=body)).json["code"])
+
+
+@pytest.fixture
+async def tus(database: Database, socket_path: str, tmp_path: Path) -> AsyncIterator[Tus]:
+    async with serve(database, socket_path, tmp_path) as served:
+        yield served
+
+
+@asynccontextmanager
+async def serve(database: Database, socket_path: str, tmp_path: Path) -> AsyncIterator[Tus]:
+    root = tmp_path / "library"
+    root.mkdir()
+    repo = repository.create(str(root), "Library")
+    repositories = Repositories()
+    opened = repositories.open(repo)
+    marker = repo.marker
+    row = RepositoryRow(opened.id, marker.name, repo.root, "date", RepositoryStatus.ONLINE, None, marker.created_at)
+    await database.call(db_repositories.insert, row)
+    repositories.put(row, opened)
+    rt = SimpleNamespace(
+        config=Config(),
+        health=HealthBoard(),
+        repositories=repositories,
+        db=database,
+        jobs=Engine(database, []),
+        owner_id=await database.call(users.ensure_admin),
+        disk=trio.CapacityLimiter(8),
+    )
+    async with serving(api.create(cast(Runtime, rt)), socket_path, grace_s=5.0) as server:
+        yield Tus(server, opened, cast(Runtime, rt))
+    repositories.close()
+
+
+def content_of(tus: Tus) -> bytes:
+    [staged] = staging.waiting(tus.opened.repository)
+    return Path(staged.path).read_bytes()
+
+
+async def test_abilities(tus: Tus) -> None:
+    reply = await tus.server.ask("OPTIONS", "/api/v1/uploads")
+    assert reply.status == 204
+    assert reply.headers["tus-version"] == "1.0.0"
+    wanted = "checksum concatenation creation creation-defer-length creation-with-upload expiration termination"
+    assert sorted(reply.headers["tus-extension"].split(",")) == wanted.split()
+    assert "sha1" in reply.headers["tus-checksum-algorithm"].split(",")
+
+
+async def test_another_version_is_refused(tus: Tus) -> None:
+    for headers in ([], [("Tus-Resumable", "0.2.2")]):
+        reply = await tus.server.ask("POST", "/api/v1/uploads", headers)
+        assert (reply.status, reply.headers["tus-version"]) == (412, "1.0.0")
+
+
+async def test_piece_by_piece_until_it_is_queued(tus: Tus, database: Database) -> None:
+    content = os.urandom(3_000_000)
+    place = await tus.begin(len(content))
+    assert await tus.offset(place) == 0
+    reply = await tus.send(place, 0, content[:1_500_000])
+    assert reply.headers["upload-offset"] == "1500000"
+    assert reply.headers["upload-expires"].endswith("GMT")
+    assert "lumilio-task" not in reply.headers
+    reply = await tus.send(place, 1_500_000, content[1_500_000:])
+    task = reply.headers["lumilio-task"].rpartition("/")[2]
+    job = await database.call(job_admin.show, JobId(task))  # type: ignore[arg-type]  # a text is as good
+    assert job is not None
+    assert (job.kind, job.state) == ("ingest", "available")
+    assert content_of(tus) == content
+    head = await tus.ask("HEAD", place, 200)
+    assert head.headers["upload-offset"] == head.headers["upload-length"] == str(len(content))
+    assert head.headers["lumilio-task"] == reply.headers["lumilio-task"]
+    assert head.headers["cache-control"] == "no-store"
+    assert base64.b64decode(head.headers["upload-metadata"].split()[1]) == b"a.jpg"
+
+
+async def test_created_with_its_bytes(tus: Tus) -> None:
+    reply = await tus.ask(
+        "POST", "/uploads", 201, ("Upload-Length", "10"), metadata(filename="a.jpg"), BYTES, body=b"12345"
+    )
+    assert reply.headers["upload-offset"] == "5"
+    await tus.send(reply.headers["location"].removeprefix("/api/v1"), 5, b"67890")
+    assert content_of(tus) == b"1234567890"
+
+
+async def test_a_length_that_is_told_later(tus: Tus) -> None:
+    place = await tus.begin(None)
+    await tus.send(place, 0, b"12345")
+    assert (await tus.ask("HEAD", place, 200)).headers["upload-defer-length"] == "1"
+    wrong = await tus.send(place, 5, b"6", ("Upload-Length", "3"), status=400)
+    assert wrong.json["code"] == "bad_length"
+    await tus.send(place, 5, b"67890", ("Upload-Length", "10"))
+    assert content_of(tus) == b"1234567890"
+
+
+async def test_only_the_next_byte_is_taken(tus: Tus) -> None:
+    place = await tus.begin(10)
+    await tus.send(place, 0, b"12345")
+    for offset in (0, 6):
+        reply = await tus.send(place, offset, b"x", status=409)
+        assert reply.json["code"] == "wrong_offset"
+    assert (await tus.send(place, 5, b"678901", status=400)).json["code"] == "length_mismatch"
+    offset = await tus.offset(place)
+    await tus.send(place, offset, b"1234567890"[offset:])
+    assert content_of(tus) == b"1234567890"
+
+
+async def test_a_checksum(tus: Tus) -> None:
+    place = await tus.begin(10)
+
+    def summed(name: str, content: bytes) -> tuple[str, str]:
+        return "Upload-Checksum", f"{name} {base64.b64encode(hashlib.new(name, content).digest()).decode()}"
+
+    reply = await tus.send(place, 0, b"12345", summed("sha1", b"54321"), status=460)
+    assert reply.json["code"] == "checksum_mismatch"
+    assert await tus.offset(place) == 0
+    assert (await tus.send(place, 0, b"12345", ("Upload-Checksum", "crc7 AAAA"), status=400)).json[
+        "code"
+    ] == "bad_checksum"
+    assert (await tus.send(place, 0, b"12345", ("Upload-Checksum", "sha1 ?"), status=400)).json[
+        "code"
+    ] == "bad_checksum"
+    await tus.send(place, 0, b"12345", summed("sha1", b"12345"))
+    await tus.send(place, 5, b"67890", summed("sha256", b"67890"))
+    assert content_of(tus) == b"1234567890"
+
+
+async def test_a_promised_digest(tus: Tus) -> None:
+    told = metadata(filename="a.jpg", digest=blake3(b"12345").hexdigest())
+    place = (await tus.ask("POST", "/uploads", 201, ("Upload-Length", "5"), told)).headers["location"][7:]
+    assert (await tus.send(place, 0, b"54321", status=400)).json["code"] == "digest_mismatch"
+    await tus.ask("HEAD", place, 404)
+    assert staging.waiting(tus.opened.repository) == []
+    place = (await tus.ask("POST", "/uploads", 201, ("Upload-Length", "5"), told)).headers["location"][7:]
+    await tus.send(place, 0, b"12345")
+    assert content_of(tus) == b"12345"
+
+
+async def test_a_cut_connection_loses_nothing_that_arrived(tus: Tus) -> None:
+    content = os.urandom(2_500_000)
+    place = await tus.begin(len(content))
+    stream = await tus.server.connect()
+    head = (
+        f"PATCH /api/v1{place} HTTP/1.1\r\nHost: l\r\nTus-Resumable: 1.0.0\r\nContent-Type: {BYTES[1]}\r\n"
+        f"Upload-Offset: 0\r\nContent-Length: {len(content)}\r\n\r\n"
+    )
+    async with stream:
+        await stream.send_all(head.encode() + content[:1_700_001])
+    with trio.fail_after(20):
+        while (offset := await tus.offset(place)) < 1_700_001:
+            await trio.sleep(0.01)
+    assert offset == 1_700_001
+    await tus.send(place, offset, content[offset:])
+    assert content_of(tus) == content
+
+
+async def until_written(tus: Tus, place: str) -> None:
+    """Wait until a request writes the upload."""
+    path = partial.bytes_path(tus.opened.repository, UploadId(UUID(place.rpartition("/")[2])))
+    with trio.fail_after(20):
+        while True:
+            try:
+                os.close(partial.locked(path))
+            except Conflict:
+                return
+            await trio.sleep(0.01)
+
+
+async def test_who_hangs_gives_way_to_who_asks_again(tus: Tus) -> None:
+    content = os.urandom(1_000_000)
+    place = await tus.begin(len(content))
+    stream = await tus.server.connect()
+    head = (
+        f"PATCH /api/v1{place} HTTP/1.1\r\nHost: l\r\nTus-Resumable: 1.0.0\r\nContent-Type: {BYTES[1]}\r\n"
+        f"Upload-Offset: 0\r\nContent-Length: {len(content)}\r\n\r\n"
+    )
+    async with stream:
+        await stream.send_all(head.encode() + content[:300_000])
+        await until_written(tus, place)
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        offset = await tus.offset(place)
+        assert offset == 300_000
+        await tus.send(place, offset, content[offset:])
+        answer = await stream.receive_some(4096)
+        assert answer.startswith((b"HTTP/1.1 423 ", b"HTTP/1.1 409 "))
+    assert content_of(tus) == content
+
+
+async def test_many_at_once_on_one_upload_end_in_one_file(tus: Tus) -> None:
+    content = os.urandom(400_000)
+    place = await tus.begin(len(content))
+
+    async def pusher() -> None:
+        while True:
+            head = await tus.server.ask("HEAD", f"/api/v1{place}", [TUS])
+            offset = int(head.headers["upload-offset"])
+            if offset == len(content):
+                return
+            headers = [TUS, BYTES, ("Upload-Offset", str(offset))]
+            await tus.server.ask("PATCH", f"/api/v1{place}", headers, content[offset : offset + 30_000])
+
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            for _ in range(4):
+                nursery.start_soon(pusher)
+    assert content_of(tus) == content
+
+
+async def test_given_up(tus: Tus) -> None:
+    place = await tus.begin(10)
+    await tus.send(place, 0, b"12345")
+    await tus.ask("DELETE", place, 204)
+    await tus.ask("HEAD", place, 404)
+    assert await tus.code("DELETE", place, 404) == "upload_not_found"
+    assert os.listdir(tus.opened.repository.incoming) == []
+
+
+async def test_methods_that_are_overridden(tus: Tus) -> None:
+    place = await tus.begin(5)
+    patch = ("X-HTTP-Method-Override", "PATCH")
+    await tus.ask("POST", place, 204, patch, BYTES, ("Upload-Offset", "0"), body=b"123")
+    assert await tus.code("POST", place, 400, ("X-HTTP-Method-Override", "GET")) == "bad_override"
+    await tus.ask("POST", place, 204, ("X-HTTP-Method-Override", "DELETE"))
+    await tus.ask("HEAD", place, 404)
+
+
+async def test_parts_that_are_put_together(tus: Tus) -> None:
+    places = [await tus.begin(5, ("Upload-Concat", "partial")) for _ in range(2)]
+    final = ("Upload-Concat", "final;" + " ".join(f"/api/v1{place}" for place in places))
+    for place, body in zip(places, (b"12345", b"67890"), strict=True):
+        assert await tus.code("POST", "/uploads", 409, final, metadata(filename="a.jpg")) == "part_incomplete"
+        reply = await tus.send(place, 0, body)
+        assert "lumilio-task" not in reply.headers
+    reply = await tus.ask("POST", "/uploads", 201, final, metadata(filename="a.jpg"))
+    assert reply.headers["upload-offset"] == "10"
+    assert "lumilio-task" in reply.headers
+    assert content_of(tus) == b"1234567890"
+    head = await tus.ask("HEAD", reply.headers["location"].removeprefix("/api/v1"), 200)
+    assert head.headers["upload-concat"] == final[1]
+    for place in places:
+        await tus.ask("HEAD", place, 404)
+
+
+@pytest.mark.parametrize(
+    ("headers", "status", "code"),
+    [
+        ([], 400, "bad_length"),
+        ([("Upload-Length", "-1")], 400, "bad_length"),
+        ([("Upload-Length", "1" * 30)], 400, "bad_length"),
+        ([("Upload-Length", "5"), ("Upload-Defer-Length", "1")], 400, "bad_length"),
+        ([("Upload-Defer-Length", "2")], 400, "bad_length"),
+        ([("Upload-Length", "5")], 400, "no_filename"),
+        ([("Upload-Length", "5"), ("Upload-Metadata", "filename ?")], 400, "bad_metadata"),
+        ([("Upload-Length", "5"), ("Upload-Metadata", "x" * 20_000)], 400, "bad_metadata"),
+        ([("Upload-Length", "5"), metadata(filename="..")], 400, "bad_filename"),
+        ([("Upload-Length", "0"), metadata(filename="a.jpg")], 400, "empty_file"),
+        ([("Upload-Length", "5"), metadata(filename="a", digest="xyz")], 400, "bad_digest"),
+        ([("Upload-Length", "5"), metadata(filename="a", repository="none")], 404, "repository_not_found"),
+        ([("Upload-Length", "9" * 18), metadata(filename="a")], 507, "no_space"),
+        ([("Upload-Concat", "half")], 400, "bad_concat"),
+        ([("Upload-Concat", "final;/api/v1/uploads/../x"), metadata(filename="a")], 404, "upload_not_found"),
+    ],
+)
+async def test_what_is_wrong_begins_nothing(
+    tus: Tus, headers: Iterable[tuple[str, str]], status: int, code: str
+) -> None:
+    assert await tus.code("POST", "/uploads", status, *headers) == code
+    assert os.listdir(tus.opened.repository.incoming) == []
+
+
+async def test_what_is_no_upload(tus: Tus) -> None:
+    place = await tus.begin(5)
+    for name in ("x", "..%2f..%2fetc", "00000000-0000-0000-0000-000000000000", place[9:] + ".upload"):
+        assert (await tus.server.ask("HEAD", f"/api/v1/uploads/{name}", [TUS])).status == 404
+    assert await tus.code("PATCH", place, 415, ("Upload-Offset", "0"), body=b"12345") == "unsupported_media_type"
+    assert await tus.code("PATCH", place, 400, BYTES, body=b"12345") == "bad_offset"
+    assert await tus.code("PATCH", place, 400, BYTES, ("Upload-Offset", "+0"), body=b"12345") == "bad_offset"
+
+
+async def test_too_much_for_one_person(tus: Tus, database: Database) -> None:
+    await database.call(users.set_quota, "admin", 7)
+    assert await tus.code("POST", "/uploads", 413, ("Upload-Length", "8"), metadata(filename="a")) == "quota_exceeded"
+    reply = await tus.server.ask(
+        "POST", "/api/v1/assets?filename=a.jpg", [("Content-Type", "application/octet-stream")], b"12345678"
+    )
+    assert (reply.status, reply.json["code"]) == (413, "quota_exceeded")
+    shown = await tus.server.ask("GET", "/api/v1/users/admin/quota")
+    assert shown.json == {"user": "admin", "limit_bytes": 7, "used_bytes": 0}
+    change = [("Content-Type", "application/json")]
+    shown = await tus.server.ask("PUT", "/api/v1/users/admin/quota", change, b'{"limit_bytes": null}')
+    assert shown.json["limit_bytes"] is None
+    assert (await tus.server.ask("GET", "/api/v1/users/nobody/quota")).status == 404
+    await tus.begin(8)
+
+
+async def test_digests_that_are_known(tus: Tus, database: Database) -> None:
+    known, gone, unknown = (blake3(text).hexdigest() for text in (b"1", b"2", b"3"))
+
+    def insert(conn: Connection) -> None:
+        for digest, deleted in ((known, None), (gone, "2026-01-01")):
+            conn.execute(
+                "INSERT INTO assets (id, owner_id, type, digest, size_bytes, mime_type, original_filename, taken_at,"
+                " taken_at_local, tz_source, taken_source, deleted_at) VALUES (gen_random_uuid(), %s, 'photo', %s, 1,"
+                " 'image/jpeg', 'a.jpg', now(), now(), 'unknown', 'upload', %s)",
+                (tus.rt.owner_id, bytes.fromhex(digest), deleted),
+            )
+
+    await database.call(insert)
+    asked = {"digests": [unknown.upper(), gone, known, unknown]}
+    reply = await ask_json(tus, asked)
+    assert reply.json["unknown"] == [unknown]
+    assert {(one["digest"], one["in_trash"]) for one in reply.json["known"]} == {(known, False), (gone, True)}
+    assert (await ask_json(tus, {"digests": ["x"]})).json["code"] == "bad_digest"
+
+
+async def ask_json(tus: Tus, body: dict[str, Any]) -> Reply:
+
+    headers = [("Content-Type", "application/json")]
+    return await tus.server.ask("POST", "/api/v1/assets/check", headers, json.dumps(body).encode())
+
+
+async def test_a_complete_upload_whose_job_was_never_written_gets_one(tus: Tus, database: Database) -> None:
+    place = await tus.begin(5)
+    await tus.send(place, 0, b"12345")
+    await database.call(lambda conn: conn.execute("DELETE FROM jobs"))
+    head = await tus.ask("HEAD", place, 200)
+    assert "lumilio-task" in head.headers
+    [job] = await database.call(lambda conn: conn.execute("SELECT kind FROM jobs").fetchall())
+    assert job == ("ingest",)
+
+
+async def test_a_name_of_any_bytes(tus: Tus) -> None:
+    value = base64.b64encode(b"C:\\fotos\\caf\xe9.jpg").decode()
+    await tus.ask(
+        "POST", "/uploads", 201, ("Upload-Length", "5"), ("Upload-Metadata", f"filename {value}"), BYTES, body=b"12345"
+    )
+    [staged] = staging.waiting(tus.opened.repository)
+    assert staged.filename == "caf\\xe9.jpg"
+
+
+def test_metadata_are_read() -> None:
+    read = resumable.read_metadata("filename d29ybGQ=, is_confidential,empty ")
+    assert read == {"filename": "world", "is_confidential": "", "empty": ""}

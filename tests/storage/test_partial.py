@@ -1,0 +1,333 @@
+"""Uploads in pieces: what counts after anything happened, and that complete ones are staged once."""
+
+import datetime as dt
+import hashlib
+import os
+import random
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import msgspec
+import pytest
+from blake3 import blake3
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from lumiliod.domain.errors import Conflict, LumilioError, NotFound, Refused, Shape, Unavailable
+from lumiliod.domain.ids import Digest, UploadId, UserId
+from lumiliod.storage import partial, staging
+from lumiliod.storage.partial import Partial
+from lumiliod.storage.partial_writer import PartialWriter, join
+from lumiliod.storage.repository import Repository
+
+HOUR = dt.timedelta(hours=1)
+
+
+def begin(repo: Repository, size_bytes: int | None = 10, **options: Any) -> UploadId:
+    return partial.create(repo, "a.jpg", size_bytes=size_bytes, **options).id
+
+
+def put(repo: Repository, id_: UploadId, offset: int, *blocks: bytes, **options: Any) -> PartialWriter:
+    """Write, prove and settle, as one request does."""
+    with PartialWriter(repo, id_, **options) as writer:
+        writer.begin(offset)
+        for block in blocks:
+            writer.count(len(block))
+            writer.write(block)
+        writer.prove()
+        writer.settle()
+        return writer
+
+
+def found(repo: Repository, id_: UploadId) -> Partial:
+    one = partial.find(repo, id_)
+    assert one is not None
+    return one
+
+
+def changed_terms(repo: Repository, id_: UploadId, **changes: Any) -> None:
+    terms = found(repo, id_).terms
+    partial.write_terms(repo, id_, msgspec.structs.replace(terms, **changes))
+
+
+def test_piece_by_piece(repo: Repository) -> None:
+    content = os.urandom(3_000_000)
+    owner = UserId(uuid4())
+    digest = Digest(blake3(content).hexdigest())
+    id_ = begin(repo, len(content), owner_id=owner, promised=digest, metadata="filename YS5qcGc=")
+    assert found(repo, id_).offset == 0
+    put(repo, id_, 0, content[:1_000_000])
+    put(repo, id_, 1_000_000, content[1_000_000:1_000_001], b"")
+    assert found(repo, id_).offset == 1_000_001
+    assert not found(repo, id_).is_whole
+    with PartialWriter(repo, id_) as writer:
+        writer.begin(1_000_001)
+        writer.write(content[1_000_001:])
+        writer.settle()
+        staged = writer.complete()
+    assert (staged.digest, staged.size_bytes, staged.owner_id, staged.filename) == (digest, 3_000_000, owner, "a.jpg")
+    assert Path(staged.path).read_bytes() == content
+    assert staging.load(repo, id_) == staged
+    assert found(repo, id_).is_whole
+    assert partial.recover(repo) == []
+    assert staging.sweep(repo) == []
+    staging.forget(repo, id_)
+    # who did not hear it can still ask
+    assert found(repo, id_).offset == 3_000_000
+    with pytest.raises(Conflict, match="complete"), PartialWriter(repo, id_) as writer:
+        writer.begin(3_000_000)
+    assert sorted(os.listdir(repo.incoming)) == [f"{id_}.upload.json"]
+
+
+def test_only_the_next_byte_is_taken(repo: Repository) -> None:
+    id_ = begin(repo)
+    put(repo, id_, 0, b"12345")
+    for offset in (0, 4, 6, 10, 11):
+        with pytest.raises(Conflict) as caught:
+            put(repo, id_, offset, b"x")
+        assert caught.value.code == "wrong_offset"
+        assert caught.value.detail["offset"] == 5
+    assert found(repo, id_).offset == 5
+    with pytest.raises(NotFound):
+        put(repo, UploadId(uuid4()), 0, b"x")
+
+
+def test_one_at_a_time(repo: Repository) -> None:
+    id_ = begin(repo)
+    with PartialWriter(repo, id_) as writer:
+        writer.begin(0)
+        writer.write(b"123")
+        with pytest.raises(Conflict) as caught:
+            put(repo, id_, 3, b"x")
+        assert caught.value.code == "upload_locked"
+        with pytest.raises(Conflict):
+            partial.remove(repo, id_)
+    assert found(repo, id_).offset == 3
+
+
+def test_what_a_killed_process_wrote_counts(repo: Repository) -> None:
+    id_ = begin(repo)
+    writer = PartialWriter(repo, id_)
+    writer.begin(0)
+    writer.write(b"12345")
+    writer.close()  # nothing was settled
+    assert found(repo, id_).offset == 5
+    put(repo, id_, 5, b"67890")
+    with PartialWriter(repo, id_) as last:
+        last.begin(10)
+        assert Path(last.complete().path).read_bytes() == b"1234567890"
+
+
+def test_after_a_power_failure_only_what_was_flushed_counts(repo: Repository) -> None:
+    id_ = begin(repo)
+    put(repo, id_, 0, b"12345")
+    writer = PartialWriter(repo, id_)
+    writer.begin(5)
+    writer.write(b"xxx")
+    writer.close()
+    changed_terms(repo, id_, boot_id="the boot before")
+    assert found(repo, id_).offset == 5
+    put(repo, id_, 5, b"67890")
+    assert Path(partial.bytes_path(repo, id_)).read_bytes() == b"1234567890"
+
+
+def test_what_was_not_proven_does_not_count(repo: Repository) -> None:
+    id_ = begin(repo)
+    put(repo, id_, 0, b"12345")
+    writer = PartialWriter(repo, id_, checksum=("sha1", hashlib.sha1(b"67890").digest()))
+    writer.begin(5)
+    writer.write(b"678")
+    writer.settle()
+    writer.close()
+    assert found(repo, id_).offset == 5
+    with pytest.raises(Shape) as caught:
+        put(repo, id_, 5, b"67891", checksum=("sha1", hashlib.sha1(b"67890").digest()))
+    assert caught.value.code == "checksum_mismatch"
+    assert found(repo, id_).offset == 5
+    put(repo, id_, 5, b"67890", checksum=("blake3", blake3(b"67890").digest()))
+    assert found(repo, id_).offset == 10
+
+
+def test_other_bytes_than_promised_are_no_upload(repo: Repository) -> None:
+    id_ = begin(repo, 5, promised=Digest("0" * 64))
+    with PartialWriter(repo, id_) as writer:
+        writer.begin(0)
+        writer.write(b"12345")
+        with pytest.raises(Shape) as caught:
+            writer.complete()
+    assert caught.value.code == "digest_mismatch"
+    assert staging.waiting(repo) == []
+
+
+def test_limits(repo: Repository) -> None:
+    id_ = begin(repo, None)
+    with pytest.raises(Refused):
+        put(repo, id_, 0, b"12345", max_bytes=4)
+    with pytest.raises(Unavailable) as caught:
+        put(repo, id_, 0, b"12345", min_free_bytes=1 << 60)
+    assert caught.value.code == "no_space"
+    with PartialWriter(repo, id_) as writer:
+        writer.begin(0, 5)
+        with pytest.raises(Shape, match="more bytes"):
+            writer.count(6)
+        writer.write(b"12345")
+    for size_bytes in (4, 6):
+        with pytest.raises(Shape) as wrong, PartialWriter(repo, id_) as writer:
+            writer.begin(5, size_bytes)
+        assert wrong.value.code == "bad_length"
+
+
+def test_room_is_kept_for_what_has_begun(repo: Repository) -> None:
+    disk = os.statvfs(repo.incoming)
+    free_bytes = disk.f_bavail * disk.f_frsize
+    begin(repo, free_bytes // 2 + (1 << 20))
+    with pytest.raises(Unavailable) as caught:
+        begin(repo, free_bytes // 2)
+    assert caught.value.code == "no_space"
+
+
+def test_what_nobody_goes_on_with_is_forgotten(repo: Repository) -> None:
+    now = dt.datetime.now(dt.UTC)
+    ids = [begin(repo) for _ in range(5)]
+    fresh, old, busy, whole, heard = ids
+    put(repo, old, 0, b"12345")
+    for id_ in (whole, heard):
+        put(repo, id_, 0, b"1234567890")
+        with PartialWriter(repo, id_) as writer:
+            writer.begin(10)
+            writer.complete()
+    staging.forget(repo, heard)
+    orphan = Path(partial.bytes_path(repo, UploadId(uuid4())))
+    orphan.write_bytes(b"without terms")
+    young = Path(partial.bytes_path(repo, UploadId(uuid4())))
+    young.write_bytes(b"its terms are being written")
+    os.utime(orphan, (0, 0))
+    for id_ in (old, busy, whole, heard):
+        changed_terms(repo, id_, touched_at=now - 25 * HOUR)
+    with PartialWriter(repo, busy) as writer:
+        writer.begin(0)
+        changed_terms(repo, busy, touched_at=now - 25 * HOUR)
+        assert set(partial.expire(repo, now)) >= {old, heard}
+        assert partial.find(repo, old) is None
+        assert found(repo, busy).offset == 0
+        assert found(repo, fresh).offset == 0
+    assert not orphan.exists()
+    assert young.exists()
+    assert staging.load(repo, whole) is not None
+
+
+def test_parts_are_put_together(repo: Repository) -> None:
+    first, second = begin(repo, 5, is_part=True), begin(repo, 5, is_part=True)
+    put(repo, first, 0, b"12345")
+    whole = begin(repo, None)
+    with pytest.raises(Conflict, match="not complete"):
+        join(repo, whole, [first, second])
+    put(repo, second, 0, b"67890")
+    assert join(repo, whole, [first, second]).offset == 10
+    with PartialWriter(repo, whole) as writer:
+        writer.begin(10)
+        assert Path(writer.complete().path).read_bytes() == b"1234567890"
+    with pytest.raises(NotFound):
+        join(repo, begin(repo, None), [whole])
+    assert partial.recover(repo) == []
+    assert [one.id for one in staging.waiting(repo)] == [whole]
+
+
+class Killed(BaseException):
+    """Where a process would have ended."""
+
+
+@pytest.mark.parametrize("at", range(1, 40))
+def test_killed_at_every_step_of_the_end(repo: Repository, monkeypatch: pytest.MonkeyPatch, at: int) -> None:
+    """Whatever the last step was: the upload is whole and staged once, or can be gone on with; nothing else is left."""
+    id_ = begin(repo)
+    put(repo, id_, 0, b"12345")
+    steps = 0
+
+    def stepping(name: str) -> None:
+        original = getattr(os, name)
+
+        def step(*args: Any, **kwargs: Any) -> Any:
+            nonlocal steps
+            steps += 1
+            if steps == at:
+                raise Killed
+            return original(*args, **kwargs)
+
+        monkeypatch.setattr(os, name, step)
+
+    killed = False
+    writer = PartialWriter(repo, id_)
+    with monkeypatch.context() as context:
+        for name in ("rename", "unlink", "fsync", "fdatasync", "write", "link", "ftruncate"):
+            stepping(name)
+        try:
+            writer.begin(5)
+            writer.write(b"67890")
+            writer.settle()
+            writer.complete()
+        except Killed:
+            killed = True
+        context.undo()
+    writer.close()
+    if not killed:
+        assert steps < at
+    partial.recover(repo)
+    staging.sweep(repo)
+    [only] = [found(repo, id_)]
+    if only.terms.digest is None:
+        assert only.offset in (5, 10)
+        put(repo, id_, only.offset, b"1234567890"[only.offset :])
+        with PartialWriter(repo, id_) as last:
+            last.begin(10)
+            last.complete()
+    [staged] = staging.waiting(repo)
+    assert Path(staged.path).read_bytes() == b"1234567890"
+    assert staged.digest == blake3(b"1234567890").hexdigest()
+    assert {name.removeprefix(str(id_)) for name in os.listdir(repo.incoming)} == {"", ".json", ".upload.json"}
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.integers(0, 2**32), st.integers(1, 200_000))
+def test_any_way_of_sending_ends_in_the_same_bytes(repo: Repository, seed: int, size: int) -> None:
+    """Cut anywhere, with and without checksums, killed or told, with a machine that goes down now and then."""
+    rng = random.Random(seed)
+    content = rng.randbytes(size)
+    id_ = begin(repo, size)
+    hasher: Any = None
+    for _ in range(200):
+        offset = found(repo, id_).offset
+        if offset == size:
+            break
+        piece = content[offset : offset + rng.randrange(1, size + 1)]
+        checksum = ("sha256", hashlib.sha256(piece).digest()) if rng.random() < 0.3 else None
+        sent = piece[: rng.randrange(len(piece) + 1)] if rng.random() < 0.3 else piece
+        writer = PartialWriter(repo, id_, hasher=hasher, checksum=checksum)
+        try:
+            writer.begin(offset)
+            writer.write(sent)
+            if rng.random() < 0.8:
+                if sent == piece:
+                    writer.prove()
+                writer.settle()
+        finally:
+            writer.close()
+        same_place = found(repo, id_).offset == writer.offset
+        hasher = writer.hasher if same_place and rng.random() < 0.7 else None
+        if rng.random() < 0.2:
+            changed_terms(repo, id_, boot_id="another boot")
+            hasher = None
+    with PartialWriter(repo, id_, hasher=hasher) as writer:
+        writer.begin(size)
+        staged = writer.complete()
+    assert Path(staged.path).read_bytes() == content
+    assert staged.digest == blake3(content).hexdigest()
+
+
+def test_terms_that_cannot_be_read_are_no_upload(repo: Repository) -> None:
+    id_ = begin(repo)
+    Path(f"{partial.bytes_path(repo, id_)}.json").write_bytes(b"\xff")
+    assert partial.find(repo, id_) is None
+    with pytest.raises(LumilioError):
+        put(repo, id_, 0, b"x")
