@@ -257,10 +257,14 @@ async def end_process(process: trio.Process) -> None:
 
     It must lead a process group of its own.
     """
+    started = _stopped_tree(process.pid) if process.poll() is None else []
     # the group outlives its leader while anything is in it: a grandchild holds no file or core for long
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     process.kill()
+    for pid in started:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGKILL)
     assert process.stdin is not None
     assert process.stdout is not None
     with trio.move_on_after(REAP_LIMIT_S, shield=True):
@@ -268,6 +272,20 @@ async def end_process(process: trio.Process) -> None:
     with trio.move_on_after(REAP_LIMIT_S, shield=True):
         await process.stdin.aclose()
         await process.stdout.aclose()
+
+
+def _stopped_tree(pid: int) -> list[int]:
+    """Stop a process and all below it, whatever session they are in; return those below.
+
+    One that is stopped starts nothing more, so what is found is everything.
+    """
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, signal.SIGSTOP)
+    children: list[int] = []
+    with contextlib.suppress(OSError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            children += map(int, (task / "children").read_text().split())
+    return children + [below for child in children for below in _stopped_tree(child)]
 
 
 def _environment() -> dict[str, str]:

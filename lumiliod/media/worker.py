@@ -27,7 +27,7 @@ from lumiliod.media.wire import Answer, Drawn, Failed, Inspect, Known, Ready, Re
 OPEN_FILES = 128
 OOM_SCORE = "800"
 """The kernel's out-of-memory killer takes a worker before anything else of ours."""
-_PR_SET_NO_NEW_PRIVS = 38  # linux/prctl.h
+_PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS = 36, 38  # linux/prctl.h
 _PASSING_ERRNOS = frozenset({errno.EIO, errno.ESTALE, errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE})
 
 
@@ -150,7 +150,10 @@ def _bound(setup: Setup) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_NOFILE, (OPEN_FILES, OPEN_FILES))
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    # whatever is started here stays below this process, where it is found when that is ended
+    libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     # a container may forbid it, and then its own limits stand
     try:
         Path("/proc/self/oom_score_adj").write_text(OOM_SCORE)
