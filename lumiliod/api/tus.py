@@ -13,6 +13,7 @@ from email.utils import format_datetime
 from functools import wraps
 
 import msgspec
+import trio
 from quart import Blueprint
 from quart_trio.wrappers.response import TrioResponse
 
@@ -69,6 +70,7 @@ def blueprint(rt: Runtime) -> Blueprint:
         }
         if uploads.max_bytes is not None:
             headers["Tus-Max-Size"] = str(uploads.max_bytes)
+        await trio.lowlevel.checkpoint()
         return TrioResponse(b"", 204, headers)
 
     @streams(

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from functools import partial
 from uuid import UUID
 
+import outcome
 import trio
 from blake3 import blake3
 
@@ -230,13 +231,12 @@ class Uploads:
             if not found.is_whole or found.terms.is_part:
                 return found, None
             self._hashers.pop(id_, None)
-            try:
-                staged = await in_thread(writer.complete)
-            except Shape:
+            completed = await outcome.acapture(in_thread, writer.complete)
+            if isinstance(completed, outcome.Error) and isinstance(completed.error, Shape):
                 # these bytes will never be what was promised
                 writer.close()
                 await trio.to_thread.run_sync(_remove_quietly, opened, id_, limiter=self._rt.disk)
-                raise
+            staged = completed.unwrap()
             return Partial(id_, writer.terms, writer.offset), staged
 
     async def remove(self, id_: UploadId) -> None:
