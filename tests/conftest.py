@@ -26,6 +26,10 @@ ROOT = Path(__file__).parent.parent
 CORPUS = ROOT.parent / "shared" / "corpus" / "dev"
 START_TIMEOUT_S = 90.0
 
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # started in the background by a shell: those whom tests interrupt would inherit that they are not
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 @pytest.fixture(scope="session")
 def short_dir() -> Iterator[Path]:

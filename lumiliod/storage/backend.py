@@ -1,15 +1,21 @@
 """The contract of backends: five required verbs, the rest optional. All calls block; callers thread them."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol, runtime_checkable
 
 from lumiliod import plugins
 from lumiliod.domain.assets import FileStat
-from lumiliod.domain.errors import ConfigError
-from lumiliod.domain.ids import RepoPath
+from lumiliod.domain.errors import ConfigError, Shape
+from lumiliod.domain.ids import RepoPath, path_bytes, shown
 
 GROUP = "lumilio.backend"
+
+OWN = frozenset({".lumilio", ".lumiliorepo"})
+"""First parts of paths that are ours, not originals'."""
+
+_SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://.+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +43,11 @@ class Backend(Protocol):
     @property
     def local(self) -> bool:
         """Whether files have a path on this host (:class:`LocalPaths`)."""
+        ...
+
+    @property
+    def flaky(self) -> bool:
+        """Whether any call may fail or time out and is worth repeating, as over networks."""
         ...
 
     def open(self, path: RepoPath) -> BinaryIO:
@@ -87,14 +98,62 @@ class Links(Protocol):
         ...
 
 
-def named(name: str, root: str) -> Backend:
-    """Return the backend plugin ``name`` for the repository at ``root``.
+@runtime_checkable
+class Presigned(Protocol):
+    """Optional: whoever holds a URL may read one file for a while, without our credentials."""
+
+    def presign(self, path: RepoPath, expires_s: int) -> str:
+        """Return a URL that answers GET with the bytes of ``path``; nothing is asked of the store."""
+        ...
+
+
+def parts_of(path: RepoPath) -> list[str]:
+    """Return the parts of a path that may name an original.
+
+    Raises:
+        Shape: none may lie there (``bad_path``); see :class:`Backend`.
+    """
+    try:
+        path_bytes(path)
+    except UnicodeEncodeError as error:
+        raise Shape("the path holds characters no file system can", code="bad_path") from error
+    parts = path.split("/")
+    if any(part in {"", ".", ".."} for part in parts) or "\0" in path or parts[0] in OWN:
+        raise Shape(f"{shown(path)!r} is no place for an original", code="bad_path")
+    return parts
+
+
+def at(location: str, options: Mapping[str, str] | None = None) -> Backend:
+    """Return the backend of a location, which need not be reachable now.
+
+    Args:
+        location: an absolute path (``local``), or a URL whose scheme names the plugin (``s3://bucket/prefix``).
+        options: settings of the plugin, such as ``endpoint``; ``local`` has none.
+
+    Raises:
+        ConfigError: it is neither (``bad_location``), an option is unknown (``bad_option``), or as :func:`named`.
+    """
+    if location.startswith("/"):
+        if options:
+            raise ConfigError(f"a folder has no options: {', '.join(sorted(options))}", code="bad_option")
+        return named("local", location)
+    if found := _SCHEME.fullmatch(location):
+        return named(found[1], location, options)
+    raise ConfigError(f"'{location}' is neither an absolute path nor a URL", code="bad_location")
+
+
+def named(name: str, location: str, options: Mapping[str, str] | None = None) -> Backend:
+    """Return the backend plugin ``name`` for a location: the root of a repository, or what the plugin understands.
+
+    A plugin is a callable of the location and, if there are any, its options.
 
     Raises:
         ConfigError: it is not installed, broken or no backend.
     """
     factory = plugins.load(GROUP, name)
-    backend = factory(root) if callable(factory) else None
+    backend: object = None
+    if callable(factory):
+        backend = factory(location, options) if options else factory(location)
     if not isinstance(backend, Backend):
         raise ConfigError(f"plugin '{name}' for {GROUP} is not a backend", code="plugin_broken", group=GROUP, name=name)
     return backend

@@ -11,11 +11,10 @@ from lumiliod.domain.assets import FileStat
 from lumiliod.domain.errors import Conflict, NotFound, Permanent, Shape
 from lumiliod.domain.ids import RepoPath, path_bytes, shown
 from lumiliod.storage import durable
-from lumiliod.storage.backend import Entry
+from lumiliod.storage.backend import OWN, Entry, parts_of
 
 _Folder = list[tuple[bytes, os.DirEntry[bytes]]]
 
-_OWN = frozenset({".lumilio", ".lumiliorepo"})
 _TEMP = (".lumilio", "temp")
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # O_NONBLOCK: opening a FIFO must not wait for its writer.
@@ -32,6 +31,7 @@ class LocalBackend:
 
     atomic_no_replace = True
     local = True
+    flaky = False
 
     def __init__(self, root: str, *, hard_links: bool = True) -> None:
         self.root = root
@@ -39,14 +39,14 @@ class LocalBackend:
 
     def open(self, path: RepoPath) -> BinaryIO:
         """Open a stored file; see :class:`~lumiliod.storage.backend.Backend`."""
-        *folders, name = _parts(path)
+        *folders, name = parts_of(path)
         with durable.translated("open", path), folder_below(self.root, folders) as folder:
             fd = open_plain(name, folder)
             return os.fdopen(fd, "rb")
 
     def stat(self, path: RepoPath) -> FileStat:
         """Return what is stored; see :class:`~lumiliod.storage.backend.Backend`."""
-        *folders, name = _parts(path)
+        *folders, name = parts_of(path)
         with durable.translated("look at", path), folder_below(self.root, folders) as folder:
             found = os.stat(name, dir_fd=folder, follow_symlinks=False)
         if not stat.S_ISREG(found.st_mode):
@@ -55,7 +55,7 @@ class LocalBackend:
 
     def put_new(self, source: str, target: RepoPath) -> bool:
         """Store ``source`` as ``target``; see :class:`~lumiliod.storage.backend.Backend`."""
-        *folders, name = _parts(target)
+        *folders, name = parts_of(target)
         with ExitStack() as opened:
             opened.enter_context(durable.translated("store", target, writing=True))
             source_fd = open_plain(source)
@@ -104,7 +104,7 @@ class LocalBackend:
 
     def remove(self, path: RepoPath) -> None:
         """Remove a stored file; see :class:`~lumiliod.storage.backend.Backend`."""
-        *folders, name = _parts(path)
+        *folders, name = parts_of(path)
         try:
             with durable.translated("remove", path, writing=True), folder_below(self.root, folders) as folder:
                 os.unlink(name, dir_fd=folder)
@@ -114,7 +114,7 @@ class LocalBackend:
 
     def local_path(self, path: RepoPath) -> str:
         """Return the absolute path of ``path``; what lies there may be anything."""
-        return os.path.join(self.root, *_parts(path))
+        return os.path.join(self.root, *parts_of(path))
 
     def _linked(self, source: str, source_fd: int, name: str, folder: int) -> bool:
         """Link the source into place; False where links cannot be made."""
@@ -161,7 +161,7 @@ class LocalBackend:
             os.scandir(os.fsencode(self.root) + b"/" + prefix) as all_,
         ):
             for entry in all_:
-                if not prefix and os.fsdecode(entry.name) in _OWN:
+                if not prefix and os.fsdecode(entry.name) in OWN:
                     continue
                 if entry.is_dir(follow_symlinks=False):
                     found.append((prefix + entry.name + b"/", entry))
@@ -216,17 +216,6 @@ def open_below(root: str, path: str) -> int:
         raise Shape(f"{shown(path)!r} does not lie below {shown(root)}", code="bad_path")
     with folder_below(root, folders) as folder:
         return open_plain(name, folder)
-
-
-def _parts(path: RepoPath) -> list[str]:
-    try:
-        path_bytes(path)
-    except UnicodeEncodeError as error:
-        raise Shape("the path holds characters no file system can", code="bad_path") from error
-    parts = path.split("/")
-    if any(part in {"", ".", ".."} for part in parts) or "\0" in path or parts[0] in _OWN:
-        raise Shape(f"{shown(path)!r} is no place for an original", code="bad_path")
-    return parts
 
 
 def open_plain(path: str, folder: int | None = None) -> int:

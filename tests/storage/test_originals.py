@@ -97,6 +97,7 @@ class Full:
 
     atomic_no_replace = True
     local = False
+    flaky = False
 
     def open(self, path: RepoPath) -> BinaryIO:
         raise NotFound("none")
