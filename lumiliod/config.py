@@ -52,10 +52,12 @@ class Database(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Storage(Struct, frozen=True, forbid_unknown_fields=True):
-    """Limits of repositories, in MiB; ``max_upload_mb`` 0 means none."""
+    """Limits of repositories, in MiB (``max_upload_mb`` 0: none); days until the trash is purged (0: never)."""
 
     min_free_mb: Annotated[int, Meta(ge=0, le=1 << 30)] = 1024
     max_upload_mb: Annotated[int, Meta(ge=0, le=1 << 30)] = 0
+    duplicates: Literal["skip", "link", "keep"] = "skip"
+    trash_days: Annotated[int, Meta(ge=0, le=36_500)] = 30
 
 
 class Media(Struct, frozen=True, forbid_unknown_fields=True):
@@ -78,6 +80,7 @@ class Concurrency(Struct, frozen=True, forbid_unknown_fields=True):
     transcode: _Lanes = 1
     ml: _Lanes = 1
     maintenance: _Lanes = 1
+    integrity: _Lanes = 2
 
 
 class Jobs(Struct, frozen=True, forbid_unknown_fields=True):
@@ -87,6 +90,15 @@ class Jobs(Struct, frozen=True, forbid_unknown_fields=True):
     lease_s: Annotated[int, Meta(ge=5, le=3600)] = 30
     shutdown_grace_s: Annotated[int, Meta(ge=0, le=600)] = 10
     history_days: Annotated[int, Meta(ge=1, le=3650)] = 14
+
+
+class Integrity(Struct, frozen=True, forbid_unknown_fields=True):
+    """Reading again and second copies: days (0: never), MiB a second (0: as fast as it goes), copies in all."""
+
+    scrub_days: Annotated[int, Meta(ge=0, le=365)] = 30
+    scrub_mb_per_s: Annotated[int, Meta(ge=0, le=100_000)] = 20
+    heal: bool = False
+    copies: Annotated[int, Meta(ge=1, le=16)] = 1
 
 
 class Log(Struct, frozen=True, forbid_unknown_fields=True):
@@ -105,6 +117,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     storage: Storage = field(default_factory=Storage)
     media: Media = field(default_factory=Media)
     jobs: Jobs = field(default_factory=Jobs)
+    integrity: Integrity = field(default_factory=Integrity)
     log: Log = field(default_factory=Log)
 
 
@@ -305,6 +318,8 @@ def _expected(kind: object) -> str:
             return f"an octal number from 0o{low:o} to 0o{high:o}"
         case msgspec.inspect.IntType(ge=int() as low, le=int() as high):
             return f"a whole number from {low} to {high}"
+        case msgspec.inspect.BoolType():
+            return "true or false"
         case msgspec.inspect.LiteralType(values=values):
             return " or ".join(f'"{value}"' for value in values)
         case msgspec.inspect.StrType(min_length=None):

@@ -24,7 +24,20 @@ from quart_trio.asgi import TrioASGIHTTPConnection
 from quart_trio.wrappers.response import TrioResponse
 from werkzeug.exceptions import HTTPException
 
-from lumiliod.api import assets, description, health, jobs, queues, quota, repositories, schedules, tus, uploads
+from lumiliod.api import (
+    assets,
+    description,
+    health,
+    integrity,
+    jobs,
+    queues,
+    quota,
+    repositories,
+    schedules,
+    trash,
+    tus,
+    uploads,
+)
 from lumiliod.api.errors import MEDIA_TYPE, failure
 from lumiliod.api.exchange import DRAIN_S, Exchange
 from lumiliod.api.routes import StreamView, operation_of
@@ -42,6 +55,8 @@ BLUEPRINTS: tuple[Callable[[Runtime], Blueprint], ...] = (
     jobs.blueprint,
     queues.blueprint,
     schedules.blueprint,
+    trash.blueprint,
+    integrity.blueprint,
     description.blueprint,
 )
 

@@ -92,6 +92,8 @@ def failure(error: BaseException) -> Failure:
 def _status(error: LumilioError) -> int:
     if isinstance(error, Unavailable) and error.code == "no_space":
         return 507
+    if isinstance(error, NotFound) and error.code == "in_trash":
+        return 410
     return next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
 
 

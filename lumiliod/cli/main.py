@@ -4,6 +4,7 @@ import click
 
 from lumiliod import __version__
 from lumiliod.cli.assets import assets, search
+from lumiliod.cli.integrity import integrity, mirrors, verify
 from lumiliod.cli.jobs import jobs
 from lumiliod.cli.output import print_json
 from lumiliod.cli.program import Command, Options, Program
@@ -12,6 +13,7 @@ from lumiliod.cli.quota import quota
 from lumiliod.cli.repositories import repos, scan
 from lumiliod.cli.schedule import schedule
 from lumiliod.cli.status import status, wait
+from lumiliod.cli.trash import remove, trash
 from lumiliod.cli.upload import upload
 
 
@@ -30,8 +32,11 @@ def version(options: Options) -> None:
         click.echo(f"lumilio {__version__}")
 
 
-for command in (status, wait, repos, scan, upload, assets, search, jobs, queues, schedule, quota, version):
+for command in (status, wait, repos, scan, upload, assets, search, jobs, queues, schedule, trash, version):
     program.add_command(command)
+for command in (verify, integrity, mirrors, quota):
+    program.add_command(command)
+assets.add_command(remove)
 
 
 def main() -> None:

@@ -11,7 +11,8 @@ from lumiliod.contract.jobs import Job
 from lumiliod.contract.problems import Problem
 from lumiliod.contract.repositories import NewRepository, Repository
 
-OUTCOMES = ("asset", "sidecar", "ignored", "duplicate", "unsupported", "corrupt", "too_large", "unreadable", "pending")
+OUTCOMES = ("asset", "sidecar", "ignored", "duplicate", "trashed", "unsupported", "corrupt", "too_large", "unreadable",
+            "pending")  # fmt: skip
 
 
 @click.group(cls=Group)

@@ -12,6 +12,8 @@ from uuid import UUID
 import msgspec
 
 from lumiliod.client.connection import UNLIMITED, ApiError, Connection, given, segment
+from lumiliod.client.integrity import Integrity
+from lumiliod.client.trash import Trash
 from lumiliod.client.uploads import Uploads
 from lumiliod.contract.assets import Asset, AssetDetail, AssetPage, SearchPage, UploadTicket
 from lumiliod.contract.jobs import (
@@ -58,6 +60,8 @@ class Client:
         self.socket = path
         self._connection = Connection(path)
         self.uploads = Uploads(self._connection)
+        self.trash = Trash(self._connection)
+        self.integrity = Integrity(self._connection)
 
     def __enter__(self) -> "Client":
         return self

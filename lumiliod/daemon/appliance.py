@@ -77,6 +77,8 @@ async def _serve(rt: Runtime, stop: trio.Event) -> None:
     for opened_repository in rt.repositories.online():
         await adopt.staged(rt, opened_repository)
     await rt.jobs.call(schedules.declare_repositories, rt.repositories)
+    await rt.jobs.call(schedules.declare_trash, config.storage.trash_days)
+    await rt.jobs.call(schedules.declare_scrub, config.integrity.scrub_days)
     async with trio.open_nursery() as faces:
         await faces.start(partial(keep_running, health, "api", serve))
         async with trio.open_nursery() as lanes:
@@ -201,6 +203,7 @@ def concurrency(config: Config) -> dict[str, int]:
         "transcode": lanes.transcode,
         "ml": lanes.ml,
         "maintenance": lanes.maintenance,
+        "integrity": lanes.integrity,
     }
 
 

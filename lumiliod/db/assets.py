@@ -58,7 +58,7 @@ class Known:
 
 
 def admit(conn: Connection, asset: NewAsset) -> Admitted:
-    """Insert an asset, or find the one with the same owner and digest and take it out of the trash."""
+    """Insert an asset, or find the one with the same owner and digest, in the trash or not."""
     params = {
         "id": asset.id,
         "owner_id": asset.owner_id,
@@ -81,7 +81,6 @@ def admit(conn: Connection, asset: NewAsset) -> Admitted:
     existing = by_digest(conn, asset.owner_id, asset.digest)
     if existing is None:
         raise LookupError("the asset that was in the way is gone")
-    conn.execute(Q["restore"], {"id": existing})
     return Admitted(existing, duplicate=True)
 
 
@@ -97,16 +96,6 @@ def by_digests(conn: Connection, owner_id: UserId, digests: Sequence[Digest]) ->
     params = {"owner_id": owner_id, "digests": [bytes.fromhex(digest) for digest in digests]}
     with conn.cursor(row_factory=class_row(Known)) as cursor:
         return cursor.execute(Q["by_digests"], params).fetchall()
-
-
-def restore(conn: Connection, asset_id: AssetId) -> None:
-    """Take an asset out of the trash."""
-    conn.execute(Q["restore"], {"id": asset_id})
-
-
-def retire_without_file(conn: Connection, asset_id: AssetId) -> None:
-    """Put an asset into the trash when no file holds its bytes any more."""
-    conn.execute(Q["retire_without_file"], {"id": asset_id})
 
 
 def set_metadata(conn: Connection, asset_id: AssetId, original_filename: str, metadata: Metadata) -> None:
@@ -209,7 +198,7 @@ def put_derivative(conn: Connection, asset_id: AssetId, repository_id: Repositor
 
 
 def derivative(conn: Connection, asset_id: AssetId, kind: str) -> Derivative | None:
-    """Return one derivative of an asset."""
+    """Return one derivative of an asset; not from the trash."""
     with conn.cursor(row_factory=class_row(Derivative)) as cursor:
         return cursor.execute(Q["derivative"], {"asset_id": asset_id, "kind": kind}).fetchone()
 

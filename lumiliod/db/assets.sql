@@ -16,16 +16,6 @@ WHERE owner_id = %(owner_id)s::uuid AND digest = %(digest)s::bytea
 SELECT encode(digest, 'hex') AS digest, id AS asset_id, deleted_at IS NOT NULL AS in_trash FROM assets
 WHERE owner_id = %(owner_id)s::uuid AND digest = ANY (%(digests)s::bytea[])
 
--- name: restore
--- an original that comes again leaves the trash, with everything it had
-UPDATE assets SET deleted_at = NULL, updated_at = now() WHERE id = %(id)s::uuid AND deleted_at IS NOT NULL
-
--- name: retire_without_file
--- its bytes were replaced or removed by somebody; should they come again, it is restored with all it had
-UPDATE assets SET deleted_at = now(), updated_at = now()
-WHERE id = %(id)s::uuid AND deleted_at IS NULL
-  AND NOT EXISTS (SELECT 1 FROM file_records f WHERE f.asset_id = assets.id)
-
 -- name: set_metadata
 UPDATE assets SET
     width = coalesce(%(width)s, width), height = coalesce(%(height)s, height),
@@ -90,7 +80,7 @@ ON CONFLICT (asset_id, kind) DO UPDATE SET
 -- name: derivative
 SELECT d.repository_id, d.path, d.recipe, d.mime_type, d.size_bytes, d.created_at, a.original_filename
 FROM derivatives d JOIN assets a ON a.id = d.asset_id
-WHERE d.asset_id = %(asset_id)s::uuid AND d.kind = %(kind)s::text
+WHERE d.asset_id = %(asset_id)s::uuid AND d.kind = %(kind)s::text AND a.deleted_at IS NULL
 
 -- name: without_metadata
 -- missing work is a query: assets whose metadata job is neither done, open nor given up

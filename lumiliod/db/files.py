@@ -90,15 +90,22 @@ def original_of(conn: Connection, asset_id: AssetId) -> FileRecord | None:
 
 
 def place(
-    conn: Connection, repository_id: RepositoryId, path: RepoPath, stat: FileStat, digest: Digest, asset_id: AssetId
+    conn: Connection,
+    repository_id: RepositoryId,
+    path: RepoPath,
+    stat: FileStat,
+    digest: Digest,
+    asset_id: AssetId,
+    outcome: Outcome = Outcome.ASSET,
 ) -> None:
-    """Record a file just placed in the inbox as the one its asset is served from."""
+    """Record a file just placed in the inbox: the one its asset is served from, or a ``duplicate`` of that."""
     params = {
         "id": uuid7(),
         "repository_id": repository_id,
         "path": path_bytes(path),
         "digest": bytes.fromhex(digest),
         "asset_id": asset_id,
+        "outcome": outcome,
         **_stat(stat),
     }
     conn.execute(Q["place"], params)

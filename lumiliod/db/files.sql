@@ -14,12 +14,12 @@ ON CONFLICT (repository_id, path) DO UPDATE SET
     scan_generation = excluded.scan_generation, missing_since = NULL,
     outcome = CASE WHEN (f.size_bytes, f.mtime_ns, f.inode) IS DISTINCT FROM
                         (excluded.size_bytes, excluded.mtime_ns, excluded.inode)
-                     OR (excluded.outcome <> 'pending' AND f.outcome NOT IN ('asset', 'duplicate', excluded.outcome))
+                     OR (excluded.outcome <> 'pending' AND f.outcome NOT IN ('asset', 'duplicate', 'trashed', excluded.outcome))
                      OR (excluded.outcome = 'pending' AND f.outcome IN ('ignored', 'unreadable', 'too_large'))
                    THEN excluded.outcome ELSE f.outcome END,
     reason = CASE WHEN (f.size_bytes, f.mtime_ns, f.inode) IS DISTINCT FROM
                        (excluded.size_bytes, excluded.mtime_ns, excluded.inode)
-                    OR (excluded.outcome <> 'pending' AND f.outcome NOT IN ('asset', 'duplicate', excluded.outcome))
+                    OR (excluded.outcome <> 'pending' AND f.outcome NOT IN ('asset', 'duplicate', 'trashed', excluded.outcome))
                     OR (excluded.outcome = 'pending' AND f.outcome IN ('ignored', 'unreadable', 'too_large'))
                   THEN excluded.reason ELSE f.reason END,
     size_bytes = excluded.size_bytes, mtime_ns = excluded.mtime_ns, inode = excluded.inode, updated_at = now()
@@ -68,11 +68,11 @@ DELETE FROM file_records WHERE id = %(id)s::uuid
 -- it counts as seen by the scan under way.
 INSERT INTO file_records (id, repository_id, path, size_bytes, mtime_ns, inode, digest, outcome, asset_id,
                           scan_generation)
-VALUES (%(id)s, %(repository_id)s, %(path)s, %(size_bytes)s, %(mtime_ns)s, %(inode)s, %(digest)s, 'asset',
+VALUES (%(id)s, %(repository_id)s, %(path)s, %(size_bytes)s, %(mtime_ns)s, %(inode)s, %(digest)s, %(outcome)s,
         %(asset_id)s, (SELECT scan_generation FROM repositories WHERE id = %(repository_id)s))
 ON CONFLICT (repository_id, path) DO UPDATE SET scan_generation = excluded.scan_generation,
     size_bytes = excluded.size_bytes, mtime_ns = excluded.mtime_ns, inode = excluded.inode, digest = excluded.digest,
-    outcome = 'asset', reason = NULL, asset_id = excluded.asset_id, missing_since = NULL, updated_at = now()
+    outcome = excluded.outcome, reason = NULL, asset_id = excluded.asset_id, missing_since = NULL, updated_at = now()
 
 -- name: attach_sidecars
 -- a sidecar belongs to the asset whose file it is named after

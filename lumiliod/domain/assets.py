@@ -25,6 +25,8 @@ class Outcome(StrEnum):
     PENDING = "pending"
     ASSET = "asset"
     DUPLICATE = "duplicate"
+    TRASHED = "trashed"
+    """A file of the user area whose asset is in the trash: it stays where it is, and out of the library."""
     SIDECAR = "sidecar"
     IGNORED = "ignored"
     UNSUPPORTED = "unsupported"

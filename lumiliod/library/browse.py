@@ -9,7 +9,7 @@ from uuid import UUID
 import trio
 
 from lumiliod.contract.assets import AssetDetail, AssetPage
-from lumiliod.db import assets, files
+from lumiliod.db import assets, files, trash
 from lumiliod.db.pool import Connection
 from lumiliod.domain.assets import FileRecord, ServedFile
 from lumiliod.domain.errors import NotFound, Permanent, Retryable, Shape, Unavailable
@@ -38,10 +38,12 @@ async def show(rt: Runtime, asset_id: UUID) -> AssetDetail:
     """Return one asset with everything its file says of itself.
 
     Raises:
-        NotFound: there is none with this id.
+        NotFound: there is none with this id, or it is in the trash (``in_trash``).
     """
     result = await rt.db.call(assets.show, AssetId(asset_id))
     if result is None:
+        if await rt.db.call(trash.states, [AssetId(asset_id)]):
+            raise NotFound(f"asset {asset_id} is in the trash", code="in_trash")
         raise NotFound(f"there is no asset {asset_id}", code="asset_not_found")
     return convert.asset_detail(rt, *result)
 

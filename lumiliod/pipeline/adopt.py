@@ -7,7 +7,7 @@ import trio
 from lumiliod.db import jobs as db_jobs
 from lumiliod.domain.errors import NotFound
 from lumiliod.jobs.backfill import backfill, queries
-from lumiliod.pipeline import kinds
+from lumiliod.pipeline import kinds, strays
 from lumiliod.runtime import Opened, Runtime
 from lumiliod.storage import derivatives, partial, staging
 from lumiliod.storage.staging import Staged
@@ -22,6 +22,7 @@ async def staged(rt: Runtime, opened: Opened) -> None:
     """
     for upload in await trio.to_thread.run_sync(_sweep, opened, limiter=rt.disk):
         await rt.jobs.call(kinds.enqueue_one, kinds.ingest_upload(upload.id, opened.id, upload.filename))
+    await strays.tell(rt, opened)
 
 
 async def missing_work(rt: Runtime, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:

@@ -14,20 +14,24 @@ from uuid import UUID
 import msgspec
 import trio
 
-from lumiliod.db import assets, files
+from lumiliod.db import assets, files, trash
 from lumiliod.db import jobs as db_jobs
 from lumiliod.db.pool import Connection
+from lumiliod.db.trash import Comeback
 from lumiliod.domain.assets import FileRecord, FileStat, NewAsset, Outcome
 from lumiliod.domain.errors import LumilioError, NotFound, Permanent, Refused, Unavailable
-from lumiliod.domain.ids import AssetId, Digest, UploadId, UserId, shown, uuid7
+from lumiliod.domain.ids import AssetId, Digest, RepoPath, RepositoryId, UploadId, UserId, shown, uuid7
 from lumiliod.domain.jobs import PRIORITY_LOW, PRIORITY_NORMAL
 from lumiliod.domain.media import Identified, Taken, TakenSource, TzSource
 from lumiliod.domain.sidecars import is_sidecar, owners, sidecars
+from lumiliod.domain.trash import INBOX, TrashItem, TrashState, Why
 from lumiliod.jobs.engine import Effect, Result, Running
 from lumiliod.jobs.kind import Kind, each
-from lumiliod.pipeline import kinds
+from lumiliod.pipeline import duplicates, kinds, retire
+from lumiliod.pipeline import trash as removal
 from lumiliod.runtime import Opened, Runtime, reaching
 from lumiliod.storage import originals, repository, staging
+from lumiliod.storage import trash as trash_storage
 from lumiliod.storage.layout import Placing
 from lumiliod.storage.originals import Placed
 from lumiliod.storage.staging import Staged
@@ -83,7 +87,7 @@ async def ingest_upload(
         known = await rt.db.call(assets.by_digest, owner, staged.digest)
         state = await _state_of_original(rt, known, staged.digest) if known is not None else Original.NONE
         if known is not None and state is Original.GOOD:
-            await running.complete(partial(_note_duplicate, known))
+            await running.complete(await _noted(rt, opened, staged, known))
         else:
             try:
                 identified = await rt.media.identify(staged.path)
@@ -92,7 +96,10 @@ async def ingest_upload(
                 await trio.to_thread.run_sync(staging.fail, repo, upload_id, error.code, error.message, limiter=rt.disk)
                 return
             taken = identified.taken or _clock(staged.received_at, TakenSource.UPLOAD)
-            placed = await trio.to_thread.run_sync(_place, opened, staged, identified, taken, limiter=rt.disk)
+            item = Placing(staged.filename, identified.extension, staged.digest, taken.local)
+            if repo.marker.local_settings.handle_duplicate_filenames == "overwrite":
+                await retire.make_way(rt, opened, originals.first_choice(repo, opened.layout, item), owner)
+            placed = await trio.to_thread.run_sync(_place, opened, staged, item, limiter=rt.disk)
             asset = _new_asset(owner, staged.filename, staged.digest, staged.size_bytes, identified, taken)
             result = await running.complete(partial(_admit_upload, opened, asset, placed, state))
             if result and result["outcome"] == Outcome.DUPLICATE and placed.created:
@@ -101,8 +108,7 @@ async def ingest_upload(
     await trio.to_thread.run_sync(staging.forget, repo, upload_id, limiter=rt.disk)
 
 
-def _place(opened: Opened, staged: Staged, identified: Identified, taken: Taken) -> Placed:
-    item = Placing(staged.filename, identified.extension, staged.digest, taken.local)
+def _place(opened: Opened, staged: Staged, item: Placing) -> Placed:
     policy = opened.repository.marker.local_settings.handle_duplicate_filenames
     return originals.commit(opened.repository, opened.backend, opened.layout, staged.path, item, policy)
 
@@ -111,29 +117,49 @@ def _admit_upload(opened: Opened, asset: NewAsset, placed: Placed, state: "Origi
     """Insert the row of a placed upload, or give a known asset its bytes back."""
     admitted = assets.admit(conn, asset)
     if admitted.duplicate:
+        if state is Original.NONE:
+            return _note_duplicate(admitted.asset_id, conn)
+        _supersede(conn, admitted.asset_id)
         match state:
-            case Original.NONE:
-                return {"asset_id": str(admitted.asset_id), "outcome": Outcome.DUPLICATE}
             case Original.GONE:
                 files.drop_original(conn, admitted.asset_id, NOWHERE)
             case _:
                 doubted = files.doubt_original(conn, admitted.asset_id, NOWHERE)
                 db_jobs.enqueue(conn, [kinds.ingest_file(*record) for record in doubted])
     files.place(conn, opened.id, placed.path, placed.stat, asset.digest, admitted.asset_id)
-    _understand(conn, admitted.asset_id, opened, PRIORITY_NORMAL)
+    removal.understand(conn, admitted.asset_id, opened.id, PRIORITY_NORMAL)
     return {"asset_id": str(admitted.asset_id), "outcome": Outcome.ASSET, "path": shown(placed.path)}
 
 
-def _understand(conn: Connection, asset_id: AssetId, opened: Opened, priority: int) -> None:
-    """Enqueue what is not known of an asset yet."""
-    lacking = assets.undone(conn, asset_id)
-    jobs = [job for job in kinds.understand(asset_id, opened.id, priority) if job.kind in lacking]
-    db_jobs.enqueue(conn, jobs)
+def _supersede(conn: Connection, asset_id: AssetId) -> None:
+    """Take an asset out of the trash whose bytes there were found gone or damaged."""
+    doubted = trash.supersede(conn, asset_id)
+    if doubted is None:
+        raise removal.moving(asset_id)
+    db_jobs.enqueue(conn, [kinds.ingest_file(*record) for record in doubted])
+
+
+async def _noted(rt: Runtime, opened: Opened, staged: Staged, known: AssetId) -> Effect:
+    note = partial(_note_duplicate, known)
+    if rt.config.storage.duplicates == "skip":
+        return note
+    identified = await rt.media.identify(staged.path)
+    taken = identified.taken or _clock(staged.received_at, TakenSource.UPLOAD)
+    item = Placing(staged.filename, identified.extension, staged.digest, taken.local)
+    return await duplicates.kept(rt, opened, staged, item, known, note)
 
 
 def _note_duplicate(known: AssetId, conn: Connection) -> Result:
-    assets.restore(conn, known)
-    return {"asset_id": str(known), "outcome": Outcome.DUPLICATE}
+    """Note that the library has these bytes; what lies in the trash comes back with all it had.
+
+    Raises:
+        Unavailable: it is being purged; then these bytes are new.
+    """
+    comeback = removal.bring_back(conn, known)
+    if comeback in (Comeback.DOOMED, Comeback.NO_FILE):
+        raise removal.moving(known)
+    told: Result = {"asset_id": str(known), "outcome": Outcome.DUPLICATE}
+    return told if comeback is Comeback.LIVE else {**told, "restored": True}
 
 
 async def ingest_file(rt: Runtime, opened: Opened, running: Running, record_id: UUID) -> None:
@@ -211,21 +237,53 @@ def _settle(
     outcome: Outcome,
     conn: Connection,
 ) -> Result:
-    assets.restore(conn, asset_id)
+    in_trash = trash.held(conn, asset_id)
+    if in_trash is not None and not (in_trash.why is Why.NO_FILE and in_trash.state is TrashState.TRASHED):
+        return _settle_in_trash(record, digest, stat, in_trash, conn)
+    if in_trash is not None:
+        trash.supersede(conn, asset_id)
     if outcome is Outcome.ASSET:
         files.drop_original(conn, asset_id, record.id)
     files.settle(conn, record.id, outcome, stat, digest, asset_id)
     if outcome is Outcome.ASSET:
-        _understand(conn, asset_id, opened, PRIORITY_LOW)
+        removal.understand(conn, asset_id, opened.id, PRIORITY_LOW)
     _retire_former(conn, record, asset_id)
     files.attach_sidecars(conn, opened.id, sidecars(record.path), asset_id)
     return {"asset_id": str(asset_id), "outcome": outcome}
 
 
+def _settle_in_trash(
+    record: FileRecord, digest: Digest, stat: FileStat, in_trash: TrashItem, conn: Connection
+) -> Result:
+    """Settle a file with the bytes of an asset in the trash.
+
+    In the inbox somebody put it there, and the asset comes back. In the user area that cannot be told from
+    a removed file that was moved, copied or touched: what a person removed stays in the trash until a person
+    restores it; what an upload replaced comes back.
+
+    Raises:
+        Unavailable: the asset's files are being moved, so that this may be one of them.
+    """
+    asset_id = in_trash.asset_id
+    if in_trash.state is not TrashState.TRASHED:
+        raise removal.moving(asset_id)
+    its_own = {file.stat.inode for file in in_trash.files if file.repository_id == record.repository_id}
+    if stat.inode in its_own:
+        # since it was read it was moved there: a rename keeps the inode
+        return _forget_file(record, conn)
+    files.settle(conn, record.id, Outcome.TRASHED, stat, digest, asset_id)
+    _retire_former(conn, record, asset_id)
+    told: Result = {"asset_id": str(asset_id), "outcome": Outcome.TRASHED}
+    if record.path.startswith(INBOX) or in_trash.why is not Why.REMOVED:
+        removal.bring_back(conn, asset_id)
+        return {**told, "restored": True}
+    return told
+
+
 def _retire_former(conn: Connection, record: FileRecord, asset_id: AssetId | None) -> None:
     """Put into the trash the asset whose bytes a file no longer holds, when nothing holds them; never a row alone."""
     if record.asset_id is not None and record.asset_id != asset_id:
-        assets.retire_without_file(conn, record.asset_id)
+        trash.retire_without_file(conn, record.asset_id)
 
 
 def _keep_sidecar(opened: Opened, record: FileRecord, conn: Connection) -> Result:
@@ -248,7 +306,11 @@ def _forget_file(record: FileRecord, conn: Connection) -> Result:
 
 
 def _read(opened: Opened, record: FileRecord) -> tuple[Digest, FileStat]:
-    return originals.digest_file(opened.repository.absolute(record.path), root=opened.repository.root)
+    return _read_at(opened, opened.repository.absolute(record.path))
+
+
+def _read_at(opened: Opened, path: str) -> tuple[Digest, FileStat]:
+    return originals.digest_file(path, root=opened.repository.root)
 
 
 def _check_size(opened: Opened, record: FileRecord) -> None:
@@ -273,11 +335,16 @@ async def _state_of_original(rt: Runtime, asset_id: AssetId, digest: Digest) -> 
         Unavailable: its repository is offline; nothing is concluded from that.
     """
     record = await rt.db.call(files.original_of, asset_id)
-    if record is None:
-        return Original.GONE
-    opened = rt.repositories.get(record.repository_id)
+    if record is not None:
+        opened = rt.repositories.get(record.repository_id)
+        return await _state_of_file(rt, opened, opened.repository.absolute(record.path), digest)
+    states = {await _state_of_file(rt, opened, path, digest) for opened, path in await _held_in_trash(rt, asset_id)}
+    return next((state for state in (Original.GOOD, Original.DAMAGED) if state in states), Original.GONE)
+
+
+async def _state_of_file(rt: Runtime, opened: Opened, path: str, digest: Digest) -> Original:
     try:
-        found, _ = await trio.to_thread.run_sync(_read, opened, record, limiter=rt.disk)
+        found, _ = await trio.to_thread.run_sync(_read_at, opened, path, limiter=rt.disk)
     except NotFound:
         await _check_reached(rt, opened)
         return Original.GONE
@@ -285,6 +352,28 @@ async def _state_of_original(rt: Runtime, asset_id: AssetId, digest: Digest) -> 
         await _check_reached(rt, opened)
         return Original.DAMAGED
     return Original.GOOD if found == digest else Original.DAMAGED
+
+
+async def _held_in_trash(rt: Runtime, asset_id: AssetId) -> list[tuple[Opened, str]]:
+    """Return every path at which the bytes of an asset in the trash may lie.
+
+    Raises:
+        Unavailable: it is being purged, or a repository of it is offline.
+    """
+    found = await rt.db.call(trash.item, asset_id)
+    if found is None:
+        return []
+    if found.state is TrashState.DOOMED:
+        raise removal.moving(asset_id)
+    hidden: list[tuple[RepositoryId, RepoPath]] = await rt.db.call(trash.hidden_paths, asset_id)
+    paths = [(rt.repositories.get(repository_id), path) for repository_id, path in hidden]
+    held = [(opened, opened.repository.absolute(path)) for opened, path in paths]
+    for file in found.files:
+        opened = rt.repositories.get(file.repository_id)
+        # on the way there it may still be at its place, on the way back there again
+        held.append((opened, trash_storage.path_of(opened.repository, file.id)))
+        held.append((opened, opened.repository.absolute(file.path)))
+    return held
 
 
 async def _is_unchanged(rt: Runtime, record: FileRecord) -> bool:

@@ -2,17 +2,23 @@
 
 from uuid import UUID
 
-from lumiliod.db import assets, files
+from lumiliod.db import assets, files, mirrors, trash
 from lumiliod.db import jobs as db_jobs
 from lumiliod.db.pool import Connection
 from lumiliod.domain.ids import AssetId, JobId, RepositoryId
-from lumiliod.domain.jobs import PRIORITY_LOW, NewJob
+from lumiliod.domain.jobs import PRIORITY_IDLE, PRIORITY_LOW, NewJob, OnConflict
 from lumiliod.jobs.kind import JobSpec
 
 INGEST = JobSpec("ingest", "ingest")
 METADATA = JobSpec("metadata", "media")
 THUMBNAILS = JobSpec("thumbnails", "media")
 SCAN = JobSpec("scan", "maintenance", max_attempts=3)
+RETIRE = JobSpec("retire", "ingest")
+PURGE = JobSpec("purge", "maintenance", max_attempts=3)
+SCRUB = JobSpec("scrub", "integrity", max_attempts=3, priority=PRIORITY_IDLE)
+VERIFY = JobSpec("verify", "integrity", max_attempts=3)
+MIRROR = JobSpec("mirror", "integrity", priority=PRIORITY_LOW)
+HEAL = JobSpec("heal", "integrity")
 
 BACKFILL_PAGE = 1000
 
@@ -45,6 +51,65 @@ def scan(repository_id: RepositoryId) -> NewJob:
     """Make the job that compares a repository's folders with its file records."""
     args = {"repository": str(repository_id)}
     return SCAN.new(args, unique_key=f"repository:{repository_id}", repository_id=repository_id)
+
+
+def retire(asset_id: AssetId, repository_id: RepositoryId | None) -> NewJob:
+    """Make the job that moves the files of an asset into the trash, or back."""
+    args = {"asset": str(asset_id)}
+    return RETIRE.new(args, unique_key=str(asset_id), asset_id=asset_id, repository_id=repository_id)
+
+
+def purge(older_s: float | None = None) -> NewJob:
+    """Make the job that purges what people asked for, and what has been in the trash for so many seconds."""
+    args = {} if older_s is None else {"older_s": older_s}
+    # one that waits does this one's work, too; one that runs may have passed it
+    return PURGE.new(args, unique_key="trash", on_conflict=OnConflict.RESCHEDULE)
+
+
+def missing_retire(conn: Connection, after: UUID) -> tuple[list[NewJob], UUID | None]:
+    """Return a page of the jobs for assets whose files are on their way and that no job moves."""
+    found = trash.moving_without_job(conn, after, BACKFILL_PAGE)
+    return [retire(*asset) for asset in found], found[-1][0] if found else None
+
+
+def missing_purge(conn: Connection, _after: UUID) -> tuple[list[NewJob], UUID | None]:
+    """Return the job for what is to be purged, when there is none."""
+    return [purge()] if trash.purge_without_job(conn) else [], None
+
+
+def scrub() -> NewJob:
+    """Make the job that reads a slice of everything again."""
+    return SCRUB.new({}, unique_key="scrub")
+
+
+def verify(repository_id: RepositoryId | None = None, asset_id: AssetId | None = None) -> NewJob:
+    """Make the job that reads an asset, a repository or everything now."""
+    wanted = {"repository": repository_id, "asset": asset_id}
+    args = {name: str(one) for name, one in wanted.items() if one is not None}
+    key = " ".join(args.values()) or "all"
+    return VERIFY.new(args, unique_key=key, repository_id=repository_id, asset_id=asset_id)
+
+
+def mirror(mirror_id: UUID, repository_id: RepositoryId) -> NewJob:
+    """Make the job that brings a mirror up to date; one that runs may have passed what is new."""
+    key, how = f"mirror:{mirror_id}", OnConflict.REPLACE
+    return MIRROR.new({"mirror": str(mirror_id)}, unique_key=key, on_conflict=how, repository_id=repository_id)
+
+
+def mirrors_of(conn: Connection, repository_id: RepositoryId) -> list[NewJob]:
+    """Make the jobs that bring the mirrors of a repository up to date."""
+    return [mirror(mirror_id, repository_id) for mirror_id in mirrors.of_repository(conn, repository_id)]
+
+
+def heal(finding_id: UUID, repository_id: RepositoryId) -> NewJob:
+    """Make the job that heals what was found."""
+    return HEAL.new({"finding": str(finding_id)}, unique_key=str(finding_id), repository_id=repository_id)
+
+
+def missing_mirrors(conn: Connection, after: UUID) -> tuple[list[NewJob], UUID | None]:
+    """Return a page of the jobs for mirrors that lack an original and that no job fills."""
+    found = mirrors.behind(conn, after, BACKFILL_PAGE)
+    return [mirror(*one) for one in found], found[-1][0] if found else None
 
 
 def missing_ingest(conn: Connection, after: UUID) -> tuple[list[NewJob], UUID | None]:

@@ -1,12 +1,17 @@
 """The periodic jobs that the code declares."""
 
+from lumiliod.db import mirrors
 from lumiliod.db.pool import Connection
 from lumiliod.domain.schedules import MAX_EVERY_S, MAX_JITTER_S, Schedule, Timing
 from lumiliod.jobs import schedule
 from lumiliod.pipeline import kinds
 from lumiliod.runtime import Opened, Repositories
+from lumiliod.storage.mirrors import declared_location
 
 SCAN_PREFIX = "scan:"
+TRASH = "trash-purge"
+SCRUB = "scrub"
+DAY_S = 86_400
 
 JITTER_SHARE = 0.05
 """Of the interval between scans: repositories that came together are not scanned together for ever."""
@@ -22,6 +27,25 @@ def declare_repositories(conn: Connection, repositories: Repositories) -> None:
     known = {row.id for row in repositories.rows()} | set(scans)
     keep = [f"{SCAN_PREFIX}{one}" for one in known if one not in scans or scans[one] is not None]
     schedule.undeclare(conn, SCAN_PREFIX, keep=keep)
+    mirrors.declare(conn, {opened.id: declared_location(opened.repository) for opened in repositories.online()})
+
+
+def declare_trash(conn: Connection, trash_days: int) -> None:
+    """Have the trash purged every day of what has been in it for ``trash_days``; 0: never."""
+    if trash_days > 0:
+        timing = Timing(every_s=DAY_S, jitter_s=int(DAY_S * JITTER_SHARE))
+        schedule.declare(conn, [Schedule(TRASH, timing, kinds.purge(older_s=float(trash_days * DAY_S)))])
+    else:
+        schedule.undeclare(conn, TRASH)
+
+
+def declare_scrub(conn: Connection, scrub_days: int) -> None:
+    """Have a slice of everything read again every day, so that all of it is within ``scrub_days``; 0: never."""
+    if scrub_days > 0:
+        timing = Timing(every_s=DAY_S, jitter_s=int(DAY_S * JITTER_SHARE))
+        schedule.declare(conn, [Schedule(SCRUB, timing, kinds.scrub())])
+    else:
+        schedule.undeclare(conn, SCRUB)
 
 
 def full_scan(opened: Opened) -> Schedule | None:

@@ -39,22 +39,25 @@ def commit(
     """Store a staged file durably at the first free place its layout and ``policy`` allow.
 
     Doing it again after a crash finds the same place and returns ``created=False``. ``overwrite``
-    behaves as ``rename``: the older original may belong to an asset, whose trash knows its
-    relations; storage alone never takes bytes from it. Where the repository does not preserve
+    behaves as ``rename``: whoever wants that moves the older original into the trash first
+    (:func:`first_choice`); nothing is ever replaced here. Where the repository does not preserve
     file names, or the file system cannot hold this one, the digest is the name.
 
     Raises:
         Conflict: every candidate is taken (``name_taken``).
         Unavailable: no room (``no_space``), or the disk does not take it now.
     """
-    if not repo.marker.local_settings.preserve_original_filename:
-        item = _nameless(item)
     try:
-        return _commit(backend, layout.place(item), staged_path, item.digest, policy)
+        return _commit(backend, first_choice(repo, layout, item), staged_path, item.digest, policy)
     except Shape as error:
         if error.code != "name_unstorable" or item == _nameless(item):
             raise
     return _commit(backend, layout.place(_nameless(item)), staged_path, item.digest, policy)
+
+
+def first_choice(repo: Repository, layout: Layout, item: Placing) -> RepoPath:
+    """Return the place that :func:`commit` tries first."""
+    return layout.place(item if repo.marker.local_settings.preserve_original_filename else _nameless(item))
 
 
 def digest_file(path: str, *, root: str | None = None) -> tuple[Digest, FileStat]:

@@ -1,0 +1,281 @@
+"""``lumilio verify``, ``lumilio integrity`` and ``lumilio mirrors``."""
+
+import os
+import time
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import click
+
+from lumiliod.cli.output import moment, note, pairs, print_json, size, table
+from lumiliod.cli.polling import FINISHED, pauses, progress, sleep
+from lumiliod.cli.program import FAILURE, TEMPORARY, Command, Failed, Group, Options, connected
+from lumiliod.cli.repositories import job_problem
+from lumiliod.contract.integrity import (
+    Applied,
+    Finding,
+    Integrity,
+    Mirror,
+    NewMirror,
+    PlanApproval,
+    PlanItem,
+    VerifyRequest,
+)
+from lumiliod.contract.jobs import Job
+from lumiliod.contract.problems import Problem
+
+if TYPE_CHECKING:
+    from lumiliod.client import Client
+
+STATES = ("open", "ignored", "healed", "resolved")
+KINDS = ("missing", "changed", "bit_rot", "untracked", "unreadable")
+ACTIONS = ("restore", "reingest", "adopt", "quarantine", "accept_missing", "remake")
+
+
+@click.command(cls=Command)
+@click.option("--all", "everything", is_flag=True, help="Every original of every repository.")
+@click.option("--repo", "repository", metavar="R", help="Every original of one repository, by name or id.")
+@click.option("--asset", type=click.UUID, metavar="ID", help="The files of one asset.")
+@click.option("--wait", is_flag=True, help="Wait until it is done; exits 1 when something is wrong.")
+@click.pass_obj
+def verify(options: Options, everything: bool, repository: str | None, asset: UUID | None, wait: bool) -> None:
+    """Read originals from the disk and compare them with what they should be."""
+    if [everything, repository is not None, asset is not None].count(True) != 1:
+        raise click.UsageError("Give --all, --repo or --asset.")
+    with connected(options) as client:
+        wanted = VerifyRequest(all=everything, repository=repository, asset=asset)
+        ticket = client.integrity.verify(wanted)
+        if not wait:
+            if options.json:
+                print_json(ticket)
+            else:
+                click.echo(f"Verification {ticket.task_id} is queued.")
+            return
+        job = _followed(client, ticket.task_id, hidden=options.json)
+    if options.json:
+        print_json(job)
+    elif job.state == "completed":
+        told = job.result or {}
+        pairs([("Files", told.get("files")), ("Read", size(told.get("bytes", 0))), ("Wrong", told.get("found"))])
+    _judge(job)
+
+
+def _followed(client: "Client", task_id: UUID, *, hidden: bool) -> Job:
+    """Return a job once it has ended, and show how far it is until then."""
+    started = time.monotonic()
+    with progress("Verifying", in_bytes=True, hidden=hidden) as advance:
+        for pause_s in pauses():
+            job = client.task(task_id)
+            if job.progress is not None:
+                advance(job.progress.done, job.progress.total)
+            if job.state in FINISHED:
+                return job
+            sleep(pause_s, started, None)
+    raise AssertionError
+
+
+def _judge(job: Job) -> None:
+    """Raise what the end of a verification means."""
+    if job.state != "completed":
+        raise Failed(job_problem(job))
+    told = job.result or {}
+    if told.get("found"):
+        detail = f"{told['found']} files are not as they should be: lumilio integrity findings"
+        raise Failed(Problem(title="Something is wrong", status=422, code="findings", detail=detail), FAILURE)
+    if told.get("away"):
+        detail = f"Not verified, for they are offline: {', '.join(told['away'])}."
+        raise Failed(Problem(title="Offline", status=503, code="repository_offline", detail=detail), TEMPORARY)
+
+
+@click.group(cls=Group)
+def integrity() -> None:
+    """See whether originals are as they should be, and mend what is not."""
+
+
+@integrity.command()
+@click.pass_obj
+def status(options: Options) -> None:
+    """Show how much was read again, what is wrong, and how many copies there are."""
+    with connected(options) as client:
+        found = client.integrity.overview()
+    if options.json:
+        print_json(found)
+        return
+    _print_overview(found)
+
+
+@integrity.command()
+@click.option("--state", type=click.Choice((*STATES, "any")), default="open", show_default=True)
+@click.option("--kind", type=click.Choice(KINDS))
+@click.option("--repo", "repository", metavar="R", help="Those of a repository, by name or id.")
+@click.pass_obj
+def findings(options: Options, state: str, kind: str | None, repository: str | None) -> None:
+    """List what is wrong, or was."""
+    with connected(options) as client:
+        wanted = None if state == "any" else state
+        found = list(client.integrity.findings(state=wanted, kind=kind, repository=repository))
+    if options.json:
+        print_json(found)
+        return
+    table(("Id", "Kind", "State", "Repository", "Path", "Seen", "Detail"), [_row(one) for one in found])
+
+
+@integrity.command()
+@click.pass_obj
+def plan(options: Options) -> None:
+    """Show what would be done about each open finding."""
+    with connected(options) as client:
+        found = list(client.integrity.plan())
+    if options.json:
+        print_json(found)
+        return
+    table(("Id", "Kind", "Path", "Action", "Or", "Why"), [_plan_row(item) for item in found])
+    if found:
+        note("Approve with: lumilio integrity apply ID…, or --all")
+
+
+@integrity.command()
+@click.argument("ids", nargs=-1, type=click.UUID, metavar="[ID]...")
+@click.option("--all", "everything", is_flag=True, help="Every open finding.")
+@click.option("--action", type=click.Choice(ACTIONS), help="Instead of the planned one.")
+@click.pass_obj
+def apply(options: Options, ids: tuple[UUID, ...], everything: bool, action: str | None) -> None:
+    """Do what the plan says about findings."""
+    if everything == bool(ids):
+        raise click.UsageError("Give ids, or --all.")
+    with connected(options) as client:
+        done = client.integrity.apply(PlanApproval(ids=list(ids), all=everything, action=action)).items
+    if options.json:
+        print_json(done)
+    else:
+        table(("Id", "Action", "Outcome", "Task", "Message"), [_applied_row(one) for one in done])
+    failed = sum(one.outcome == "failed" for one in done)
+    if failed:
+        detail = f"{failed} of {len(done)} were not done."
+        raise Failed(Problem(title="Not everything was done", status=422, code="not_applied", detail=detail))
+
+
+@integrity.command()
+@click.argument("ids", nargs=-1, required=True, type=click.UUID, metavar="ID...")
+@click.pass_obj
+def ignore(options: Options, ids: tuple[UUID, ...]) -> None:
+    """Have findings trouble nobody any more, for as long as they stay what they are."""
+    with connected(options) as client:
+        done = client.integrity.ignore(list(ids))
+    if options.json:
+        print_json(done)
+    else:
+        click.echo(f"{done.count} are ignored.")
+
+
+@click.group(cls=Group)
+def mirrors() -> None:
+    """Look after second copies of originals."""
+
+
+@mirrors.command("list")
+@click.pass_obj
+def list_all(options: Options) -> None:
+    """List all mirrors."""
+    with connected(options) as client:
+        found = client.integrity.mirrors()
+    _print_mirrors(options, found)
+
+
+@mirrors.command()
+@click.argument("repository")
+@click.argument("location")
+@click.option("--option", "given", multiple=True, metavar="NAME=VALUE", help="A setting of the store; may be repeated.")
+@click.pass_obj
+def add(options: Options, repository: str, location: str, given: tuple[str, ...]) -> None:
+    """Keep a second copy of REPOSITORY's originals at LOCATION, a folder or a URL such as s3://bucket/prefix."""
+    named = [one.partition("=") for one in given]
+    if any(not name or not equals for name, equals, _ in named):
+        raise click.UsageError("--option is NAME=VALUE.")
+    place = location if "://" in location else os.path.abspath(location)  # noqa: PTH100  links as the person wrote them
+    try:
+        place.encode()
+    except UnicodeEncodeError as error:
+        raise click.UsageError("LOCATION is not valid UTF-8.") from error
+    wanted = NewMirror(repository=repository, location=place, options={name: value for name, _, value in named})
+    with connected(options) as client:
+        added = client.integrity.add_mirror(wanted)
+    if options.json:
+        print_json(added)
+    else:
+        click.echo(f"Mirror {added.id} is being filled.")
+
+
+@mirrors.command()
+@click.argument("mirror", type=click.UUID)
+@click.pass_obj
+def remove(options: Options, mirror: UUID) -> None:
+    """Forget a mirror; what lies there stays."""
+    with connected(options) as client:
+        left = client.integrity.remove_mirror(mirror)
+    _print_mirrors(options, left)
+
+
+@mirrors.command()
+@click.argument("mirror", type=click.UUID)
+@click.pass_obj
+def fill(options: Options, mirror: UUID) -> None:
+    """Bring a mirror up to date now."""
+    with connected(options) as client:
+        ticket = client.integrity.fill_mirror(mirror)
+    if options.json:
+        print_json(ticket)
+    else:
+        click.echo(f"Task {ticket.task_id} is queued.")
+
+
+def _print_overview(found: Integrity) -> None:
+    scrub = f"everything within {found.scrub_days} days" if found.scrub_days else "off"
+    pairs(
+        [
+            ("Scrub", scrub),
+            ("Verified", f"{found.share:.1%}"),
+            ("Never verified", found.never),
+            ("Oldest", moment(found.oldest_at)),
+            ("Last read", moment(found.last_read_at)),
+            ("Speed", f"{size(found.bytes_per_s)}/s" if found.bytes_per_s is not None else None),
+            ("Through by", moment(found.through_at)),
+            ("Fewer copies", f"{found.fewer_copies} of {found.originals} have fewer than {found.copies_wanted}"),
+            ("Findings", ", ".join(f"{count} {kind}" for kind, count in sorted(found.findings.items())) or "none"),
+        ]
+    )
+    if found.late:
+        note("The limit, or the disk, is too slow to read everything within the period.")
+    if found.repositories:
+        rows = [
+            (one.repository, one.files, size(one.size_bytes), f"{one.share:.1%}", one.never, moment(one.oldest_at))
+            for one in found.repositories
+        ]
+        headers = ("Repository", "Files", "Size", "Verified", "Never", "Oldest")
+        click.echo()
+        table(headers, rows, right=headers[1:5])
+
+
+def _row(one: Finding) -> tuple[object, ...]:
+    return one.id, one.kind, one.state, one.repository, one.path, moment(one.last_seen_at), one.detail
+
+
+def _plan_row(item: PlanItem) -> tuple[object, ...]:
+    one = item.finding
+    return one.id, one.kind, one.path, item.action, ", ".join(item.alternatives), item.why
+
+
+def _applied_row(one: Applied) -> tuple[object, ...]:
+    return one.finding_id, one.action, one.outcome, one.task_id, one.message
+
+
+def _print_mirrors(options: Options, found: list[Mirror]) -> None:
+    if options.json:
+        print_json(found)
+        return
+    rows = [
+        (m.id, m.repository, m.location, m.status, m.copies, size(m.size_bytes), m.lacking, m.status_reason or "")
+        for m in found
+    ]
+    headers = ("Id", "Repository", "Location", "Status", "Copies", "Size", "Lacking", "")
+    table(headers, rows, right=headers[4:7])

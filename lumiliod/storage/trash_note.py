@@ -1,0 +1,98 @@
+"""What a file in the trash was, in a JSON file beside it: enough to put it back without the database."""
+
+import os
+from datetime import datetime
+from uuid import UUID
+
+import msgspec
+
+from lumiliod.domain.errors import Permanent, Shape
+from lumiliod.domain.ids import Digest, RepoPath, is_digest, path_bytes, path_from_bytes, shown
+from lumiliod.storage import durable, local
+from lumiliod.storage.local import LocalBackend
+from lumiliod.storage.repository import Repository
+
+MAX_BYTES = 1 << 16
+
+_ENCODER = msgspec.json.Encoder()
+
+
+class Note(msgspec.Struct, frozen=True, kw_only=True):
+    """Content of ``.lumilio/trash/<id>.json``.
+
+    ``path`` is where the file was, relative to the repository's root, for people; ``path_bytes`` is the
+    same exactly (base64 of the file system's bytes). Times are UTC; ``why`` is a word of
+    :class:`lumiliod.domain.trash.Why`.
+    """
+
+    id: UUID
+    repository_id: UUID
+    asset_id: UUID
+    owner_id: UUID
+    digest: str
+    size_bytes: int
+    path: str
+    path_bytes: bytes
+    original_filename: str
+    mime_type: str
+    why: str
+    deleted_at: datetime
+    deleted_by: UUID | None = None
+    version: int = 1
+
+    @property
+    def place(self) -> RepoPath:
+        """Return where the file was; see :func:`parts` for whether that can be believed."""
+        return path_from_bytes(self.path_bytes)
+
+
+def paths(place: RepoPath) -> dict[str, str | bytes]:
+    """Return the two fields of a note that say where a file was."""
+    return {"path": shown(place), "path_bytes": path_bytes(place)}
+
+
+def parts(repo: Repository, place: RepoPath) -> list[str]:
+    """Return the folders and the name of a place of an original, relative to the root.
+
+    Raises:
+        Shape: it leads out of the repository or into what is our own (``bad_path``).
+    """
+    absolute = LocalBackend(repo.root).local_path(place)
+    return absolute[len(repo.root) :].lstrip("/").split("/")
+
+
+def write(repo: Repository, note: Note) -> None:
+    """Write a note durably, over an older one of the same file. Blocks."""
+    durable.write_file(_path(repo, note.id), _ENCODER.encode(note))
+
+
+def read(repo: Repository, id: UUID) -> Note | None:  # noqa: A002  the word of the room
+    """Return the note of the file ``id``; None when there is none that can be believed. Blocks."""
+    try:
+        fd = local.open_plain(_path(repo, id))
+    except (OSError, Permanent):
+        return None
+    try:
+        note = msgspec.json.decode(os.read(fd, MAX_BYTES), type=Note)
+        parts(repo, note.place)
+    except (msgspec.MsgspecError, Shape):
+        return None
+    finally:
+        os.close(fd)
+    is_ours = (note.id, note.repository_id, note.version) == (id, repo.id, 1)
+    return note if is_ours and is_digest(note.digest) else None
+
+
+def forget(repo: Repository, id: UUID) -> None:  # noqa: A002
+    """Remove a note and what is left of writing it. Blocks."""
+    durable.unlink(_path(repo, id))
+    durable.unlink(f"{_path(repo, id)}.tmp")
+
+
+def digest_of(note: Note) -> Digest:
+    """Return the digest of the file's bytes."""
+    return Digest(note.digest)
+
+
+def _path(repo: Repository, id_: UUID) -> str:
+    return os.path.join(repo.trash, f"{id_}.json")

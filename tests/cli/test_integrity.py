@@ -1,0 +1,110 @@
+"""``lumilio verify``, ``integrity`` and ``mirrors``: a person's way through a damaged library, on a real daemon."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from lumiliod.cli.main import program
+from tests.conftest import Daemon
+from tests.daemon.test_kill import photograph
+
+
+def rot(path: Path) -> None:
+    times = path.stat()
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+def said(daemon: Daemon, *args: str) -> Any:
+    return json.loads(daemon.cli("--json", *args).stdout)
+
+
+def test_a_persons_way(make_daemon: Callable[..., Daemon], tmp_path: Path) -> None:
+    daemon = make_daemon().start()
+    root, place = tmp_path / "home", tmp_path / "mirror"
+    for folder in (root, place):
+        folder.mkdir()
+    contents = {f"{number}.jpg": photograph(700 + number) for number in range(4)}
+    for name, content in contents.items():
+        (root / name).write_bytes(content)
+    daemon.cli("repos", "add", str(root), "--name", "home")
+    daemon.cli("scan", "home", "--wait")
+    daemon.cli("wait", "--timeout", "90")
+    assert daemon.cli("verify", "--all", "--wait").stdout.split()[:2] == ["Files", "4"]
+    assert {one["name"] for one in said(daemon, "schedule", "list")} >= {"scrub"}
+
+    mirror = said(daemon, "mirrors", "add", "home", str(place))
+    daemon.cli("wait", "--timeout", "90")
+    (listed,) = said(daemon, "mirrors", "list")
+    assert (listed["id"], listed["copies"], listed["lacking"]) == (mirror["id"], 4, 0)
+    assert str(place) in daemon.cli("mirrors", "list").stdout
+    # what comes later is copied without being asked for
+    (root / "later.jpg").write_bytes(photograph(710))
+    daemon.cli("scan", "home", "--wait")
+    daemon.cli("wait", "--timeout", "90")
+    assert said(daemon, "mirrors", "list")[0]["copies"] == 5
+
+    rot(root / "1.jpg")
+    (root / "2.jpg").unlink()
+    assets = {asset["path"]: asset["id"] for asset in said(daemon, "assets", "list", "--all")}
+    assert daemon.cli("verify", "--asset", assets["0.jpg"], "--wait", check=False).returncode == 0
+    assert daemon.cli("verify", "--asset", assets["1.jpg"], "--wait", check=False).returncode == 1
+    told = daemon.cli("verify", "--repo", "home", "--wait", check=False)
+    assert (told.returncode, "2 files are not as they should be" in told.stderr) == (1, True)
+    told = daemon.cli("integrity", "findings")
+    assert ("bit_rot" in told.stdout, "missing" in told.stdout) == (True, True)
+    plan = {item["finding"]["path"]: item for item in said(daemon, "integrity", "plan")}
+    assert {path: item["action"] for path, item in plan.items()} == {"1.jpg": "restore", "2.jpg": "restore"}
+    assert "Approve with" in daemon.cli("integrity", "plan").stderr
+    status = daemon.cli("integrity", "status").stdout
+    assert "1 bit_rot, 1 missing" in status
+
+    ignored = plan["2.jpg"]["finding"]["id"]
+    assert said(daemon, "integrity", "ignore", ignored) == {"count": 1}
+    assert daemon.cli("integrity", "apply", ignored, check=False).returncode == 1
+    assert "queued" in daemon.cli("integrity", "apply", "--all").stdout
+    daemon.cli("wait", "--timeout", "90")
+    assert (root / "1.jpg").read_bytes() == contents["1.jpg"]
+    assert not (root / "2.jpg").exists()
+    shutil.copyfile(next(place.glob("originals/*/*/*")), tmp_path / "copy")
+    assert said(daemon, "integrity", "findings", "--state", "healed")[0]["path"] == "1.jpg"
+
+    (root / "2.jpg").write_bytes(contents["2.jpg"])
+    assert daemon.cli("verify", "--all", "--wait").returncode == 0
+    assert said(daemon, "mirrors", "remove", mirror["id"]) == []
+    root.rename(tmp_path / "away")
+    assert daemon.cli("verify", "--all", "--wait", check=False).returncode == 75
+    assert said(daemon, "integrity", "findings") == []
+    assert daemon.stop() == 0
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        (["verify"], 64),
+        (["verify", "--all", "--repo", "x"], 64),
+        (["verify", "--asset", "x"], 64),
+        (["integrity"], 64),
+        (["integrity", "apply"], 64),
+        (["integrity", "apply", "--all", "00000000-0000-0000-0000-000000000001"], 64),
+        (["integrity", "ignore"], 64),
+        (["integrity", "findings", "--kind", "x"], 64),
+        (["mirrors", "add", "home"], 64),
+        (["mirrors", "add", "home", "s3://x/y", "--option", "endpoint"], 64),
+        (["verify", "--all"], 69),
+        (["integrity", "status"], 69),
+        (["mirrors", "list"], 69),
+    ],
+)
+def test_exit_codes(line: list[str], code: int) -> None:
+    result = CliRunner(env={"LUMILIO_SOCKET": "/nonexistent/s"}).invoke(program, line)
+    assert result.exit_code == code, result.output
+    assert "Traceback" not in result.output

@@ -1,0 +1,101 @@
+"""What the tests of the trash do in processes of their own, which may be killed at any step."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
+from uuid import UUID
+
+import trio
+
+from lumiliod.contract.trash import PurgeRequest, Removal, RemoveRequest, RestoreRequest
+from lumiliod.domain.ids import RepositoryId
+from lumiliod.library import trash
+from lumiliod.pipeline import adopt, kinds
+from lumiliod.runtime import Runtime
+from lumiliod.storage import staging
+from tests import stepping
+from tests.pipeline import shelf as shelves
+from tests.pipeline.shelf import Shelf
+
+
+def remove(shelf: Shelf, asset_id: UUID) -> None:
+    """Ask to remove an asset, files in the user area too, and let the library do it."""
+    items = [Removal(id=asset_id, delete_file=True)]
+    _do(shelf, lambda rt: trash.remove(rt, RemoveRequest(items=items)))
+
+
+def restore(shelf: Shelf, asset_id: UUID) -> None:
+    _do(shelf, lambda rt: trash.restore(rt, RestoreRequest(ids=[asset_id])))
+
+
+def purge(shelf: Shelf, asset_id: UUID) -> None:
+    _do(shelf, lambda rt: trash.purge(rt, PurgeRequest(ids=[asset_id])))
+
+
+def upload(shelf: Shelf, name: str, content: bytes) -> None:
+    """Take an upload, which is acknowledged, and let the library do what follows; only that may be killed."""
+    _do(shelf, partial(_ingest, shelf), before=partial(_stage, shelf, name, content), with_media=True)
+
+
+def heal_by_work(shelf: Shelf) -> None:
+    """Start the library again: whatever was under way goes on."""
+    _do(shelf, partial(_start, shelf), with_media=_awaits(shelf))
+
+
+def heal_by_scan(shelf: Shelf) -> None:
+    """Lose every job, scan first, and only then look for what is undone."""
+    _do(shelf, partial(_scan_and_start, shelf), before=_lose_jobs, with_media=_awaits(shelf))
+
+
+def _awaits(shelf: Shelf) -> bool:
+    """Tell whether an upload is to be identified yet, which takes a process to do so."""
+    return any((shelf.path / ".lumilio" / "staging" / "incoming").iterdir())
+
+
+def _do(
+    shelf: Shelf,
+    act: Callable[[Runtime], Awaitable[object]],
+    *,
+    before: Callable[[Runtime], Awaitable[object]] | None = None,
+    with_media: bool = False,
+) -> None:
+    async def main() -> None:
+        async with shelves.opened(shelf, with_media=with_media) as rt:
+            if before is not None:
+                await before(rt)
+        async with shelves.working(shelf, with_media=with_media) as rt:
+            with stepping.armed():
+                await act(rt)
+                await shelves.idle(rt)
+
+    trio.run(main)
+
+
+async def _stage(shelf: Shelf, name: str, content: bytes, rt: Runtime) -> None:
+    async def body() -> AsyncIterator[bytes]:
+        await trio.lowlevel.checkpoint()
+        yield content
+
+    opened = rt.repositories.get(shelf.id)
+    await staging.write(opened.repository, name, body(), owner_id=rt.owner_id, max_bytes=None, min_free_bytes=0)
+
+
+async def _ingest(shelf: Shelf, rt: Runtime) -> None:
+    await adopt.staged(rt, rt.repositories.get(shelf.id))
+
+
+async def _lose_jobs(rt: Runtime) -> None:
+    await rt.db.call(lambda conn: conn.execute("TRUNCATE jobs") and None)
+
+
+async def _start(shelf: Shelf, rt: Runtime) -> None:
+    await adopt.staged(rt, rt.repositories.get(shelf.id))
+    for name in ("retire", "purge", "ingest"):
+        await adopt.missing(rt, name)
+
+
+async def _scan_and_start(shelf: Shelf, rt: Runtime) -> None:
+    await rt.jobs.call(kinds.enqueue_one, kinds.scan(RepositoryId(shelf.id)))
+    with trio.fail_after(shelves.WAITING_S):
+        while await rt.db.call(shelves.of_job, "scan"):
+            await trio.sleep(0.02)
+    await _start(shelf, rt)
