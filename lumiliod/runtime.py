@@ -27,6 +27,9 @@ from lumiliod.storage.layout import Layout
 from lumiliod.storage.layout import named as layout_named
 from lumiliod.storage.repository import Repository
 
+DETACHED_AFTER_S = 86_400.0
+"""When to ask again for a repository that a person put away."""
+
 
 @dataclass(frozen=True)
 class Opened:
@@ -74,15 +77,15 @@ class Repositories:
         return opened
 
     def reach(self, row: RepositoryRow) -> tuple[RepositoryRow, Opened | None]:
-        """Try to open what lies at a row's root; return the row as it is then. Blocks."""
+        """Try to open what lies at a row's root, unless a person put it away; return the row as it is then. Blocks."""
+        if row.status == RepositoryStatus.DETACHED:
+            return row, None
         try:
-            found = storage.open_repository(row.root)
-            if found.marker.id != row.id:
-                raise Unavailable("another repository lies at its root", code="repository_offline")
-            opened = self.open(found)
+            opened = self.open(storage.reopen(row.root, row.id, row.name))
         except LumilioError as error:
             return replace(row, status=RepositoryStatus.OFFLINE, status_reason=error.message), None
-        return replace(row, status=RepositoryStatus.ONLINE, status_reason=None), opened
+        strategy = opened.repository.marker.storage_strategy
+        return replace(row, status=RepositoryStatus.ONLINE, status_reason=None, storage_strategy=strategy), opened
 
     def put(self, row: RepositoryRow, opened: Opened | None) -> None:
         """Add or replace one; without ``opened`` it is offline."""
@@ -98,6 +101,10 @@ class Repositories:
         if row is not None and repository_id in self._opened:
             self.put(replace(row, status=RepositoryStatus.OFFLINE, status_reason=reason), None)
             self._change()
+
+    def announce(self) -> None:
+        """Have whoever keeps an eye on them look again."""
+        self._change()
 
     def _change(self) -> None:
         self.changed.set()
@@ -124,8 +131,17 @@ class Repositories:
         return list(self._opened.values())
 
     def offline(self) -> list[RepositoryRow]:
-        """Return those that are not."""
-        return [row for row in self.rows() if row.id not in self._opened]
+        """Return those that are not, but should be."""
+        return [row for row in self.rows() if row.id not in self._opened and row.status != RepositoryStatus.DETACHED]
+
+    def forget(self, repository_id: RepositoryId) -> None:
+        """Give up one that the library does not know any more."""
+        self._rows.pop(repository_id, None)
+        self.release(repository_id)
+
+    def known(self, repository_id: RepositoryId) -> RepositoryRow | None:
+        """Return one as it is known, None when it is not."""
+        return self._rows.get(repository_id)
 
     def is_open(self, repository_id: RepositoryId) -> bool:
         """Tell whether one is open."""
@@ -158,6 +174,10 @@ class Repositories:
         if row is None:
             self._change()
             raise Unavailable(f"the repository {repository_id} is not known here yet", code="repository_offline")
+        if row.status == RepositoryStatus.DETACHED:
+            # whoever attaches it hastens what waits
+            message = f"the repository {row.name} is detached"
+            raise Unavailable(message, code="repository_detached", after_s=DETACHED_AFTER_S)
         raise Unavailable(
             f"the repository {row.name} is offline: {row.status_reason}", code="repository_offline", after_s=30.0
         )
@@ -188,7 +208,13 @@ async def opened_repositories(database: Database) -> AsyncIterator[Repositories]
 
 async def reopen(database: Database, repositories: Repositories, row: RepositoryRow) -> Opened | None:
     """Try to open what lies at a row's root; record whether it is there."""
+    known = repositories.known(row.id)
     current, opened = await trio.to_thread.run_sync(repositories.reach, row)
+    if repositories.known(row.id) != known:
+        # a person moved it or put it away while this looked
+        if not repositories.is_open(row.id):
+            repositories.release(row.id)
+        return None
     if (current.status, current.status_reason) != (row.status, row.status_reason) or opened is None:
         await database.call(db_repositories.set_status, row.id, current.status, current.status_reason)
     repositories.put(current, opened)

@@ -10,7 +10,9 @@ from lumiliod.cli.output import print_json
 from lumiliod.cli.program import Command, Options, Program
 from lumiliod.cli.queues import queues
 from lumiliod.cli.quota import quota
+from lumiliod.cli.relayout import relayout
 from lumiliod.cli.repositories import repos, scan
+from lumiliod.cli.repository_life import COMMANDS as LIFE
 from lumiliod.cli.schedule import schedule
 from lumiliod.cli.status import status, wait
 from lumiliod.cli.trash import remove, trash
@@ -37,6 +39,8 @@ for command in (status, wait, repos, scan, upload, assets, search, jobs, queues,
 for command in (verify, integrity, mirrors, quota):
     program.add_command(command)
 assets.add_command(remove)
+for command in (*LIFE, relayout):
+    repos.add_command(command)
 
 
 def main() -> None:

@@ -7,9 +7,10 @@ import click
 from lumiliod.cli.output import moment, note, pairs, print_json, size, table
 from lumiliod.cli.polling import finished_job, progress
 from lumiliod.cli.program import Command, Failed, Group, Options, connected
+from lumiliod.cli.schedule import duration_text
 from lumiliod.contract.jobs import Job
 from lumiliod.contract.problems import Problem
-from lumiliod.contract.repositories import NewRepository, Repository
+from lumiliod.contract.repositories import NewRepository, Repository, RepositorySettings
 
 OUTCOMES = ("asset", "sidecar", "ignored", "duplicate", "trashed", "unsupported", "corrupt", "too_large", "unreadable",
             "pending")  # fmt: skip
@@ -34,7 +35,7 @@ def add(options: Options, path: str, name: str | None, layout: str | None) -> No
         raise click.UsageError("PATH is not valid UTF-8.") from error
     with connected(options) as client:
         added = client.add_repository(NewRepository(path=absolute, name=name, storage_strategy=layout))
-    _print_one(options, added)
+    print_repository(options, added)
 
 
 @repos.command("list")
@@ -57,7 +58,7 @@ def show(options: Options, repository: str) -> None:
     """Show one repository, by name or id."""
     with connected(options) as client:
         found = client.repository(repository)
-    _print_one(options, found)
+    print_repository(options, found)
 
 
 @repos.command()
@@ -107,7 +108,8 @@ def job_problem(job: Job) -> Problem:
     return Problem(title=f"Job {job.state}", status=422, code=last.code if last else job.state, detail=detail)
 
 
-def _print_one(options: Options, found: Repository) -> None:
+def print_repository(options: Options, found: Repository) -> None:
+    """Print one repository, with its settings where they are known."""
     if options.json:
         print_json(found)
         return
@@ -123,7 +125,23 @@ def _print_one(options: Options, found: Repository) -> None:
             ("Files", found.files),
             ("Size", size(found.size_bytes)),
             ("Created", moment(found.created_at)),
+            *_settings(found.settings),
         ]
     )
     if found.scanning:
         note("A scan is under way.")
+
+
+def _settings(found: RepositorySettings | None) -> list[tuple[str, object]]:
+    if found is None:
+        return []
+    names = "kept" if found.preserve_original_filename else "digests"
+    return [
+        ("Names", f"{names}; one that is taken: {found.handle_duplicate_filenames}"),
+        ("Largest file", size(found.max_file_size_kb * 1024) if found.max_file_size_kb else None),
+        ("Left out", ", ".join(found.ignore_patterns) or None),
+        (
+            "Scanned",
+            f"every {duration_text(int(found.full_scan_interval_s))}" if found.full_scan_interval_s else "never",
+        ),
+    ]

@@ -13,6 +13,7 @@ import msgspec
 
 from lumiliod.client.connection import UNLIMITED, ApiError, Connection, given, segment
 from lumiliod.client.integrity import Integrity
+from lumiliod.client.repositories import Repositories
 from lumiliod.client.trash import Trash
 from lumiliod.client.uploads import Uploads
 from lumiliod.contract.assets import Asset, AssetDetail, AssetPage, SearchPage, UploadTicket
@@ -62,6 +63,7 @@ class Client:
         self.uploads = Uploads(self._connection)
         self.trash = Trash(self._connection)
         self.integrity = Integrity(self._connection)
+        self.repos = Repositories(self._connection)
 
     def __enter__(self) -> "Client":
         return self

@@ -1,13 +1,31 @@
 """Repositories and their files on the wire."""
 
 from datetime import datetime
+from typing import Annotated, Literal
 from uuid import UUID
 
-from msgspec import Struct
+from msgspec import Meta, Struct
+
+Pattern = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f/]+$")]
+Seconds = Annotated[float, Meta(ge=0, le=3.2e9)]
+
+
+class RepositorySettings(Struct, kw_only=True):
+    """What a repository's marker says; intervals in seconds, 0 for never, and ``max_file_size_kb`` 0 for no limit."""
+
+    max_file_size_kb: int
+    handle_duplicate_filenames: str
+    preserve_original_filename: bool
+    ignore_patterns: list[str]
+    quick_scan_interval_s: float
+    full_scan_interval_s: float
 
 
 class Repository(Struct, kw_only=True):
-    """A library root. ``status`` is ``online | offline``, with ``status_reason``."""
+    """A library root. ``status`` is ``online | offline | detached``, with ``status_reason``.
+
+    ``settings`` are known while it is online.
+    """
 
     id: UUID
     name: str
@@ -23,6 +41,7 @@ class Repository(Struct, kw_only=True):
     size_bytes: int
     """Bytes of the originals here."""
     scanning: bool
+    settings: RepositorySettings | None = None
 
 
 class RepositoryList(Struct, kw_only=True):
@@ -64,3 +83,66 @@ class ScanTicket(Struct, kw_only=True):
     """The answer to a scan request; the scan is a job of its own."""
 
     task_id: UUID
+
+
+class RepositoryChange(Struct, kw_only=True, forbid_unknown_fields=True):
+    """Body of ``PATCH /repositories/{ref}``: what is left out stays as it is; see :class:`RepositorySettings`."""
+
+    name: str | None = None
+    max_file_size_kb: Annotated[int, Meta(ge=0, le=1 << 50)] | None = None
+    handle_duplicate_filenames: Literal["rename", "uuid", "overwrite"] | None = None
+    preserve_original_filename: bool | None = None
+    ignore_patterns: Annotated[list[Pattern], Meta(max_length=1000)] | None = None
+    quick_scan_interval_s: Seconds | None = None
+    full_scan_interval_s: Seconds | None = None
+
+
+class Relocation(Struct, kw_only=True, forbid_unknown_fields=True):
+    """Body of ``POST /repositories/{ref}/relocate``: where the folder lies now."""
+
+    path: str
+
+
+class Attachment(Struct, kw_only=True, forbid_unknown_fields=True):
+    """Body of ``POST /repositories/attach``: a folder with a marker.
+
+    With ``as_new`` it becomes a repository of its own, called ``name`` or as its marker says.
+    """
+
+    path: str
+    as_new: bool = False
+    name: str | None = None
+
+
+class Attached(Struct, kw_only=True):
+    """A repository at its place, and the one scan that compares it with what is known."""
+
+    repository: Repository
+    task_id: UUID
+
+
+class RemovalPlan(Struct, kw_only=True):
+    """What removing a repository from the library would do; nothing on its disk is touched.
+
+    ``forgotten`` assets have files nowhere else, ``kept`` ones do and are served from there. ``staged`` uploads have
+    not become assets yet and wait on its disk; null when that is away. Bytes are of originals, and of derivatives.
+    """
+
+    repository: str
+    path: str
+    forgotten: int
+    kept: int
+    trashed: int
+    files: int
+    size_bytes: int
+    derivatives: int
+    derivative_bytes: int
+    mirrors: int
+    jobs: int
+    staged: int | None
+
+
+class Removed(Struct, kw_only=True):
+    """What was removed."""
+
+    plan: RemovalPlan

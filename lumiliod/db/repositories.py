@@ -1,19 +1,24 @@
 """Repositories as rows; their files and settings lie on disk."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from psycopg import errors
 from psycopg.rows import class_row
 
 from lumiliod.db.pool import Connection
 from lumiliod.db.sql import Queries
+from lumiliod.domain.assets import FileStat
 from lumiliod.domain.errors import Conflict
-from lumiliod.domain.ids import RepositoryId
+from lumiliod.domain.ids import AssetId, RepoPath, RepositoryId, path_bytes, path_from_bytes
 from lumiliod.domain.repositories import RepositoryStatus
 
 Q = Queries(__file__)
+
+_INODE_MASK = (1 << 64) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +42,30 @@ class Size:
     assets: int
     files: int
     size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """What removing a repository means; see ``contract.repositories.RemovalPlan`` for meanings and units."""
+
+    forgotten: int
+    kept: int
+    trashed: int
+    files: int
+    size_bytes: int
+    derivatives: int
+    derivative_bytes: int
+    mirrors: int
+    jobs: int
+
+
+@dataclass(frozen=True, slots=True)
+class KnownFile:
+    """A file as its record tells it."""
+
+    id: UUID
+    path: RepoPath
+    stat: FileStat
 
 
 def insert(conn: Connection, row: RepositoryRow) -> None:
@@ -75,3 +104,67 @@ def sizes(conn: Connection, repository_id: RepositoryId | None = None) -> dict[R
     """Return how much lies in each repository, or in one."""
     with conn.cursor(row_factory=class_row(Size)) as cursor:
         return {size.repository_id: size for size in cursor.execute(Q["sizes"], {"id": repository_id})}
+
+
+def set_root(conn: Connection, repository_id: RepositoryId, root: str) -> None:
+    """Say where a repository lies now; it can be reached there.
+
+    Raises:
+        Conflict: another one is known to lie there (``exists``).
+    """
+    try:
+        conn.execute(Q["set_root"], {"id": repository_id, "root": root})
+    except errors.UniqueViolation:
+        raise Conflict(f"the library knows a repository at {root} already", code="exists") from None
+
+
+def set_name(conn: Connection, repository_id: RepositoryId, name: str) -> None:
+    """Call a repository otherwise.
+
+    Raises:
+        Conflict: another one is called so (``name_taken``).
+    """
+    try:
+        conn.execute(Q["set_name"], {"id": repository_id, "name": name})
+    except errors.UniqueViolation:
+        raise Conflict(f"there is a repository named {name} already", code="name_taken") from None
+
+
+def removal(conn: Connection, repository_id: RepositoryId) -> Removal:
+    """Count what removing a repository means."""
+    with conn.cursor(row_factory=class_row(Removal)) as cursor:
+        found = cursor.execute(Q["removal"], {"id": repository_id}).fetchone()
+    assert found is not None
+    return found
+
+
+def remove(conn: Connection, repository_id: RepositoryId) -> list[tuple[AssetId, RepositoryId]]:
+    """Delete a repository with every row about it, and the assets that have files nowhere else.
+
+    Returns the assets that lost their pictures with it, each with the repository it is served from now.
+    """
+    params: dict[str, Any] = {"id": repository_id}
+    params["ids"] = [row[0] for row in conn.execute(Q["touched"], params)]
+    for query in ("lock_assets", "drop_files", "drop_trash_files", "promote"):
+        conn.execute(Q[query], params)
+    orphans = {"ids": [row[0] for row in conn.execute(Q["orphans"], params)]}
+    for query in ("release_sidecars", "drop_trash", "drop_assets"):
+        conn.execute(Q[query], orphans)
+    bare = conn.execute(Q["without_pictures"], params).fetchall()
+    conn.execute(Q["delete"], params)
+    return [(AssetId(row[0]), RepositoryId(row[1])) for row in bare]
+
+
+def stats(conn: Connection, repository_id: RepositoryId, after: RepoPath | None, count: int) -> list[KnownFile]:
+    """Return a page of the files that are there, by the bytes of their paths, beyond ``after``."""
+    params = {"id": repository_id, "after": b"" if after is None else path_bytes(after), "count": count}
+    return [
+        KnownFile(row[0], path_from_bytes(row[1]), FileStat(row[2], row[3], row[4] & _INODE_MASK))
+        for row in conn.execute(Q["stats"], params)
+    ]
+
+
+def set_inodes(conn: Connection, inodes: Mapping[UUID, int]) -> None:
+    """Write the inode numbers that files have on another disk, by their records."""
+    signed = [inode - (1 << 64) if inode >= 1 << 63 else inode for inode in inodes.values()]
+    conn.execute(Q["set_inodes"], {"ids": list(inodes), "inodes": signed})

@@ -15,3 +15,93 @@ SELECT repository_id, count(*) FILTER (WHERE outcome = 'asset') AS assets, count
 FROM file_records
 WHERE missing_since IS NULL AND (%(id)s::uuid IS NULL OR repository_id = %(id)s::uuid)
 GROUP BY repository_id
+
+-- name: set_root
+UPDATE repositories SET root = %(root)s::text, status = 'online', status_reason = NULL WHERE id = %(id)s::uuid
+
+-- name: set_name
+UPDATE repositories SET name = %(name)s::text WHERE id = %(id)s::uuid
+
+-- name: touched
+-- assets with a file here, in its folders or in its trash
+SELECT asset_id FROM file_records
+WHERE repository_id = %(id)s::uuid AND outcome IN ('asset', 'duplicate', 'trashed')
+UNION
+SELECT asset_id FROM trash_files WHERE repository_id = %(id)s::uuid
+
+-- name: removal
+WITH touched AS (
+    SELECT asset_id FROM file_records
+    WHERE repository_id = %(id)s::uuid AND outcome IN ('asset', 'duplicate', 'trashed')
+    UNION
+    SELECT asset_id FROM trash_files WHERE repository_id = %(id)s::uuid),
+kept AS (
+    SELECT asset_id FROM touched t
+    WHERE EXISTS (SELECT 1 FROM file_records f WHERE f.asset_id = t.asset_id AND f.repository_id <> %(id)s::uuid
+                    AND f.outcome IN ('asset', 'duplicate', 'trashed'))
+       OR EXISTS (SELECT 1 FROM trash_files x WHERE x.asset_id = t.asset_id AND x.repository_id <> %(id)s::uuid))
+SELECT (SELECT count(*) FROM touched) - (SELECT count(*) FROM kept) AS forgotten, (SELECT count(*) FROM kept) AS kept,
+       (SELECT count(*) FROM touched t JOIN trash USING (asset_id)) AS trashed,
+       (SELECT count(*) FROM file_records WHERE repository_id = %(id)s::uuid AND missing_since IS NULL) AS files,
+       (SELECT coalesce(sum(size_bytes), 0)::bigint FROM file_records
+        WHERE repository_id = %(id)s::uuid AND outcome = 'asset' AND missing_since IS NULL) AS size_bytes,
+       (SELECT count(*) FROM derivatives WHERE repository_id = %(id)s::uuid) AS derivatives,
+       (SELECT coalesce(sum(size_bytes), 0)::bigint FROM derivatives
+        WHERE repository_id = %(id)s::uuid) AS derivative_bytes,
+       (SELECT count(*) FROM mirrors WHERE repository_id = %(id)s::uuid) AS mirrors,
+       (SELECT count(*) FROM jobs WHERE repository_id = %(id)s::uuid) AS jobs
+
+-- name: lock_assets
+-- whoever changes what is in the trash holds the rows of its assets first, in this order
+SELECT id FROM assets WHERE id = ANY (%(ids)s::uuid[]) ORDER BY id FOR UPDATE
+
+-- name: drop_files
+DELETE FROM file_records WHERE repository_id = %(id)s::uuid
+
+-- name: drop_trash_files
+DELETE FROM trash_files WHERE repository_id = %(id)s::uuid
+
+-- name: promote
+-- what is left of an asset elsewhere is what it is served from
+UPDATE file_records SET outcome = 'asset', updated_at = now()
+WHERE id IN (SELECT DISTINCT ON (d.asset_id) d.id FROM file_records d
+             WHERE d.asset_id = ANY (%(ids)s::uuid[]) AND d.outcome = 'duplicate'
+               AND NOT EXISTS (SELECT 1 FROM file_records o WHERE o.asset_id = d.asset_id AND o.outcome = 'asset')
+             ORDER BY d.asset_id, d.missing_since IS NOT NULL, d.id)
+
+-- name: orphans
+SELECT a.id FROM assets a
+WHERE a.id = ANY (%(ids)s::uuid[])
+  AND NOT EXISTS (SELECT 1 FROM file_records f WHERE f.asset_id = a.id AND f.outcome IN ('asset', 'duplicate', 'trashed'))
+  AND NOT EXISTS (SELECT 1 FROM trash_files x WHERE x.asset_id = a.id)
+
+-- name: release_sidecars
+UPDATE file_records SET asset_id = NULL, reason = 'its asset was forgotten' WHERE asset_id = ANY (%(ids)s::uuid[])
+
+-- name: drop_trash
+DELETE FROM trash WHERE asset_id = ANY (%(ids)s::uuid[])
+
+-- name: drop_assets
+DELETE FROM assets WHERE id = ANY (%(ids)s::uuid[])
+
+-- name: without_pictures
+-- what stays loses the pictures that lie here: they are made again
+UPDATE assets a SET status = 'processing', updated_at = now()
+FROM file_records f
+WHERE a.id = ANY (%(ids)s::uuid[]) AND a.status = 'ready' AND a.deleted_at IS NULL
+  AND f.asset_id = a.id AND f.outcome = 'asset'
+  AND EXISTS (SELECT 1 FROM derivatives d WHERE d.asset_id = a.id AND d.repository_id = %(id)s::uuid)
+RETURNING a.id, f.repository_id
+
+-- name: delete
+DELETE FROM repositories WHERE id = %(id)s::uuid
+
+-- name: stats
+SELECT id, path, size_bytes, mtime_ns, inode FROM file_records
+WHERE repository_id = %(id)s::uuid AND missing_since IS NULL AND path > %(after)s::bytea
+ORDER BY path LIMIT %(count)s::int
+
+-- name: set_inodes
+-- the same files on another disk: their numbers there
+UPDATE file_records SET inode = s.inode FROM unnest(%(ids)s::uuid[], %(inodes)s::bigint[]) AS s (id, inode)
+WHERE file_records.id = s.id

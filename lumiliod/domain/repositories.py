@@ -48,7 +48,11 @@ class Marker:
 
 
 class RepositoryStatus(StrEnum):
-    """``offline``: the root is missing, empty, unmounted or another repository; nothing is concluded from it."""
+    """``offline``: the root is missing, empty, unmounted or another repository; nothing is concluded from it.
+
+    ``detached``: a person put it away; its assets stay, and nothing tries to reach it.
+    """
 
     ONLINE = "online"
     OFFLINE = "offline"
+    DETACHED = "detached"

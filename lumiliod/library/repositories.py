@@ -1,25 +1,37 @@
 """Repositories as people manage them."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import trio
 
 from lumiliod import plugins
-from lumiliod.contract.repositories import File, FilePage, NewRepository, Repository, RepositoryList, ScanTicket
+from lumiliod.contract.repositories import (
+    File,
+    FilePage,
+    NewRepository,
+    Repository,
+    RepositoryChange,
+    RepositoryList,
+    RepositorySettings,
+    ScanTicket,
+)
 from lumiliod.db import files as db_files
 from lumiliod.db import job_admin
 from lumiliod.db import repositories as db_repositories
 from lumiliod.db.pool import Connection
 from lumiliod.db.repositories import RepositoryRow, Size
 from lumiliod.domain.assets import FileRecord, Outcome
-from lumiliod.domain.errors import Conflict, NotFound, Shape
+from lumiliod.domain.errors import Conflict, LumilioError, NotFound, Shape
 from lumiliod.domain.ids import RepositoryId, path_bytes, shown
-from lumiliod.domain.repositories import RepositoryStatus
+from lumiliod.domain.repositories import Marker, RepositoryStatus
 from lumiliod.library import convert
 from lumiliod.pipeline import adopt, kinds, schedules
-from lumiliod.runtime import Runtime
+from lumiliod.pipeline.relayout import resettled
+from lumiliod.runtime import Opened, Runtime
 from lumiliod.storage import repository as storage
 from lumiliod.storage.layout import GROUP as LAYOUTS
 
@@ -29,34 +41,133 @@ async def add(rt: Runtime, new: NewRepository) -> Repository:
 
     Raises:
         Shape, NotFound, Forbidden: the folder cannot be one.
-        Conflict: its name or folder is known already.
+        Conflict: its name or folder is known already; or it lies elsewhere (:func:`refuse_copy`).
     """
     strategy = new.storage_strategy or "date"
     if strategy not in plugins.names(LAYOUTS):
         raise Shape(f"storage_strategy is one of {', '.join(plugins.names(LAYOUTS))}", code="bad_storage_strategy")
     async with rt.adding:
         found = await trio.to_thread.run_sync(_create_or_open, rt, new, strategy, limiter=rt.disk)
-        marker = found.marker
-        row = RepositoryRow(
-            id=marker.id,
-            name=storage.checked_name(new.name or marker.name),
-            root=found.root,
-            storage_strategy=marker.storage_strategy,
-            status=RepositoryStatus.ONLINE,
-            status_reason=None,
-            created_at=marker.created_at,
-        )
-        _refuse_known(rt, row.name, row.root, row.id)
-        opened = await trio.to_thread.run_sync(rt.repositories.open, found, limiter=rt.disk)
-        try:
-            await rt.db.call(db_repositories.insert, row)
-        except BaseException:
-            rt.repositories.release(row.id)
-            raise
-        rt.repositories.put(row, opened)
+        opened = await take_in(rt, found, storage.checked_name(new.name or found.name))
     await adopt.staged(rt, opened)
     await rt.jobs.call(schedules.declare_repositories, rt.repositories)
-    return await show(rt, str(row.id))
+    return await show(rt, str(opened.id))
+
+
+async def take_in(rt: Runtime, found: storage.Repository, name: str) -> Opened:
+    """Have the library know a repository from now on; the caller holds ``rt.adding``.
+
+    Raises:
+        Conflict: its name, folder or id is known already, or another process has it (``repository_in_use``).
+    """
+    marker = found.marker
+    row = RepositoryRow(
+        id=marker.id,
+        name=name,
+        root=found.root,
+        storage_strategy=marker.storage_strategy,
+        status=RepositoryStatus.ONLINE,
+        status_reason=None,
+        created_at=marker.created_at,
+    )
+    await trio.to_thread.run_sync(_refuse_known, rt, row.name, row.root, row.id, limiter=rt.disk)
+    opened = await trio.to_thread.run_sync(rt.repositories.open, found, limiter=rt.disk)
+    try:
+        await rt.db.call(db_repositories.insert, row)
+    except BaseException:
+        rt.repositories.release(row.id)
+        raise
+    rt.repositories.put(row, opened)
+    return opened
+
+
+async def change(rt: Runtime, ref: str, wanted: RepositoryChange) -> Repository:
+    """Change a repository's settings, in its marker and for the running daemon at once.
+
+    What was left out by other patterns or another size limit is looked at by a scan.
+
+    Raises:
+        NotFound: no such repository. Shape, Conflict: its name cannot be, or is taken.
+        Unavailable: it is offline or detached, or its disk takes nothing now; then nothing has changed.
+    """
+    async with rt.adding:
+        opened = rt.repositories.get(rt.repositories.row(ref).id)
+        before = opened.repository.marker
+        name = storage.checked_name(wanted.name) if wanted.name is not None else None
+        if any(row.name == name and row.id != opened.id for row in rt.repositories.rows()):
+            raise Conflict(f"there is a repository named {name} already", code="name_taken")
+        marker = _changed(before, wanted, name)
+        opened = await resettled(rt, opened, marker, name=name)
+        if name is not None:
+            await rt.db.call(db_repositories.set_name, opened.id, name)
+    old, new = before.sync_settings.ignore_patterns, marker.sync_settings.ignore_patterns
+    if old != new or before.local_settings.max_file_size_kb != marker.local_settings.max_file_size_kb:
+        await rt.jobs.call(kinds.enqueue_one, kinds.scan(opened.id))
+    await rt.jobs.call(schedules.declare_repositories, rt.repositories)
+    return await show(rt, str(opened.id))
+
+
+def _changed(marker: Marker, wanted: RepositoryChange, name: str | None) -> Marker:
+    """Return a marker with what is wanted; what is not mentioned stays."""
+    local: dict[str, Any] = {
+        "max_file_size_kb": wanted.max_file_size_kb,
+        "handle_duplicate_filenames": wanted.handle_duplicate_filenames,
+        "preserve_original_filename": wanted.preserve_original_filename,
+    }
+    sync: dict[str, Any] = {
+        "ignore_patterns": None if wanted.ignore_patterns is None else tuple(wanted.ignore_patterns),
+        "quick_scan_interval_s": wanted.quick_scan_interval_s,
+        "full_scan_interval_s": wanted.full_scan_interval_s,
+    }
+    return replace(
+        marker,
+        name=name or marker.name,
+        local_settings=replace(marker.local_settings, **_given(local)),
+        sync_settings=replace(marker.sync_settings, **_given(sync)),
+    )
+
+
+def _given(values: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def forbidden(rt: Runtime) -> list[str]:
+    """Return the daemon's own folders, where no repository lies."""
+    return [os.path.join(rt.config.state_dir, own) for own in ("postgres", "run")]
+
+
+def refuse_copy(row: RepositoryRow, root: str) -> None:
+    """Refuse a folder with the identity of a repository that is known to lie elsewhere. Blocks.
+
+    Raises:
+        Conflict: that one is still there, so this is a copy (``repository_copied``); or it is not, so this is where
+            it was moved (``repository_moved``).
+    """
+    if still_there(row, root):
+        raise Conflict(
+            f"{shown(root)} is a copy of the repository {row.name} at {shown(row.root)}: both have its id; "
+            f"lumilio repos attach --as-new makes it one of its own",
+            code="repository_copied",
+            repository=row.name,
+            known_root=shown(row.root),
+        )
+    raise Conflict(
+        f"the repository {row.name} was moved from {shown(row.root)}: lumilio repos relocate {row.name} {shown(root)}",
+        code="repository_moved",
+        repository=row.name,
+        known_root=shown(row.root),
+    )
+
+
+def still_there(row: RepositoryRow, root: str) -> bool:
+    """Tell whether a repository lies at its known root, in another folder than ``root``. Blocks.
+
+    What cannot be told counts as there.
+    """
+    try:
+        return storage.lies_at(row.root, row.id) and not Path(row.root).samefile(root)
+    except (LumilioError, OSError):
+        return True
 
 
 def _create_or_open(rt: Runtime, new: NewRepository, strategy: str) -> storage.Repository:
@@ -72,7 +183,7 @@ def _create_or_open(rt: Runtime, new: NewRepository, strategy: str) -> storage.R
         new.name or Path(root).name,
         storage_strategy=strategy,
         known_roots=[row.root for row in rt.repositories.rows()],
-        forbidden=[os.path.join(rt.config.state_dir, own) for own in ("postgres", "run")],
+        forbidden=forbidden(rt),
     )
 
 
@@ -81,10 +192,7 @@ def _refuse_known(rt: Runtime, name: str | None, root: str, repository_id: Repos
         if row.root == root:
             raise Conflict(f"the library knows the repository at {shown(root)} already: {row.name}", code="exists")
         if row.id == repository_id:
-            raise Conflict(
-                f"{shown(root)} is a copy of the repository {row.name} at {shown(row.root)}: both have its id",
-                code="repository_copied",
-            )
+            refuse_copy(row, root)
         if name == row.name:
             raise Conflict(f"there is a repository named {name} already", code="name_taken")
 
@@ -92,7 +200,7 @@ def _refuse_known(rt: Runtime, name: str | None, root: str, repository_id: Repos
 async def list_all(rt: Runtime) -> RepositoryList:
     """Return every repository, by name."""
     sizes, scanning = await rt.db.call(_sizes_and_scans, None)
-    return RepositoryList(items=[_wire(row, sizes, scanning) for row in rt.repositories.rows()])
+    return RepositoryList(items=[_wire(rt, row, sizes, scanning) for row in rt.repositories.rows()])
 
 
 async def show(rt: Runtime, ref: str) -> Repository:
@@ -103,7 +211,7 @@ async def show(rt: Runtime, ref: str) -> Repository:
     """
     row = rt.repositories.row(ref)
     sizes, scanning = await rt.db.call(_sizes_and_scans, row.id)
-    return _wire(row, sizes, scanning)
+    return _wire(rt, row, sizes, scanning)
 
 
 async def files(rt: Runtime, ref: str, *, outcome: str | None, cursor: str | None, limit: int) -> FilePage:
@@ -142,8 +250,9 @@ def _sizes_and_scans(conn: Connection, only: RepositoryId | None) -> tuple[dict[
     return db_repositories.sizes(conn, only), {scan["repository_id"] for scan in scans}
 
 
-def _wire(row: RepositoryRow, sizes: dict[RepositoryId, Size], scanning: set[UUID]) -> Repository:
+def _wire(rt: Runtime, row: RepositoryRow, sizes: dict[RepositoryId, Size], scanning: set[UUID]) -> Repository:
     size = sizes.get(row.id)
+    marker = rt.repositories.get(row.id).repository.marker if rt.repositories.is_open(row.id) else None
     return Repository(
         id=row.id,
         name=row.name,
@@ -156,6 +265,19 @@ def _wire(row: RepositoryRow, sizes: dict[RepositoryId, Size], scanning: set[UUI
         files=size.files if size else 0,
         size_bytes=size.size_bytes if size else 0,
         scanning=row.id in scanning,
+        settings=_settings(marker) if marker is not None else None,
+    )
+
+
+def _settings(marker: Marker) -> RepositorySettings:
+    sync, local = marker.sync_settings, marker.local_settings
+    return RepositorySettings(
+        max_file_size_kb=local.max_file_size_kb,
+        handle_duplicate_filenames=local.handle_duplicate_filenames,
+        preserve_original_filename=local.preserve_original_filename,
+        ignore_patterns=list(sync.ignore_patterns),
+        quick_scan_interval_s=sync.quick_scan_interval_s,
+        full_scan_interval_s=sync.full_scan_interval_s,
     )
 
 

@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from lumiliod.db import assets, files, mirrors, trash
+from lumiliod.db import assets, files, mirrors, relayout, trash
 from lumiliod.db import jobs as db_jobs
 from lumiliod.db.pool import Connection
 from lumiliod.domain.ids import AssetId, JobId, RepositoryId
@@ -19,6 +19,7 @@ SCRUB = JobSpec("scrub", "integrity", max_attempts=3, priority=PRIORITY_IDLE)
 VERIFY = JobSpec("verify", "integrity", max_attempts=3)
 MIRROR = JobSpec("mirror", "integrity", priority=PRIORITY_LOW)
 HEAL = JobSpec("heal", "integrity")
+RELAYOUT = JobSpec("relayout", "maintenance")
 
 BACKFILL_PAGE = 1000
 
@@ -104,6 +105,22 @@ def mirrors_of(conn: Connection, repository_id: RepositoryId) -> list[NewJob]:
 def heal(finding_id: UUID, repository_id: RepositoryId) -> NewJob:
     """Make the job that heals what was found."""
     return HEAL.new({"finding": str(finding_id)}, unique_key=str(finding_id), repository_id=repository_id)
+
+
+def rearrange(relayout_id: UUID, repository_id: RepositoryId) -> NewJob:
+    """Make the job that does a re-layout, or undoes it: its row says which."""
+    args = {"relayout": str(relayout_id)}
+    return RELAYOUT.new(args, unique_key=str(repository_id), repository_id=repository_id)
+
+
+def missing_relayouts(conn: Connection, after: UUID) -> tuple[list[NewJob], UUID | None]:
+    """Return a page of the jobs for re-layouts that are not at their end and that nobody has cancelled."""
+    relayout.halt(conn)
+    found = relayout.without_job(conn, after, BACKFILL_PAGE)
+    jobs = [rearrange(*one) for one in found]
+    for (relayout_id, _), job in zip(found, jobs, strict=True):
+        relayout.set_job(conn, relayout_id, job.id)
+    return jobs, found[-1][0] if found else None
 
 
 def missing_mirrors(conn: Connection, after: UUID) -> tuple[list[NewJob], UUID | None]:

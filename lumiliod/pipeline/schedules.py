@@ -2,6 +2,7 @@
 
 from lumiliod.db import mirrors
 from lumiliod.db.pool import Connection
+from lumiliod.domain.repositories import RepositoryStatus
 from lumiliod.domain.schedules import MAX_EVERY_S, MAX_JITTER_S, Schedule, Timing
 from lumiliod.jobs import schedule
 from lumiliod.pipeline import kinds
@@ -24,7 +25,7 @@ def declare_repositories(conn: Connection, repositories: Repositories) -> None:
     """
     scans = {opened.id: full_scan(opened) for opened in repositories.online()}
     schedule.declare(conn, [scan for scan in scans.values() if scan is not None])
-    known = {row.id for row in repositories.rows()} | set(scans)
+    known = {row.id for row in repositories.rows() if row.status != RepositoryStatus.DETACHED} | set(scans)
     keep = [f"{SCAN_PREFIX}{one}" for one in known if one not in scans or scans[one] is not None]
     schedule.undeclare(conn, SCAN_PREFIX, keep=keep)
     mirrors.declare(conn, {opened.id: declared_location(opened.repository) for opened in repositories.online()})

@@ -37,6 +37,7 @@ OFFLINE_AFTER_S = 60.0
 DAMAGED_AFTER_S = 60.0
 """When it makes sense to look again at one that a person has to mend."""
 
+_EMPTY = "the folder is empty, as when its disk is not mounted"
 _NOT_WRITABLE = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
 
@@ -175,6 +176,75 @@ def open_repository(root: str) -> Repository:
     return repo
 
 
+def reopen(root: str, id: RepositoryId, name: str) -> Repository:  # noqa: A002  the word of the room
+    """Open the repository that is known to lie at ``root``, an absolute path without links; never another one.
+
+    Raises:
+        Unavailable: something else, or nothing, lies there; the code says what, the message what a person can do:
+            ``root_is_link``, ``root_missing``, ``root_empty``, ``not_a_repository``, ``another_repository``, or
+            ``repository_moved`` when it lies beside its old place. Others as :func:`open_repository`.
+    """
+    real = os.path.realpath(root)
+    if real != root and os.path.lexists(real):
+        what = f"{shown(root)} is reached by a symbolic link now: lumilio repos relocate {name} {shown(real)}"
+        raise _away(what, "root_is_link")
+    try:
+        found = peek(root)
+    except NotFound as error:
+        raise _gone(root, id, name) from error
+    if found.id != id:
+        raise _away(f"another repository lies at {shown(root)}: {found.name}", "another_repository")
+    return open_repository(root)
+
+
+def peek(root: str) -> Marker:
+    """Read the marker at ``root``; nothing is opened or repaired.
+
+    Raises:
+        NotFound: none is there (``not_a_repository``). Permanent: it is invalid (``marker_invalid``).
+        Forbidden: we may not read it (``root_not_readable``).
+    """
+    return _read_marker(root)[0]
+
+
+def lies_at(root: str, id: RepositoryId) -> bool:  # noqa: A002
+    """Tell whether the repository ``id`` lies at ``root``.
+
+    Raises:
+        LumilioError: that cannot be told, as the folder cannot be read.
+    """
+    try:
+        return peek(root).id == id
+    except NotFound:
+        return False
+
+
+def renew(root: str, name: str, created_at: datetime | None = None) -> Repository:
+    """Give the copy of a repository at ``root`` an identity of its own.
+
+    What lay in its ``.lumilio`` belongs to the other: it is kept beside it, under a name that scans leave out, and
+    nothing of it is used. Its originals stay where they are, and so do its settings. The marker comes last: a crash
+    before that leaves a copy, and doing it again ends the same.
+
+    Raises:
+        NotFound, Permanent, Forbidden: as :func:`peek`.
+        Unavailable: the disk does not take it now.
+    """
+    root = os.path.abspath(root)  # noqa: PTH100
+    old, kept = _read_marker(root)
+    marker = replace(old, id=RepositoryId(uuid4()), name=checked_name(name), created_at=created_at or datetime.now(UTC))
+    repo = Repository(root, marker, os.stat(root).st_dev)  # noqa: PTH116
+    _refuse_links(repo)
+    with durable.translated("make a repository of", root, writing=True):
+        with suppress(FileNotFoundError):
+            os.rename(repo.lumilio, os.path.join(root, f".lumilio-{old.id}-{secrets.token_hex(8)}"))  # noqa: PTH104
+            durable.fsync_folder(root)
+        _make_folders(repo)
+        temp = os.path.join(repo.temp, f"marker-{secrets.token_hex(8)}")
+        durable.write_file(os.path.join(root, markers.NAME), markers.encode(marker, kept), temp=temp)
+    return repo
+
+
 def save(repo: Repository, marker: Marker) -> Repository:
     """Write changed settings to the marker, keeping keys we do not know; the identity cannot change.
 
@@ -228,22 +298,24 @@ def check_identity(repo: Repository) -> None:
     """Make sure that the root is still the repository that was opened, so that absence means absence.
 
     Raises:
-        Retryable: it is missing, unmounted, unreadable or another repository (``repository_offline``).
+        Retryable: it is missing, unmounted, unreadable or another repository (``repository_offline``; ``reason``
+            says which).
     """
     try:
         found = os.stat(repo.root)  # noqa: PTH116
     except OSError as error:
-        raise _offline(repo, f"the folder cannot be reached: {error.strerror}") from error
+        raise _offline(repo, f"the folder cannot be reached: {error.strerror}", "root_missing") from error
     if not stat.S_ISDIR(found.st_mode):
-        raise _offline(repo, "it is not a folder any more")
+        raise _offline(repo, "it is not a folder any more", "root_not_a_folder")
     if found.st_dev != repo.device:
-        raise _offline(repo, "another device is mounted there")
+        raise _offline(repo, "another device is mounted there", "another_device")
     try:
         marker, _ = _read_marker(repo.root)
     except LumilioError as error:
-        raise _offline(repo, error.message) from error
+        reason = "root_empty" if _is_empty(repo.root) else error.code
+        raise _offline(repo, _EMPTY if reason == "root_empty" else error.message, reason) from error
     if marker.id != repo.id:
-        raise _offline(repo, "another repository lies there")
+        raise _offline(repo, "another repository lies there", "another_repository")
 
 
 @contextmanager
@@ -334,10 +406,43 @@ def _relative(repo: Repository, path: str) -> str:
     return os.path.relpath(path, repo.root)
 
 
-def _offline(repo: Repository, why: str) -> Unavailable:
+def _offline(repo: Repository, why: str, reason: str) -> Unavailable:
     return Unavailable(
         f"repository {repo.name} is offline: {why}",
         code="repository_offline",
         after_s=OFFLINE_AFTER_S,
         repository_id=str(repo.id),
+        reason=reason,
     )
+
+
+def _gone(root: str, id_: RepositoryId, name: str) -> Unavailable:
+    """Say why nothing lies where a repository should."""
+    moved = roots.beside(root, lambda folder: _is_marked(folder, id_))
+    if moved is not None:
+        what = f"it is not at {shown(root)} but at {shown(moved)}: lumilio repos relocate {name} {shown(moved)}"
+        return _away(what, "repository_moved")
+    if not os.path.lexists(root):
+        return _away(f"there is no folder {shown(root)}", "root_missing")
+    if _is_empty(root):
+        return _away(f"{shown(root)}: {_EMPTY}", "root_empty")
+    return _away(f"{shown(root)} is not a repository any more", "not_a_repository")
+
+
+def _away(message: str, code: str) -> Unavailable:
+    return Unavailable(message, code=code, after_s=OFFLINE_AFTER_S)
+
+
+def _is_marked(root: str, id_: RepositoryId) -> bool:
+    try:
+        return lies_at(root, id_)
+    except LumilioError:
+        return False
+
+
+def _is_empty(root: str) -> bool:
+    try:
+        with os.scandir(root) as entries:
+            return next(entries, None) is None
+    except OSError:
+        return False

@@ -1,8 +1,9 @@
-"""Where a new repository may lie: in a real folder of its own, with no other repository in it or around it."""
+"""Where a repository may lie: in a real folder of its own, with no other repository in it or around it."""
 
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 from lumiliod.domain.errors import Conflict, Forbidden, NotFound, Shape
@@ -20,6 +21,9 @@ _PSEUDO_TYPES = frozenset({
 })  # fmt: skip
 _MEMORY_TYPES = frozenset({"tmpfs", "ramfs"})
 
+BESIDE_MAX = 1000
+"""Entries of a folder that are looked at for one that was renamed."""
+
 _Place = tuple[int, int]
 
 
@@ -29,12 +33,8 @@ def checked(root: str, known_roots: Sequence[str], forbidden: Sequence[str]) -> 
     Raises:
         LumilioError: as :func:`lumiliod.storage.repository.create`.
     """
-    root = _folder(root)
-    real = os.path.realpath(root)
-    _refuse_pseudo(root, real)
-    for folder in forbidden:
-        if folder and _holds(folder, real):
-            raise Shape(f"{root} lies in the daemon's own folder {shown(folder)}", code="bad_root")
+    root = existing(root)
+    real = _real(root, forbidden)
     if os.path.lexists(os.path.join(root, marker.NAME)):
         raise Conflict(f"{shown(root)} is a repository already", code="exists")
     _refuse_nested(root, real, known_roots)
@@ -43,7 +43,50 @@ def checked(root: str, known_roots: Sequence[str], forbidden: Sequence[str]) -> 
     return root
 
 
-def _folder(root: str) -> str:
+def moved(root: str, known_roots: Sequence[str], forbidden: Sequence[str]) -> str:
+    """Return the real path of a folder if a repository that lies there may be taken in; blocks.
+
+    Args:
+        root: an absolute path, maybe by way of links.
+        known_roots: roots of other repositories.
+        forbidden: folders that stay the daemon's own.
+
+    Raises:
+        LumilioError: as :func:`lumiliod.storage.repository.create`, but for what is there already.
+    """
+    root = existing(root)
+    real = _real(root, forbidden)
+    _refuse_nested(real, real, known_roots)
+    return real
+
+
+def beside(root: str, is_wanted: Callable[[str], bool]) -> str | None:
+    """Return the first folder beside ``root`` that ``is_wanted``: where a rename may have put it; None without one."""
+    above = os.path.dirname(root)
+    try:
+        with os.scandir(above) as entries:
+            folders = [entry.path for entry in islice(entries, BESIDE_MAX) if entry.is_dir(follow_symlinks=False)]
+    except OSError:
+        return None
+    return next((folder for folder in sorted(folders) if folder != root and is_wanted(folder)), None)
+
+
+def _real(root: str, forbidden: Sequence[str]) -> str:
+    real = os.path.realpath(root)
+    _refuse_pseudo(root, real)
+    for folder in forbidden:
+        if folder and _holds(folder, real):
+            raise Shape(f"{root} lies in the daemon's own folder {shown(folder)}", code="bad_root")
+    return real
+
+
+def existing(root: str) -> str:
+    """Return an absolute path in its normal form if it is one of a folder; blocks.
+
+    Raises:
+        Shape: it is not absolute UTF-8 (``bad_root``), or no folder's (``root_not_a_folder``).
+        NotFound: nothing is there (``root_missing``). Forbidden: we may not look (``root_not_writable``).
+    """
     try:
         root.encode()
     except UnicodeEncodeError as error:

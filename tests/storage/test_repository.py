@@ -1,7 +1,9 @@
 import os
+import shutil
 import stat
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
@@ -272,28 +274,28 @@ def test_no_folder_of_ours_may_be_a_link(repo: Repository, tmp_path: Path) -> No
 
 
 def test_identity(repo: Repository, tmp_path: Path) -> None:
-    def offline(what: Repository) -> None:
+    def offline(what: Repository, reason: str) -> None:
         with pytest.raises(Retryable) as caught:
             repository.check_identity(what)
-        assert caught.value.code == "repository_offline"
+        assert (caught.value.code, caught.value.detail["reason"]) == ("repository_offline", reason)
         assert caught.value.after_s
 
     repository.check_identity(repo)
-    offline(Repository(repo.root, repo.marker, repo.device + 1))
+    offline(Repository(repo.root, repo.marker, repo.device + 1), "another_device")
     marker = Path(repo.root, ".lumiliorepo")
     raw = marker.read_bytes()
     marker.write_bytes(raw.replace(str(repo.id).encode(), str(uuid4()).encode()))
-    offline(repo)
+    offline(repo, "another_repository")
     marker.write_bytes(b"broken: [")
-    offline(repo)
+    offline(repo, "marker_invalid")
     marker.unlink()
-    offline(repo)
+    offline(repo, "not_a_repository")
     marker.write_bytes(raw)
     repository.check_identity(repo)
     os.rename(repo.root, tmp_path / "elsewhere")
-    offline(repo)
+    offline(repo, "root_missing")
     Path(repo.root).write_bytes(b"")
-    offline(repo)
+    offline(repo, "root_not_a_folder")
 
 
 def test_a_disk_mounted_over_it_is_offline(small_disk: Path) -> None:
@@ -326,3 +328,67 @@ def test_durations() -> None:
     for text in ("", "-5m", "5 m", "m", "1x", "inf"):
         with pytest.raises(ValueError):
             markers.duration_seconds(text)
+
+
+def test_reopening_never_guesses(repo: Repository, tmp_path: Path) -> None:
+    root = Path(repo.root)
+
+    def code() -> str:
+        with pytest.raises(LumilioError) as caught:
+            repository.reopen(repo.root, repo.id, repo.name)
+        assert isinstance(caught.value, Retryable)
+        return caught.value.code
+
+    assert repository.reopen(repo.root, repo.id, repo.name) == repo
+    with pytest.raises(Unavailable) as caught:
+        repository.reopen(repo.root, RepositoryId(uuid4()), "x")
+    assert caught.value.code == "another_repository"
+    root.rename(tmp_path / "renamed")
+    assert code() == "repository_moved"
+    root.mkdir()
+    assert code() == "repository_moved"
+    (tmp_path / "away").mkdir()
+    (tmp_path / "renamed").rename(tmp_path / "away" / "deep")
+    assert code() == "root_empty"
+    (root / "file").write_bytes(b"")
+    assert code() == "not_a_repository"
+    shutil.rmtree(root)
+    assert code() == "root_missing"
+    root.symlink_to(tmp_path / "away" / "deep")
+    assert code() == "root_is_link"
+    assert sorted(os.listdir(tmp_path)) == ["away", "library"]
+
+
+def test_a_copy_gets_an_identity_of_its_own(repo: Repository, tmp_path: Path) -> None:
+    Path(repo.root, "inbox/a.jpg").write_bytes(b"a")
+    Path(repo.trash, "kept").write_bytes(b"in the trash")
+    repository.save(repo, replace(repo.marker, local_settings=LocalSettings(False, "uuid", 7)))
+    copy = tmp_path / "copy"
+    shutil.copytree(repo.root, copy)
+    made = repository.renew(str(copy), "Copy")
+    assert (made.name, made.marker.local_settings) == ("Copy", LocalSettings(False, "uuid", 7))
+    assert made.id != repo.id
+    assert repository.open_repository(str(copy)) == made
+    assert repository.validate(made) == []
+    assert os.listdir(made.trash) == []
+    [aside] = copy.glob(f".lumilio-{repo.id}-*")
+    assert (aside / "trash" / "kept").read_bytes() == b"in the trash"
+    assert (copy / "inbox/a.jpg").read_bytes() == b"a"
+    assert repository.lies_at(repo.root, repo.id)
+    assert not repository.lies_at(str(copy), repo.id)
+
+
+def test_a_read_only_disk_is_told(small_disk: Path) -> None:
+    repo = repository.create(str(small_disk), "Disk")
+    before = (small_disk / ".lumiliorepo").read_bytes()
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    for act in (
+        lambda: repository.save(repo, replace(repo.marker, name="Other")),
+        lambda: repository.renew(str(small_disk), "Other"),
+        lambda: repository.exclusive(repo).__enter__(),
+    ):
+        with pytest.raises(Unavailable) as caught:
+            act()
+        assert caught.value.code == "not_writable"
+    assert repository.open_repository(str(small_disk)) == repo
+    assert (small_disk / ".lumiliorepo").read_bytes() == before

@@ -1,0 +1,136 @@
+"""``lumilio repos relayout``."""
+
+import time
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import click
+
+from lumiliod.cli.output import note, pairs, print_json, size, table
+from lumiliod.cli.polling import FINISHED, pauses, progress, sleep
+from lumiliod.cli.program import Command, Failed, Options, connected
+from lumiliod.cli.repositories import job_problem
+from lumiliod.contract.jobs import Job
+from lumiliod.contract.relayout import Relayout, RelayoutPlan, RelayoutTicket
+
+if TYPE_CHECKING:
+    from lumiliod.client import Client
+
+STAYING = {"in_place": "in their place already", "missing": "not where they were", "pending": "still to be looked at"}
+
+
+@click.command(cls=Command)
+@click.argument("repository")
+@click.option("--to", "layout", metavar="cas|date|flat", help="How its inbox is to be arranged.")
+@click.option("--undo", is_flag=True, help="Bring every file back to where it was.")
+@click.option("--plan", "only_plan", is_flag=True, help="Say what would be done, and do nothing.")
+@click.option("--verify", is_flag=True, help="Read every file before it is moved.")
+@click.option("--status", "only_status", is_flag=True, help="Say how far the last one is.")
+@click.option("--wait", is_flag=True, help="Wait until it is done.")
+@click.pass_obj
+def relayout(
+    options: Options,
+    repository: str,
+    layout: str | None,
+    undo: bool,
+    only_plan: bool,
+    verify: bool,
+    only_status: bool,
+    wait: bool,
+) -> None:
+    """Bring a repository's inbox into another layout, or back.
+
+    Only files in the inbox are moved, by renaming them; nothing is replaced, and every move can be undone. New
+    uploads go by the new layout at once.
+    """
+    if [layout is not None, undo, only_status].count(True) != 1:
+        raise click.UsageError("Say --to LAYOUT, --undo or --status.")
+    if (only_plan or verify) and layout is None:
+        raise click.UsageError("--plan and --verify go with --to.")
+    with connected(options) as client:
+        if only_status:
+            _print_status(options, client.repos.last_relayout(repository))
+            return
+        if layout is not None and only_plan:
+            _print_plan(options, client.repos.plan_relayout(repository, layout))
+            return
+        if layout is not None:
+            ticket = client.repos.relayout(repository, layout, verify=verify)
+        else:
+            ticket = client.repos.undo_relayout(repository)
+        if not wait:
+            _print_ticket(options, ticket)
+            return
+        job = _followed(client, ticket.task_id, hidden=options.json)
+        if job.state != "completed":
+            raise Failed(job_problem(job))
+        _print_status(options, client.repos.last_relayout(repository))
+
+
+def _followed(client: "Client", task_id: UUID, *, hidden: bool) -> Job:
+    """Return a job once it has ended, and show how far it is until then."""
+    started = time.monotonic()
+    with progress("Moving", hidden=hidden) as advance:
+        for pause_s in pauses():
+            job = client.task(task_id)
+            if job.progress is not None:
+                advance(job.progress.done, job.progress.total)
+            if job.state in FINISHED:
+                return job
+            sleep(pause_s, started, None)
+    raise AssertionError
+
+
+def _print_ticket(options: Options, ticket: RelayoutTicket) -> None:
+    if options.json:
+        print_json(ticket)
+    else:
+        click.echo(f"{_files(ticket.moves)} to be moved by job {ticket.task_id}.")
+
+
+def _print_plan(options: Options, plan: RelayoutPlan) -> None:
+    if options.json:
+        print_json(plan)
+        return
+    stay = [f"{count} {STAYING.get(why, why)}" for why, count in sorted(plan.staying.items())]
+    pairs(
+        [
+            ("Layout", f"{plan.from_strategy} to {plan.to_strategy}"),
+            ("Moves", f"{_files(plan.moves)} ({size(plan.size_bytes)}), {plan.sidecars} of them sidecars"),
+            ("Taken names", f"{plan.renamed} files get another name, {plan.merged} are there already and kept once"),
+            ("Stay in the inbox", ", ".join(stay) or "none"),
+            ("Never moved", f"{plan.user_area} in your own folders, {plan.in_trash} in the trash"),
+            ("Room needed", f"{size(plan.needed_bytes)} of {size(plan.free_bytes)} free"),
+        ]
+    )
+    if plan.examples:
+        click.echo()
+        table(("From", "To"), [(move.from_path, move.to_path) for move in plan.examples])
+    if plan.collisions:
+        click.echo()
+        rows = [(one.from_path, one.wanted, one.resolution, one.to_path) for one in plan.collisions]
+        table(("From", "Taken name", "So it is", "To"), rows)
+    note("Nothing was changed.")
+
+
+def _print_status(options: Options, found: Relayout) -> None:
+    if options.json:
+        print_json(found)
+        return
+    pairs(
+        [
+            ("Layout", f"{found.from_strategy} to {found.to_strategy}"),
+            ("State", f"{found.state} (cancelled)" if found.halted else found.state),
+            ("Moved", found.done),
+            ("Moved back", found.undone or None),
+            ("Left", found.pending or None),
+            ("Kept once", found.merged or None),
+            ("Not moved", found.skipped or None),
+        ]
+    )
+    for trouble in found.troubles:
+        note(f"{trouble.from_path}: {trouble.reason}")
+
+
+def _files(count: int) -> str:
+    return "1 file" if count == 1 else f"{count} files"

@@ -1,0 +1,219 @@
+"""Re-layouts as people ask for them: what one would do, begin, look, undo."""
+
+import os
+from collections.abc import Sequence
+from uuid import UUID
+
+import trio
+
+from lumiliod import plugins
+from lumiliod.contract.relayout import (
+    MoveTrouble,
+    NameCollision,
+    PlannedMove,
+    Relayout,
+    RelayoutPlan,
+    RelayoutRequest,
+    RelayoutTicket,
+)
+from lumiliod.db import jobs as db_jobs
+from lumiliod.db import relayout as journal
+from lumiliod.db.pool import Connection
+from lumiliod.db.relayout import NewMove, Trouble
+from lumiliod.domain.errors import Conflict, NotFound, Shape
+from lumiliod.domain.ids import path_from_bytes, shown, uuid7
+from lumiliod.domain.jobs import JobFilter
+from lumiliod.library import task_control
+from lumiliod.pipeline import kinds
+from lumiliod.pipeline.arrangement import Arrangement, arrange
+from lumiliod.pipeline.relayout import arranged_by
+from lumiliod.runtime import Opened, Runtime, reaching
+from lumiliod.storage import relayout as storage
+from lumiliod.storage import repository
+from lumiliod.storage.layout import GROUP as LAYOUTS
+from lumiliod.storage.layout import Layout
+from lumiliod.storage.layout import named as layout_named
+
+EXAMPLES = 20
+TROUBLES = 100
+
+
+async def plan(rt: Runtime, ref: str, wanted: RelayoutRequest) -> RelayoutPlan:
+    """Tell what bringing a repository's inbox into a layout would do; nothing is changed.
+
+    Raises:
+        NotFound, Unavailable: no such repository, or it is offline. Shape: no such layout (``bad_storage_strategy``).
+    """
+    opened, layout = await _opened(rt, ref), _layout(wanted.to)
+    found, staying = await rt.db.call(_arranged, opened, layout)
+    with reaching(rt.repositories, opened):
+        needed, free = await trio.to_thread.run_sync(_room, opened, dict(found.folders), limiter=rt.disk)
+    merged = sum(one.merged for one in found.collisions)
+    return RelayoutPlan(
+        repository=opened.repository.name,
+        from_strategy=opened.repository.marker.storage_strategy,
+        to_strategy=wanted.to,
+        moves=len(found.moves),
+        sidecars=found.sidecars,
+        size_bytes=found.size_bytes,
+        examples=[_example(move) for move in found.moves[:EXAMPLES]],
+        renamed=len(found.collisions) - merged,
+        merged=merged,
+        collisions=[
+            NameCollision(
+                from_path=shown(one.from_path),
+                wanted=shown(one.wanted),
+                to_path=shown(one.to_path),
+                resolution="merged" if one.merged else "renamed",
+            )
+            for one in found.collisions[:EXAMPLES]
+        ],
+        staying=dict(found.staying),
+        user_area=staying[0],
+        user_area_bytes=staying[1],
+        in_trash=staying[2],
+        needed_bytes=needed,
+        free_bytes=free,
+    )
+
+
+async def begin(rt: Runtime, ref: str, wanted: RelayoutRequest) -> RelayoutTicket:
+    """Begin to bring an inbox into a layout, or go on with that; new uploads go by it from now on.
+
+    Raises:
+        NotFound, Unavailable: no such repository, or it is offline. Shape: no such layout (``bad_storage_strategy``).
+        Conflict: another re-layout is not at its end (``relayout_open``).
+    """
+    opened, layout = await _opened(rt, ref), _layout(wanted.to)
+    last = await rt.db.call(journal.latest, opened.id)
+    if last is not None and last.state in journal.OPEN:
+        if last.state != "running" or last.to_strategy != wanted.to:
+            raise _is_open(opened, last)
+        ticket = await rt.jobs.call(_go_on, opened, last, "running")
+    else:
+        ticket = await rt.jobs.call(_begin, opened, layout, wanted)
+    # the job does it, too; from here on it need not have begun
+    await arranged_by(rt, opened, wanted.to)
+    return ticket
+
+
+async def undo(rt: Runtime, ref: str) -> RelayoutTicket:
+    """Bring every file of the last re-layout back to where it was, and the layout of before.
+
+    Raises:
+        NotFound: no such repository, or nothing to undo (``relayout_not_found``). Unavailable: it is offline.
+    """
+    opened = await _opened(rt, ref)
+    last = await rt.db.call(journal.latest, opened.id)
+    if last is None or last.state == "undone":
+        raise NotFound(f"there is no re-layout of {opened.repository.name} to undo", code="relayout_not_found")
+    if last.state == "running":
+        await task_control.cancel(rt, JobFilter(kind=kinds.RELAYOUT.kind, repository_id=opened.id))
+    ticket = await rt.jobs.call(_go_on, opened, last, "undoing")
+    await arranged_by(rt, opened, last.from_strategy)
+    return ticket
+
+
+async def show(rt: Runtime, ref: str) -> Relayout:
+    """Return the last re-layout of a repository that was not undone; else its last.
+
+    Raises:
+        NotFound: no such repository, or it had none (``relayout_not_found``).
+    """
+    row = rt.repositories.row(ref)
+    await rt.db.call(journal.halt)
+    last = await rt.db.call(journal.latest, row.id)
+    if last is None:
+        raise NotFound(f"{row.name} had no re-layout", code="relayout_not_found")
+    counts, troubles = await rt.db.call(_read, last.id)
+    return Relayout(
+        id=last.id,
+        repository=row.name,
+        from_strategy=last.from_strategy,
+        to_strategy=last.to_strategy,
+        state=last.state,
+        halted=last.halted,
+        task_id=last.job_id,
+        created_at=last.created_at,
+        finished_at=last.finished_at,
+        pending=counts.pending,
+        done=counts.done,
+        undone=counts.undone,
+        skipped=counts.skipped,
+        merged=counts.merged,
+        troubles=[
+            MoveTrouble(
+                from_path=shown(path_from_bytes(one.from_path)),
+                to_path=shown(path_from_bytes(one.to_path)),
+                state=one.state,
+                reason=one.reason,
+            )
+            for one in troubles
+        ],
+    )
+
+
+async def _opened(rt: Runtime, ref: str) -> Opened:
+    opened = rt.repositories.get(rt.repositories.row(ref).id)
+    with reaching(rt.repositories, opened):
+        await trio.to_thread.run_sync(repository.check_identity, opened.repository, limiter=rt.disk)
+    return opened
+
+
+def _layout(name: str) -> Layout:
+    if name not in plugins.names(LAYOUTS):
+        raise Shape(f"a layout is one of {', '.join(plugins.names(LAYOUTS))}", code="bad_storage_strategy")
+    return layout_named(name)
+
+
+def _arranged(conn: Connection, opened: Opened, layout: Layout) -> tuple[Arrangement, tuple[int, int, int]]:
+    found = arrange(opened.repository, layout, journal.inbox(conn, opened.id))
+    return found, journal.staying(conn, opened.id)
+
+
+def _begin(conn: Connection, opened: Opened, layout: Layout, wanted: RelayoutRequest) -> RelayoutTicket:
+    """Write the whole journal and the job in one transaction."""
+    found, _ = _arranged(conn, opened, layout)
+    relayout_id = uuid7()
+    job = kinds.rearrange(relayout_id, opened.id)
+    before = opened.repository.marker.storage_strategy
+    row = journal.NewRelayout(relayout_id, opened.id, before, wanted.to, job.id, verify=wanted.verify)
+    journal.insert(conn, row, found.moves)
+    journal.set_strategy(conn, opened.id, wanted.to)
+    db_jobs.enqueue(conn, [job])
+    return RelayoutTicket(relayout_id=relayout_id, task_id=job.id, moves=len(found.moves))
+
+
+def _go_on(conn: Connection, opened: Opened, last: journal.Relayout, state: journal.State) -> RelayoutTicket:
+    job = kinds.rearrange(last.id, opened.id)
+    task = kinds.enqueue_one(conn, job)
+    journal.go_on(conn, last.id, state, task)
+    journal.set_strategy(conn, opened.id, last.from_strategy if state == "undoing" else last.to_strategy)
+    counts = journal.counts(conn, last.id)
+    moves = counts.pending + counts.done if state == "undoing" else counts.pending
+    return RelayoutTicket(relayout_id=last.id, task_id=task, moves=moves)
+
+
+def _read(conn: Connection, relayout_id: UUID) -> tuple[journal.Counts, Sequence[Trouble]]:
+    return journal.counts(conn, relayout_id), journal.troubles(conn, relayout_id, TROUBLES)
+
+
+def _room(opened: Opened, folders: dict[str, int]) -> tuple[int, int]:
+    """Return the bytes a re-layout needs, and those that are free."""
+    repository.check_identity(opened.repository)
+    found = os.statvfs(opened.repository.inbox)
+    return storage.bytes_elsewhere(opened.repository, folders), found.f_bavail * found.f_frsize
+
+
+def _example(move: NewMove) -> PlannedMove:
+    return PlannedMove(from_path=shown(move.from_path), to_path=shown(move.to_path))
+
+
+def _is_open(opened: Opened, last: journal.Relayout) -> Conflict:
+    doing = "is undone" if last.state == "undoing" else f"to {last.to_strategy} is under way"
+    return Conflict(
+        f"a re-layout of {opened.repository.name} {doing}: let it end, or undo it",
+        code="relayout_open",
+        state=last.state,
+        to_strategy=last.to_strategy,
+    )

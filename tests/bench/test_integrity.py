@@ -1,0 +1,19 @@
+"""The soak of integrity in its short form: the daemon is killed among uploads, removals and re-layouts."""
+
+import json
+import os
+import subprocess
+import sys
+
+from tests.conftest import ROOT
+
+KILLS = os.environ.get("LUMILIO_INTEGRITY_KILLS", "8")
+
+
+def test_nothing_is_lost() -> None:
+    command = [sys.executable, "-m", "bench.integrity", "--kills", KILLS]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert told["acknowledged"] > 0
+    assert (told["lost"], told["foreign_changed"], told["orphans"]) == (0, 0, 0)

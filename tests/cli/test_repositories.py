@@ -1,0 +1,126 @@
+"""``lumilio repos``: what is wrong on the line needs no daemon; a person's way through a repository's life."""
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from lumiliod.cli.main import program
+from tests.conftest import Daemon
+from tests.daemon.test_kill import photograph
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        ("repos relayout", 64),
+        ("repos relayout home", 64),
+        ("repos relayout home --to cas --undo", 64),
+        ("repos relayout home --undo --plan", 64),
+        ("repos relayout home --status --verify", 64),
+        ("repos relayout home --to cas", 69),
+        ("repos relayout home --to cas --plan", 69),
+        ("repos relayout home --undo --wait", 69),
+        ("repos set home", 64),
+        ("repos set home --max-file-size huge", 64),
+        ("repos set home --duplicates replace", 64),
+        ("repos set home --ignore a --ignore-nothing", 64),
+        ("repos set home --scan-interval soon", 64),
+        ("repos set home --no-preserve-names", 69),
+        ("repos relocate home", 64),
+        ("repos relocate home /x", 69),
+        ("repos attach /x --name a", 64),
+        ("repos attach /x --as-new --name a", 69),
+        ("repos detach home", 69),
+        ("repos remove home --confirm home", 64),
+        ("repos remove home --forget", 64),  # nobody to ask
+        ("repos remove home --forget --confirm home", 69),
+        ("repos remove home --plan", 69),
+    ],
+)
+def test_exit_codes(line: str, code: int) -> None:
+    result = CliRunner(env={"LUMILIO_SOCKET": "/nonexistent/s"}).invoke(program, line.split())
+    assert result.exit_code == code, result.output
+    assert "Traceback" not in result.output
+
+
+def typed(daemon: Daemon, reply: bytes, *args: str) -> tuple[int, str]:
+    """Run a command on a terminal and answer what it asks."""
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "lumiliod.cli", "--socket", daemon.socket, *args]
+    with subprocess.Popen(command, stdin=theirs, stdout=subprocess.PIPE, stderr=theirs) as process:
+        os.close(theirs)
+        told = b""
+        while b"to go on" not in told:
+            told += os.read(ours, 65536)
+        os.write(ours, reply)
+        out, _ = process.communicate()
+    os.close(ours)
+    return process.returncode, out.decode() + told.decode()
+
+
+def test_a_persons_way(daemon: Daemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = tmp_path / "home"
+    (root / "Trip").mkdir(parents=True)
+    (root / "Trip" / "mine.jpg").write_bytes(photograph(4))
+    for number in (1, 2):
+        (tmp_path / f"{number}.jpg").write_bytes(photograph(number))
+    daemon.cli("repos", "add", str(root), "--name", "home")
+    daemon.cli("scan", "home", "--wait")
+    daemon.cli("upload", str(tmp_path / "1.jpg"), str(tmp_path / "2.jpg"), "--repo", "home", "--wait")
+    daemon.cli("wait", "--timeout", "60")
+
+    def said(*args: str) -> Any:
+        return json.loads(daemon.cli("--json", *args).stdout)
+
+    def inbox() -> set[str]:
+        return {str(path.relative_to(root)) for path in (root / "inbox").rglob("*.jpg")}
+
+    before = inbox()
+    plan = said("repos", "relayout", "home", "--to", "flat", "--plan")
+    assert (plan["moves"], plan["user_area"], plan["needed_bytes"]) == (2, 1, 0)
+    told = daemon.cli("repos", "relayout", "home", "--to", "flat", "--plan")
+    assert "date to flat" in told.stdout
+    assert "1 in your own folders" in told.stdout
+    assert "Nothing was changed" in told.stderr
+    assert inbox() == before
+    assert said("repos", "relayout", "home", "--to", "flat", "--wait")["state"] == "done"
+    assert inbox() == {"inbox/1.jpg", "inbox/2.jpg"}
+    assert said("repos", "show", "home")["storage_strategy"] == "flat"
+    assert "Moved back" in daemon.cli("repos", "relayout", "home", "--undo", "--wait").stdout
+    assert inbox() == before
+
+    changed = said("repos", "set", "home", "--max-file-size", "2GB", "--duplicates", "uuid", "--no-preserve-names",
+                   "--ignore", "a*", "--ignore", "b*", "--scan-interval", "2h")["settings"]  # fmt: skip
+    assert changed == {
+        "max_file_size_kb": 1953125, "handle_duplicate_filenames": "uuid", "preserve_original_filename": False,
+        "ignore_patterns": ["a*", "b*"], "quick_scan_interval_s": 300.0, "full_scan_interval_s": 7200.0,
+    }  # fmt: skip
+    assert "every 2h" in daemon.cli("repos", "set", "home", "--max-file-size", "none", "--ignore-nothing").stdout
+
+    daemon.cli("repos", "detach", "home")
+    assert "detached" in daemon.cli("repos", "list").stdout
+    root.rename(tmp_path / "moved")
+    monkeypatch.chdir(tmp_path)
+    assert said("repos", "attach", "moved")["repository"]["path"] == str(tmp_path / "moved")
+    (tmp_path / "moved").rename(root)
+    assert said("repos", "relocate", "home", str(root))["repository"]["status"] == "online"
+    daemon.cli("wait", "--timeout", "60")
+
+    refused = daemon.cli("repos", "remove", "home", check=False)
+    assert (refused.returncode, "3 assets" in refused.stderr) == (1, True)
+    plan = daemon.cli("repos", "remove", "home", "--plan").stdout
+    assert "3 assets" in plan
+    assert str(root) in plan
+    code, _ = typed(daemon, b"nothome\n", "repos", "remove", "home", "--forget")
+    assert (code, len(said("repos", "list")), len(said("assets", "list", "--all"))) == (1, 1, 3)
+    code, told_ = typed(daemon, b"home\n", "repos", "remove", "home", "--forget")
+    assert (code, "its files are where they were" in told_) == (0, True)
+    assert (said("repos", "list"), said("assets", "list", "--all")) == ([], [])
+    assert inbox() == before
