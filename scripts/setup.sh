@@ -134,7 +134,8 @@ fi
 rm -f -- .venv/.lumilio-stamp
 
 say "installing the locked packages (a few minutes the first time)"
-pip_run install --require-hashes -r requirements.lock
+# The lock is complete, so nothing is to be resolved: pip's resolver would look past it for packages with extras.
+pip_run install --require-hashes --no-deps -r requirements.lock
 if [[ $extras == *" systemd "* ]]; then
     say "building systemd-python"
     pip_run install setuptools wheel
@@ -142,5 +143,6 @@ if [[ $extras == *" systemd "* ]]; then
 fi
 say "installing this project"
 pip_run install --no-deps --no-build-isolation -e .
+pip_run check
 echo "$stamp" >.venv/.lumilio-stamp
 say "done in $((SECONDS - started)) s"
