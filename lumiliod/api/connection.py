@@ -29,12 +29,17 @@ from hypercorn.typing import (
     TaskGroup,
 )
 
+from lumiliod.api.body import LENT, Lent
 from lumiliod.api.errors import problem
 from lumiliod.api.exchange import DRAIN_S
+from lumiliod.api.loan import SocketLoan, left_bytes, pass_over
 from lumiliod.api.sockets import peer_of
 
 MAX_RECV_BYTES = 1 << 20
 """Bytes asked of the socket at once: 1 MiB costs a third of the CPU that 64 KiB does."""
+
+MIN_LOAN_BYTES = 1 << 20
+"""A body's rest for which standing aside is worth it."""
 
 HEAD_S = 20.0
 """How long the head of a request may take from its first byte."""
@@ -62,6 +67,16 @@ class _Http11(H11Protocol):
         """Whether the application has begun an answer, which the client's broken body must not cut off."""
         has_begun = self.connection.our_state in (h11.SEND_BODY, h11.DONE, h11.MUST_CLOSE)
         return has_begun and self.stream is not None and not self._has_refused
+
+    @property
+    def left_bytes(self) -> int:
+        """How much is still to come of the body that is being read, if that is known; else 0."""
+        return left_bytes(self.connection)
+
+    async def passed(self, size_bytes: int) -> None:
+        """Go on behind bytes of a body that were taken from the socket by somebody else."""
+        pass_over(self.connection, size_bytes)
+        await self._handle_events()
 
     async def _check_protocol(self, event: h11.Request) -> None:
         """Ignore offers of HTTP/2: on a local socket it only adds states."""
@@ -133,12 +148,16 @@ class Connection:
         self.idle_since: float | None = trio.current_time()
         """Since when no request runs; None while one does."""
         self._calls, self._called = trio.open_memory_channel[_Call](1)
+        self._receiving = trio.CancelScope()
+        self._messages: trio.MemorySendChannel[ASGIReceiveEvent] | None = None
+        self._loan: SocketLoan | None = None
+        state = {"peer": peer_of(stream.socket), "stopping": context.terminated, "lend": self.lend}
         self._protocol = _Http11(
             ASGIWrapper(app),
             config,
             context,
             cast(TaskGroup, self),
-            ConnectionState({"peer": peer_of(stream.socket), "stopping": context.terminated}),
+            ConnectionState(state),
             False,
             None,
             None,
@@ -167,9 +186,19 @@ class Connection:
         self._reading.cancel()
         self._stream.socket.close()
 
+    def lend(self) -> None:
+        """Let the running request read the rest of its body from the socket, if that is worth it and can be.
+
+        The reader stands aside when it has handed on what it has, and says so among the messages.
+        """
+        if self._loan is None:
+            self._loan = SocketLoan(self._stream.socket)
+            self._receiving.cancel()
+
     async def spawn_app(self, app: AppWrapper, config: Config, scope: Scope, send: _Send) -> _Deliver:
         """Queue one request for :meth:`_answer` and return how its body is delivered (Hypercorn's ``TaskGroup``)."""
         put, take = trio.open_memory_channel[ASGIReceiveEvent](config.max_app_queue_size)
+        self._messages = put
 
         def deliver(message: ASGIReceiveEvent) -> Awaitable[None]:
             if message["type"] == "http.disconnect":
@@ -197,6 +226,9 @@ class Connection:
                     await self._app(scope, receive, send)
                 except Exception:
                     _log.exception("a request failed after its answer began")
+                finally:
+                    if self._loan is not None:
+                        self._loan.end()
             await send(None)
 
     async def _read(self) -> None:
@@ -204,13 +236,29 @@ class Connection:
         with self._calls:
             with self._reading:
                 try:
-                    while data := await self._stream.receive_some(MAX_RECV_BYTES):
-                        await self._protocol.handle(RawData(bytes(data)))
+                    while (data := await self._receive()) != b"":
+                        if data is not None:
+                            await self._protocol.handle(RawData(data))
                         self._limit_head()
                     await self._protocol.handle(RawData(b""))
                 except (trio.BrokenResourceError, trio.ClosedResourceError):
                     pass
             await self._protocol.handle(Closed())
+
+    async def _receive(self) -> bytes | None:
+        """Return the next bytes, nothing at the end; None when others took bytes meanwhile."""
+        if self._loan is None:
+            with trio.CancelScope() as self._receiving:
+                return bytes(await self._stream.receive_some(MAX_RECV_BYTES))
+        loan = self._loan
+        if loan is not None and self._messages is not None:
+            left_bytes = self._protocol.left_bytes
+            loan.begin(left_bytes if left_bytes >= MIN_LOAN_BYTES else 0)
+            await _put(self._messages, cast(ASGIReceiveEvent, Lent(type=LENT, loan=loan)))
+            await loan.over.wait()
+            self._loan = None
+            await self._protocol.passed(loan.taken_bytes)
+        return None
 
     def _limit_head(self) -> None:
         """Bound the time of a head that has begun; more of its bytes do not prolong it."""

@@ -1,7 +1,6 @@
 """One request and its answer at the level of ASGI, for the routes that move whole files."""
 
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -10,50 +9,12 @@ from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, ASGISendEven
 from werkzeug.datastructures import Headers
 from werkzeug.sansio.utils import get_content_length
 
-from lumiliod.domain.errors import Shape
+from lumiliod.api.body import RequestBody
 
 DRAIN_BYTES = 1 << 20
 """Unread body bytes worth reading to keep a connection, and to let a client notice an early answer."""
 
 DRAIN_S = 2.0
-
-
-class RequestBody:
-    """The bytes of a request as they arrive, in pieces of up to 1 MiB; ending early is an error, never an end.
-
-    Raises:
-        Shape: ``truncated_upload`` when the client went away before the body was whole.
-    """
-
-    def __init__(self, receive: ASGIReceiveCallable) -> None:
-        self._receive = receive
-        self.received_bytes = 0
-        self.is_whole = False
-
-    def __aiter__(self) -> "RequestBody":
-        return self
-
-    async def __anext__(self) -> bytes:
-        while not self.is_whole:
-            message = await self._receive()
-            if message["type"] != "http.request":
-                raise Shape("The upload ended before all of it had arrived.", code="truncated_upload")
-            self.is_whole = not message.get("more_body", False)
-            chunk = message.get("body", b"")
-            if chunk:
-                self.received_bytes += len(chunk)
-                return chunk
-        raise StopAsyncIteration
-
-    async def drain(self, limit_bytes: int) -> bool:
-        """Read and forget at most about ``limit_bytes``; tell whether that was all."""
-        end = self.received_bytes + limit_bytes
-        with suppress(Shape):
-            async for _ in self:
-                if self.received_bytes > end:
-                    break
-        await trio.lowlevel.checkpoint()
-        return self.is_whole
 
 
 class Exchange:
@@ -75,7 +36,7 @@ class Exchange:
         self.arguments = arguments
         query_string = scope["query_string"].decode("latin-1")
         self.query = parse_qsl(query_string, keep_blank_values=True, errors="backslashreplace")
-        self.body = RequestBody(receive)
+        self.body = RequestBody(receive, scope["state"].get("lend"))
         self.receive = receive
         self.has_begun = False
         self.is_over = False

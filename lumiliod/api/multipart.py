@@ -5,7 +5,7 @@ from werkzeug.datastructures import Headers
 from werkzeug.http import parse_options_header
 from werkzeug.sansio.multipart import NEED_DATA, Data, Epilogue, Field, File, MultipartDecoder, State
 
-from lumiliod.api.exchange import RequestBody
+from lumiliod.api.body import RequestBody
 from lumiliod.domain.errors import Shape
 
 MAX_HEAD_BYTES = 16 * 1024
@@ -57,6 +57,10 @@ class Part:
             raise StopAsyncIteration
         return chunk
 
+    async def read_into(self, view: memoryview) -> int:
+        """Put the next bytes at the beginning of ``view``; return how many, 0 at the end."""
+        return await self._multipart.part_into(view)
+
     async def text(self) -> str:
         """Return a field's value.
 
@@ -89,6 +93,9 @@ class Multipart:
         self._body = body
         self._decoder = _Decoder(boundary.encode())
         self._in_part = False
+        self._rest = memoryview(b"")
+        self._marker = b"--" + boundary.encode()
+        self._beginnings = tuple(line_break + self._marker for line_break in (b"\r\n", b"\r", b"\n"))
 
     async def next_part(self) -> Part | None:
         """Skip what is left of the present part and return the next, or None after the last."""
@@ -101,6 +108,43 @@ class Multipart:
                 return Part(self, event)
             if isinstance(event, Epilogue):
                 return None
+
+    async def part_into(self, view: memoryview) -> int:
+        """Put the next bytes of the present part at the beginning of ``view``; return how many, 0 at its end.
+
+        What cannot hold a boundary goes straight from the connection to where it is wanted; all else is the decoder's.
+        """
+        if not self._rest:
+            if self._is_amidst:
+                count = await self._body.read_into(view)
+                plain = self._plain_bytes(view[:count])
+                if plain < count:
+                    self._decoder.receive_data(bytes(view[plain:count]))
+                if plain:
+                    return plain
+            self._rest = memoryview(await self.part_data() or b"")
+        count = min(len(view), len(self._rest))
+        view[:count] = self._rest[:count]
+        self._rest = self._rest[count:]
+        return count
+
+    @property
+    def _is_amidst(self) -> bool:
+        """Whether the decoder is in the middle of a part's data and holds nothing back."""
+        return self._in_part and self._decoder.state is State.DATA and not self._decoder.buffer
+
+    def _plain_bytes(self, view: memoryview) -> int:
+        """Return how many bytes of a part's data hold nothing of a boundary, whatever follows them."""
+        content = bytes(view)  # a view cannot be searched; copying costs a fifth of the search
+        at = content.find(self._marker)
+        if at >= 0:
+            return max(0, at - 2)  # the line break before it is the boundary's
+        # the beginning of one may be all of it that has arrived
+        for at in range(max(0, len(content) - len(self._marker) - 1), len(content)):
+            end = content[at:]
+            if any(beginning.startswith(end) for beginning in self._beginnings):
+                return at
+        return len(content)
 
     async def part_data(self) -> bytes | None:
         """Return the next piece of the present part, None at its end."""

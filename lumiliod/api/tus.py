@@ -8,7 +8,7 @@ BLAKE3-256 (``digest``, in hex). A complete upload answers with the task that ma
 
 import base64
 import binascii
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from email.utils import format_datetime
 from functools import wraps
 
@@ -17,6 +17,7 @@ import trio
 from quart import Blueprint
 from quart_trio.wrappers.response import TrioResponse
 
+from lumiliod.api.body import RequestBody
 from lumiliod.api.errors import MEDIA_TYPE, failure, problem
 from lumiliod.api.exchange import Exchange
 from lumiliod.api.routes import NoQuery, Operation, describes, parse_query, streams
@@ -216,7 +217,7 @@ async def _refuse(exchange: Exchange, why: Problem, headers: Mapping[str, str] |
     await exchange.reply(why.status, told, content)
 
 
-def _body(exchange: Exchange) -> AsyncIterator[bytes] | None:
+def _body(exchange: Exchange) -> RequestBody | None:
     return exchange.body if exchange.has_body and exchange.headers.get("Content-Type") == _BYTES else None
 
 

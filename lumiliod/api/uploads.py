@@ -147,19 +147,17 @@ class _OnlyFile:
         self._part = part
         self._repository = repository
 
-    def __aiter__(self) -> "_OnlyFile":
-        return self
-
-    async def __anext__(self) -> bytes:
-        chunk = await anext(self._part, None)
-        if chunk is not None:
-            return chunk
+    async def read_into(self, view: memoryview) -> int:
+        """Read as the part does; see whether its end is the form's."""
+        size_bytes = await self._part.read_into(view)
+        if size_bytes:
+            return size_bytes
         while part := await self._form.next_part():
             if part.filename:
                 raise Shape("One form carries one file; use /assets/batch for several.", code="too_many_files")
             if part.name == "repository":
                 _check_same(self._rt, self._repository, await part.text())
-        raise StopAsyncIteration
+        return 0
 
 
 def _check_same(rt: Runtime, used: str | None, named: str) -> None:

@@ -3,7 +3,7 @@
 import base64
 import binascii
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -22,7 +22,7 @@ from lumiliod.storage import partial as partials
 from lumiliod.storage import staging
 from lumiliod.storage.partial import Partial
 from lumiliod.storage.partial_writer import CHECKSUMS, PartialWriter, join
-from lumiliod.storage.pump import in_thread, pump
+from lumiliod.storage.pump import Source, in_thread, pump
 from lumiliod.storage.staging import Staged
 
 log = logging.getLogger(__name__)
@@ -151,7 +151,7 @@ class Uploads:
     async def append(
         self,
         id_: UploadId,
-        body: AsyncIterator[bytes] | None,
+        body: Source | None,
         offset: int,
         *,
         size_bytes: int | None = None,
@@ -195,7 +195,7 @@ class Uploads:
         self,
         opened: Opened,
         id_: UploadId,
-        body: AsyncIterator[bytes] | None,
+        body: Source | None,
         offset: int,
         size_bytes: int | None,
         checksum: tuple[str, bytes] | None,
@@ -213,11 +213,11 @@ class Uploads:
         with writer:
             await in_thread(writer.begin, offset, size_bytes)
             self._hashers.pop(id_, None)
-            arriving = Arriving(body, turn)
+            arriving = None if body is None else Arriving(body, turn)
             try:
-                if body is not None:
+                if arriving is not None:
                     await pump(writer, arriving)
-                if arriving.cut is None:
+                if arriving is None or arriving.cut is None:
                     await in_thread(writer.prove)
             finally:
                 # what has arrived counts, however this request ends, unless a checksum would have to say so
@@ -225,7 +225,7 @@ class Uploads:
                     await in_thread(writer.settle)
                 if writer.hasher is not None and writer.terms.unproven_from is None:
                     self._remember(id_, writer.offset, writer.hasher)
-            if arriving.cut is not None:
+            if arriving is not None and arriving.cut is not None:
                 raise arriving.cut
             found = Partial(id_, writer.terms, writer.offset)
             if not found.is_whole or found.terms.is_part:

@@ -1,12 +1,12 @@
 """Requests that want the same upload: the older one gives way, with what has arrived of it."""
 
 import math
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 import trio
 
 from lumiliod.domain.errors import Conflict, LumilioError, Shape
+from lumiliod.storage.pump import Source
 
 GAP_S, LAST_S = 0.05, 1.0
 """How long one that is to end waits for more bytes, and how long it may go on while they come."""
@@ -38,22 +38,20 @@ class Arriving:
     ``cut`` is the reason why it is not whole.
     """
 
-    def __init__(self, body: AsyncIterator[bytes] | None, turn: Turn) -> None:
+    def __init__(self, body: Source, turn: Turn) -> None:
         self.cut: LumilioError | None = None
         self._body = body
         self._turn = turn
 
-    def __aiter__(self) -> "Arriving":
-        return self
-
-    async def __anext__(self) -> bytes:
-        if self._body is None or self.cut is not None:
-            raise StopAsyncIteration
+    async def read_into(self, view: memoryview) -> int:
+        """Read as the body does."""
+        if self.cut is not None:
+            return 0
         with trio.CancelScope(deadline=self._turn.next_by_s()) as self._turn.reading:
             try:
-                return await anext(self._body)
+                return await self._body.read_into(view)
             except Shape as error:
                 self.cut = error
-                raise StopAsyncIteration from None
+                return 0
         self.cut = Conflict("another request took this one's place", code="upload_locked")
-        raise StopAsyncIteration
+        return 0

@@ -1,6 +1,6 @@
 """Take bytes from a person: staged and durable before they are told so."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 
 import trio
 
@@ -14,6 +14,7 @@ from lumiliod.library import quota
 from lumiliod.pipeline import kinds
 from lumiliod.runtime import Opened, Runtime, reaching
 from lumiliod.storage import staging
+from lumiliod.storage.pump import Source
 from lumiliod.storage.staging import Staged
 
 MIB = 1 << 20
@@ -28,7 +29,7 @@ async def receive(
     *,
     repository: str | None,
     filename: str,
-    body: AsyncIterator[bytes],
+    body: Source,
     expected_digest: str | None,
     announced_bytes: int | None,
 ) -> UploadTicket:

@@ -23,7 +23,11 @@ BLOCK_BYTES = 1 << 20
 NO_LINK_ERRNOS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.EXDEV, errno.ENOSYS, errno.EINVAL})
 """What link(2) answers where hard links cannot be made: exFAT, some network file systems, another device."""
 
+WRITEBACK_BYTES = 32 << 20
+"""So much of a long file is written before the disk is set to work on it."""
+
 _RENAME_NOREPLACE = 1
+_SYNC_FILE_RANGE_WRITE = 2
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -93,6 +97,17 @@ def write_all(fd: int, data: bytes | bytearray | memoryview) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(fd, view) :]
+
+
+def begin_writeback(fd: int, offset: int, size_bytes: int) -> None:
+    """Set the disk to work on a range of a file that was just written, without waiting for it.
+
+    Nothing is durable by this; but the fsync(2) that makes it so then has little left to wait for. Where
+    sync_file_range(2) does not exist, or the file system has no use for it, nothing happens.
+    """
+    function = getattr(_libc, "sync_file_range", None)
+    if function is not None:
+        function(fd, ctypes.c_int64(offset), ctypes.c_int64(size_bytes), _SYNC_FILE_RANGE_WRITE)
 
 
 def write_file(path: str, data: bytes, *, temp: str | None = None, replace: bool = True, mode: int = 0o644) -> None:

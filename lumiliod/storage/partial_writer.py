@@ -36,7 +36,7 @@ FLUSH_BYTES = 64 << 20
 class Hash(Protocol):
     """What :mod:`hashlib` and :mod:`blake3` have in common."""
 
-    def update(self, data: bytes | bytearray, /) -> object:
+    def update(self, data: bytes | memoryview, /) -> object:
         """Take in more."""
         ...
 
@@ -88,7 +88,7 @@ class PartialWriter:
         self._min_free_bytes = min_free_bytes
         self._fd: int | None = None
         self._terms: Terms | None = None
-        self._from = self._to = self._counted = self._flushed = 0
+        self._from = self._to = self._counted = self._flushed = self._begun = 0
 
     def __enter__(self) -> "PartialWriter":
         return self
@@ -145,7 +145,7 @@ class PartialWriter:
             os.lseek(self._fd, there, os.SEEK_SET)
             if not there:
                 self.hasher = blake3()
-            self._from = self._to = self._counted = self._flushed = there
+            self._from = self._to = self._counted = self._flushed = self._begun = there
             self._keep(
                 terms,
                 size_bytes=terms.size_bytes if size_bytes is None else size_bytes,
@@ -161,7 +161,7 @@ class PartialWriter:
         if self.terms.size_bytes is not None and self._counted > self.terms.size_bytes:
             raise Shape(f"more bytes arrived than the {self.terms.size_bytes} announced", code="length_mismatch")
 
-    def write(self, block: bytes | bytearray) -> None:
+    def write(self, block: bytes | memoryview) -> None:
         """Hash and write one block."""
         assert self._fd is not None
         with durable.translated("stage", self._path, writing=True):
@@ -172,6 +172,9 @@ class PartialWriter:
                 self._check.update(block)
             durable.write_all(self._fd, block)
             self._to += len(block)
+            if self._to - self._begun >= durable.WRITEBACK_BYTES:
+                durable.begin_writeback(self._fd, self._begun, self._to - self._begun)
+                self._begun = self._to
             if self._to - self._flushed >= FLUSH_BYTES and self._check is None:
                 self._flush()
 

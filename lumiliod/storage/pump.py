@@ -1,7 +1,7 @@
 """From a connection to a disk: blocks are written and hashed while the next ones arrive, in constant memory."""
 
 import os
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol, TypeVar, TypeVarTuple, Unpack
 
 import trio
@@ -14,6 +14,17 @@ _Result = TypeVar("_Result")
 _Args = TypeVarTuple("_Args")
 _THREADS = trio.CapacityLimiter(16)
 
+BUFFERS = 3
+"""Blocks of 1 MiB that one upload has in memory: one arrives, one waits, one is written."""
+
+
+class Source(Protocol):
+    """Where bytes come from."""
+
+    async def read_into(self, view: memoryview) -> int:
+        """Put the next bytes at the beginning of ``view``, which has room; return how many, 0 at the end."""
+        ...
+
 
 class Sink(Protocol):
     """Where bytes go."""
@@ -22,23 +33,27 @@ class Sink(Protocol):
         """Count arriving bytes against the limits; raises to refuse them."""
         ...
 
-    def write(self, block: bytes | bytearray) -> None:
-        """Write one block. Blocks."""
+    def write(self, block: memoryview) -> None:
+        """Write one block, which is only lent. Blocks."""
         ...
 
 
-async def pump(sink: Sink, chunks: AsyncIterator[bytes]) -> None:
-    """Write ``chunks`` to ``sink`` in blocks of 1 MiB, the last one shorter.
+async def pump(sink: Sink, source: Source) -> None:
+    """Write ``source`` to ``sink`` in blocks of 1 MiB, the last one shorter.
+
+    The blocks' memory is used again and again: what was just written is still in the processor's cache.
 
     Raises:
-        BaseException: what stopped it first, the chunks' own error or the sink's.
+        BaseException: what stopped it first, the source's own error or the sink's.
     """
+    full_in, full = trio.open_memory_channel[tuple[bytearray, int]](BUFFERS)
+    free_in, free = trio.open_memory_channel[bytearray](BUFFERS)
     try:
-        async with trio.open_nursery() as nursery:
-            send, receive = trio.open_memory_channel[bytes | bytearray](0)
-            nursery.start_soon(_write_blocks, sink, receive)
-            async with send:
-                await _gather_blocks(sink, chunks, send)
+        with free:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_write_blocks, sink, full, free_in)
+                async with full_in:
+                    await _fill_blocks(sink, source, full_in, free)
     except BaseExceptionGroup as group:
         raise _first_error(group) from None
 
@@ -61,32 +76,48 @@ async def in_thread(fn: Callable[[Unpack[_Args]], _Result], *args: *_Args) -> _R
     return await trio.to_thread.run_sync(fn, *args, limiter=_THREADS)
 
 
-async def _gather_blocks(
-    sink: Sink, chunks: AsyncIterator[bytes], send: trio.MemorySendChannel[bytes | bytearray]
+async def _fill_blocks(
+    sink: Sink,
+    source: Source,
+    full: trio.MemorySendChannel[tuple[bytearray, int]],
+    free: trio.MemoryReceiveChannel[bytearray],
 ) -> None:
-    """Hand on ``chunks`` in blocks; the channel has no room, so sending waits for the write before."""
-    block = bytearray()
-    async for chunk in chunks:
-        sink.count(len(chunk))
-        if not block and len(chunk) >= durable.BLOCK_BYTES:
-            await send.send(chunk)
-            continue
-        view = memoryview(chunk)
-        while view:
-            room = durable.BLOCK_BYTES - len(block)
-            block += view[:room]
-            view = view[room:]
-            if len(block) == durable.BLOCK_BYTES:
-                await send.send(block)
-                block = bytearray()
-    if block:
-        await send.send(block)
+    """Fill block after block, one that was written already where there is one."""
+    made = 0
+    while True:
+        try:
+            block = free.receive_nowait()
+        except trio.WouldBlock:
+            if made < BUFFERS:
+                block = bytearray(durable.BLOCK_BYTES)
+                made += 1
+            else:
+                block = await free.receive()
+        filled = 0
+        with memoryview(block) as view:
+            while filled < len(view):
+                with view[filled:] as room:
+                    size_bytes = await source.read_into(room)
+                if not size_bytes:
+                    break
+                sink.count(size_bytes)
+                filled += size_bytes
+        if filled:
+            await full.send((block, filled))
+        if filled < len(block):
+            return
 
 
-async def _write_blocks(sink: Sink, receive: trio.MemoryReceiveChannel[bytes | bytearray]) -> None:
-    async with receive:
-        async for block in receive:
-            await in_thread(sink.write, block)
+async def _write_blocks(
+    sink: Sink,
+    full: trio.MemoryReceiveChannel[tuple[bytearray, int]],
+    free: trio.MemorySendChannel[bytearray],
+) -> None:
+    async with full, free:
+        async for block, filled in full:
+            with memoryview(block) as view, view[:filled] as content:
+                await in_thread(sink.write, content)
+            free.send_nowait(block)
 
 
 def _first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -6,7 +6,6 @@ dead writer from a slow one.
 """
 
 import os
-from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,7 +19,7 @@ from lumiliod.domain.errors import NotFound, Refused, Shape
 from lumiliod.domain.ids import Digest, UploadId, UserId, uuid7
 from lumiliod.domain.naming import text_name
 from lumiliod.storage import durable
-from lumiliod.storage.pump import check_room, in_thread, pump
+from lumiliod.storage.pump import Source, check_room, in_thread, pump
 from lumiliod.storage.repository import Repository, check_identity
 
 CLEANUP_TIMEOUT_S = 30.0
@@ -67,7 +66,7 @@ class Staged:
 async def write(
     repo: Repository,
     filename: str,
-    chunks: AsyncIterator[bytes],
+    source: Source,
     *,
     owner_id: UserId | None = None,
     max_bytes: int | None,
@@ -75,15 +74,15 @@ async def write(
     announced_bytes: int | None = None,
     expected_digest: Digest | None = None,
 ) -> Staged:
-    """Stage the bytes of ``chunks`` durably, hashing on the way, in constant memory.
+    """Stage the bytes of ``source`` durably, hashing on the way, in constant memory.
 
-    Chunks are gathered into blocks of 1 MiB; one block is written while the next arrives. When
-    this returns, the bytes survive power loss; when it raises or is cancelled, nothing is left.
+    Bytes are written in blocks of 1 MiB, one while the next arrives. When this returns, the bytes
+    survive power loss; when it raises or is cancelled, nothing is left.
 
     Args:
         repo: where to.
         filename: what the sender calls it.
-        chunks: the bytes; its own errors pass through, and its caller closes it.
+        source: the bytes; its own errors pass through.
         owner_id: whose it will be.
         max_bytes: largest size taken; None for no limit.
         min_free_bytes: what stays free on the disk.
@@ -100,7 +99,7 @@ async def write(
     mark_name = text_name(filename)
     try:
         await in_thread(writer.open)
-        await pump(writer, chunks)
+        await pump(writer, source)
         writer.check_complete(expected_digest)
         return await in_thread(writer.commit, mark_name, owner_id)
     except BaseException:
@@ -223,6 +222,7 @@ class _Writer:
         self._hasher = blake3()
         self._received = 0
         self._written = 0
+        self._begun = 0
 
     def open(self) -> None:
         """Check what was announced and that the disk is there, then create the locked file."""
@@ -242,7 +242,7 @@ class _Writer:
         if self._announced is not None and self._received > self._announced:
             raise Shape(f"more bytes arrived than the {self._announced} announced", code="length_mismatch")
 
-    def write(self, block: bytes | bytearray) -> None:
+    def write(self, block: memoryview) -> None:
         """Hash and write one block."""
         assert self._fd is not None
         with durable.translated("stage", self._path, writing=True):
@@ -250,6 +250,9 @@ class _Writer:
             self._hasher.update(block)
             durable.write_all(self._fd, block)
             self._written += len(block)
+            if self._written - self._begun >= durable.WRITEBACK_BYTES:
+                durable.begin_writeback(self._fd, self._begun, self._written - self._begun)
+                self._begun = self._written
 
     def check_complete(self, expected: Digest | None) -> None:
         """Compare what arrived with what was promised."""

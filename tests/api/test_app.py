@@ -40,6 +40,7 @@ from lumiliod.domain.ids import RepositoryId
 from lumiliod.domain.repositories import RepositoryStatus
 from lumiliod.library import browse, repositories, search, upload
 from lumiliod.runtime import HealthBoard, Repositories, Runtime
+from lumiliod.storage.pump import Source
 
 from .wire import Client, Reply, Running, serving
 
@@ -89,17 +90,18 @@ class Sink:
         self.ended = trio.Event()
         self.cancelled = False
 
-    async def receive(self, rt: Runtime, *, body: AsyncIterator[bytes], filename: str, **rest: Any) -> UploadTicket:
+    async def receive(self, rt: Runtime, *, body: Source, filename: str, **rest: Any) -> UploadTicket:
         self.calls.append({"filename": filename, **rest})
         if filename.startswith("early"):
             raise Refused("larger than allowed", code="too_large")
         if filename == "nowhere":
             raise NotFound("no such repository", code="repository_not_found")
         data = b""
+        room = memoryview(bytearray(1 << 20))
         try:
-            async for chunk in body:
+            while count := await body.read_into(room):
                 self.began.set()
-                data += chunk
+                data += room[:count]
         except BaseException:
             self.cancelled = True
             raise
@@ -519,9 +521,10 @@ def grown():
 
 async def receive(rt, *, body, filename, **rest):
     size = 0
-    async for chunk in body:
+    room = memoryview(bytearray(1 << 20))
+    while count := await body.read_into(room):
         await trio.sleep(0.001)  # a disk slower than the sender
-        size += len(chunk)
+        size += count
     return UploadTicket(task_id=None, status="queued", filename=filename, digest=grown(), size_bytes=size)
 
 async def main():

@@ -6,9 +6,10 @@ from hypercorn.typing import ASGIReceiveEvent
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lumiliod.api.exchange import RequestBody
+from lumiliod.api.body import RequestBody
 from lumiliod.api.multipart import Multipart
 from lumiliod.domain.errors import Shape
+from lumiliod.testing.sources import read_all
 
 Parts = list[tuple[str, str | None, bytes]]
 
@@ -24,11 +25,21 @@ def body_of(chunks: Sequence[bytes], *, whole: bool = True) -> RequestBody:
     return RequestBody(receive)
 
 
-async def parts_of(chunks: Sequence[bytes], content_type: str = "multipart/form-data; boundary=b", **kw: bool) -> Parts:
+async def parts_of(
+    chunks: Sequence[bytes],
+    content_type: str = "multipart/form-data; boundary=b",
+    room_bytes: int | None = None,
+    **kw: bool,
+) -> Parts:
+    """Return the parts, each read piece by piece, or into room of that size."""
     form = Multipart(body_of(chunks, **kw), content_type)
     found: Parts = []
     while part := await form.next_part():
-        found.append((part.name, part.filename, b"".join([chunk async for chunk in part])))
+        if room_bytes is None:
+            content = b"".join([chunk async for chunk in part])
+        else:
+            content = await read_all(part, room_bytes)
+        found.append((part.name, part.filename, content))
     return found
 
 
@@ -46,18 +57,21 @@ def form_of(parts: Parts, boundary: str = "b") -> bytes:
             st.sampled_from(["file", "repository", "x"]),
             st.sampled_from([None, "a.jpg", "ü b.jpg"]),
             st.binary(max_size=60)
-            | st.lists(st.sampled_from([b"\r", b"\n", b"-", b"--b", b"b", b"\r\n--c"])).map(b"".join),
+            | st.lists(
+                st.sampled_from([b"\r", b"\n", b"-", b"--Xb", b"Xboundary", b"b", b"\r\n--Xboundary", b"\r\n--c"])
+            ).map(b"".join),
         ),
         max_size=4,
     ),
     size=st.integers(1, 70),
+    room=st.none() | st.integers(1, 90),
 )
-@settings(deadline=None, max_examples=150)
-def test_any_form_in_any_pieces(parts: Parts, size: int) -> None:
+@settings(deadline=None, max_examples=300)
+def test_any_form_in_any_pieces(parts: Parts, size: int, room: int | None) -> None:
     boundary = "Xboundary7"
     raw = form_of(parts, boundary)
     chunks = [raw[n : n + size] for n in range(0, len(raw), size)]
-    assert trio.run(parts_of, chunks, f"multipart/form-data; boundary={boundary}") == parts
+    assert trio.run(parts_of, chunks, f"multipart/form-data; boundary={boundary}", room) == parts
 
 
 async def test_an_extended_file_name() -> None:

@@ -18,6 +18,7 @@ from lumiliod.library import relayout as library
 from lumiliod.pipeline import adopt, kinds, relayout
 from lumiliod.runtime import Runtime
 from lumiliod.storage import staging
+from lumiliod.testing.sources import Chunks
 from tests import stepping
 from tests.pipeline import shelf as shelves
 from tests.pipeline.shelf import Shelf
@@ -115,14 +116,9 @@ async def until_put_off(rt: Runtime, kind: str) -> None:
 
 async def upload(rt: Runtime, shelf: Shelf, name: str, content: bytes) -> None:
     """Take an upload, as the API does."""
-
-    async def body() -> AsyncIterator[bytes]:
-        await trio.lowlevel.checkpoint()
-        yield content
-
     opened = rt.repositories.get(shelf.id)
     staged = await staging.write(
-        opened.repository, name, body(), owner_id=rt.owner_id, max_bytes=None, min_free_bytes=0
+        opened.repository, name, Chunks([content]), owner_id=rt.owner_id, max_bytes=None, min_free_bytes=0
     )
     await rt.jobs.call(kinds.enqueue_one, kinds.ingest_upload(staged.id, opened.id, name))
 

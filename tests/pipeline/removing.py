@@ -1,6 +1,6 @@
 """What the tests of the trash do in processes of their own, which may be killed at any step."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from uuid import UUID
 
@@ -12,6 +12,7 @@ from lumiliod.library import trash
 from lumiliod.pipeline import adopt, kinds
 from lumiliod.runtime import Runtime
 from lumiliod.storage import staging
+from lumiliod.testing.sources import Chunks
 from tests import stepping
 from tests.pipeline import shelf as shelves
 from tests.pipeline.shelf import Shelf
@@ -71,12 +72,10 @@ def _do(
 
 
 async def _stage(shelf: Shelf, name: str, content: bytes, rt: Runtime) -> None:
-    async def body() -> AsyncIterator[bytes]:
-        await trio.lowlevel.checkpoint()
-        yield content
-
     opened = rt.repositories.get(shelf.id)
-    await staging.write(opened.repository, name, body(), owner_id=rt.owner_id, max_bytes=None, min_free_bytes=0)
+    await staging.write(
+        opened.repository, name, Chunks([content]), owner_id=rt.owner_id, max_bytes=None, min_free_bytes=0
+    )
 
 
 async def _ingest(shelf: Shelf, rt: Runtime) -> None:

@@ -13,6 +13,7 @@ import trio
 from lumiliod.jobs import service
 from lumiliod.library import upload
 from lumiliod.runtime import Runtime
+from lumiliod.testing.sources import Chunks
 from tests.pipeline import shelf
 from tests.pipeline.shelf import QUEUES, Shelf
 
@@ -32,23 +33,14 @@ async def working(first: Shelf, how: str) -> AsyncIterator[Runtime]:
             stop.set()
 
 
-class Body:
-    def __init__(self, content: bytes) -> None:
-        self._parts = iter([content])
-
-    def __aiter__(self) -> "Body":
-        return self
-
-    async def __anext__(self) -> bytes:
-        await trio.lowlevel.checkpoint()
-        for part in self._parts:
-            return part
-        raise StopAsyncIteration
-
-
 async def send(rt: Runtime, into: Shelf) -> None:
     await upload.receive(
-        rt, repository=into.path.name, filename="again.jpg", body=Body(A), expected_digest=None, announced_bytes=None
+        rt,
+        repository=into.path.name,
+        filename="again.jpg",
+        body=Chunks([A]),
+        expected_digest=None,
+        announced_bytes=None,
     )
     await shelf.idle(rt)
 

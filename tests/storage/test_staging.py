@@ -2,7 +2,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -15,26 +15,12 @@ from blake3 import blake3
 from lumiliod.domain.errors import LumilioError, NotFound, Refused, Retryable, Shape, Unavailable
 from lumiliod.domain.ids import Digest, UploadId, UserId
 from lumiliod.storage import repository, staging
+from lumiliod.storage.pump import BUFFERS
 from lumiliod.storage.repository import Repository
 from lumiliod.storage.staging import Staged
+from lumiliod.testing.sources import Chunks
 
 MIB = 1 << 20
-
-
-class Chunks:
-    """Bytes as a connection brings them: a sync iterator with a checkpoint before each chunk."""
-
-    def __init__(self, parts: Iterable[bytes]) -> None:
-        self._parts = iter(parts)
-
-    def __aiter__(self) -> "Chunks":
-        return self
-
-    async def __anext__(self) -> bytes:
-        await trio.lowlevel.checkpoint()
-        for part in self._parts:
-            return part
-        raise StopAsyncIteration
 
 
 async def write(repo: Repository, *parts: bytes, filename: str = "a.jpg", **limits: Any) -> Staged:
@@ -197,6 +183,7 @@ import os, resource, signal, sys, trio
 from lumiliod.domain.errors import Refused
 from lumiliod.storage import staging
 from lumiliod.storage.repository import open_repository
+from lumiliod.testing.sources import Chunks
 
 repo = open_repository(sys.argv[1])
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -208,7 +195,7 @@ async def chunks():
 
 async def main():
     try:
-        await staging.write(repo, "a", chunks(), max_bytes=None, min_free_bytes=0)
+        await staging.write(repo, "a", Chunks(chunks()), max_bytes=None, min_free_bytes=0)
     except Refused:
         sys.exit(0 if os.listdir(repo.incoming) == [] else 3)
     sys.exit(4)
@@ -230,7 +217,7 @@ async def test_an_offline_repository_takes_nothing(repo: Repository) -> None:
 
 
 async def test_memory_stays_constant(repo: Repository) -> None:
-    """A slow disk holds the sender back: at most the block being written and the next are in memory."""
+    """A slow disk holds the sender back: only so many blocks are in memory."""
     ahead: list[int] = []
 
     def watched() -> Iterator[bytes]:
@@ -243,13 +230,14 @@ async def test_memory_stays_constant(repo: Repository) -> None:
             yield bytes(MIB)
 
     await staging.write(repo, "a", Chunks(watched()), max_bytes=None, min_free_bytes=0)
-    assert max(ahead) <= 2 * MIB
+    assert max(ahead) <= BUFFERS * MIB
 
 
 SLOW = """
 import sys, trio
 from lumiliod.storage import staging
 from lumiliod.storage.repository import open_repository
+from lumiliod.testing.sources import Chunks
 
 async def chunks():
     for _ in range(3):
@@ -259,7 +247,7 @@ async def chunks():
     yield b""
 
 repo = open_repository(sys.argv[1])
-trio.run(lambda: staging.write(repo, "a", chunks(), max_bytes=None, min_free_bytes=0))
+trio.run(lambda: staging.write(repo, "a", Chunks(chunks()), max_bytes=None, min_free_bytes=0))
 """
 
 
@@ -281,6 +269,7 @@ KILLED = """
 import os, sys, trio
 from lumiliod.storage import staging
 from lumiliod.storage.repository import open_repository
+from lumiliod.testing.sources import Chunks
 
 repo = open_repository(sys.argv[1])
 left = int(sys.argv[2])
@@ -296,7 +285,7 @@ async def chunks():
     yield b"content"
 
 sys.addaudithook(dying)
-print(trio.run(lambda: staging.write(repo, "a", chunks(), max_bytes=None, min_free_bytes=0)).id)
+print(trio.run(lambda: staging.write(repo, "a", Chunks(chunks()), max_bytes=None, min_free_bytes=0)).id)
 """
 
 
@@ -322,6 +311,7 @@ import os, sys
 from uuid import UUID
 from lumiliod.storage import staging
 from lumiliod.storage.repository import open_repository
+from lumiliod.testing.sources import Chunks
 
 repo = open_repository(sys.argv[1])
 left = int(sys.argv[3])
