@@ -58,6 +58,11 @@ def postgres(short_dir: Path) -> Iterator[embedded.Server]:
     thread = threading.Thread(target=trio.run, args=(main,), daemon=True)
     thread.start()
     assert ready.wait(START_TIMEOUT_S)
+    with psycopg.connect(server.admin_conninfo, autocommit=True) as admin:
+        # what a killed server wrote is kept by the system; only power loss would take it, and that is not simulated
+        admin.execute("ALTER SYSTEM SET fsync = off")
+        admin.execute("ALTER SYSTEM SET full_page_writes = off")
+        admin.execute("SELECT pg_reload_conf()")
     yield server
     scope = ended[0]
     assert scope is not None
@@ -80,14 +85,27 @@ def _conninfo(server: embedded.Server, name: str) -> str:
     return f"host={server.sockets} dbname={name} user=lumilio"
 
 
+@contextmanager
+def _fresh_database(server: embedded.Server, template: str) -> Iterator[str]:
+    name = f"test_{uuid4().hex[:12]}"
+    with psycopg.connect(server.admin_conninfo, autocommit=True) as admin:
+        admin.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template)))
+        yield _conninfo(server, name)
+        admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
 @pytest.fixture
 def conninfo(postgres: embedded.Server, template: str) -> Iterator[str]:
     """Return the connection string of a fresh, migrated database."""
-    name = f"test_{uuid4().hex[:12]}"
-    with psycopg.connect(postgres.admin_conninfo, autocommit=True) as admin:
-        admin.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template)))
-        yield _conninfo(postgres, name)
-        admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+    with _fresh_database(postgres, template) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def module_conninfo(postgres: embedded.Server, template: str) -> Iterator[str]:
+    """Return the connection string of a database for a module's tests, which leave it as it was."""
+    with _fresh_database(postgres, template) as made:
+        yield made
 
 
 @pytest.fixture
@@ -186,34 +204,53 @@ class Daemon:
         return done
 
 
+@pytest.fixture(scope="session")
+def started_state() -> Iterator[Path]:
+    """Return the state folder of a daemon that was started for the first time and stopped; tests get copies of it."""
+    daemon = Daemon(Path(tempfile.mkdtemp(prefix="lum-")))
+    try:
+        assert daemon.start().stop() == 0, daemon.log
+        (daemon.state_dir / "daemon.log").unlink()
+        yield daemon.state_dir
+    finally:
+        _end(daemon)
+
+
+def _end(daemon: Daemon) -> None:
+    if daemon.process is not None and daemon.process.poll() is None:
+        daemon.stop()
+    _stop_server(daemon.state_dir)
+    shutil.rmtree(daemon.state_dir, ignore_errors=True)
+
+
 @contextmanager
-def _daemons() -> Iterator[Callable[..., Daemon]]:
+def _daemons(started_state: Path) -> Iterator[Callable[..., Daemon]]:
     made: list[Daemon] = []
 
     def make(*extra: str) -> Daemon:
-        daemon = Daemon(Path(tempfile.mkdtemp(prefix="lum-")), extra=extra)
+        state_dir = Path(tempfile.mkdtemp(prefix="lum-"))
+        # owners and modes are the server's concern
+        subprocess.run(["cp", "-a", f"{started_state}/.", state_dir], check=True)
+        daemon = Daemon(state_dir, extra=extra)
         made.append(daemon)
         return daemon
 
     yield make
     for daemon in made:
-        if daemon.process is not None and daemon.process.poll() is None:
-            daemon.stop()
-        _stop_server(daemon.state_dir)
-        shutil.rmtree(daemon.state_dir, ignore_errors=True)
+        _end(daemon)
 
 
 @pytest.fixture
-def make_daemon() -> Iterator[Callable[..., Daemon]]:
-    """Return a maker of daemons on fresh state folders; all are ended afterwards, their servers too."""
-    with _daemons() as make:
+def make_daemon(started_state: Path) -> Iterator[Callable[..., Daemon]]:
+    """Return a maker of daemons on state folders without a library; all are ended afterwards, their servers too."""
+    with _daemons(started_state) as make:
         yield make
 
 
 @pytest.fixture(scope="module")
-def make_module_daemon() -> Iterator[Callable[..., Daemon]]:
+def make_module_daemon(started_state: Path) -> Iterator[Callable[..., Daemon]]:
     """Return a maker of daemons that live for a module's tests."""
-    with _daemons() as make:
+    with _daemons(started_state) as make:
         yield make
 
 

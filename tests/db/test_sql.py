@@ -1,6 +1,7 @@
 """Every query in every .sql file is planned by the server against the migrated schema."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
@@ -38,6 +39,18 @@ def numbered(query: str) -> str:
 
     lines = [line for line in query.splitlines() if not line.lstrip().startswith("--")]
     return PARAMETER.sub(number, "\n".join(lines)).replace("%%", "%")
+
+
+@pytest.fixture(scope="module")
+def conn(module_conninfo: str) -> Iterator[psycopg.Connection]:
+    with psycopg.connect(module_conninfo) as connection:
+        yield connection
+
+
+@pytest.fixture(autouse=True)
+def _undone(conn: psycopg.Connection) -> Iterator[None]:
+    yield
+    conn.rollback()
 
 
 @pytest.mark.parametrize(("noun", "name"), QUERIES)
