@@ -62,20 +62,23 @@ async def test_an_idle_engine_reads_once_a_period_and_writes_nothing(
             await state_of(database, job_id, "completed")
             # each lane looks once more, a second later, before it sleeps
             await trio.sleep(2.5)
-            before, after = 0, 1
-            for _ in range(3):  # the server's own housekeeping takes one now and then
+            before, after, most = 0, 1, 0.0
+            for _ in range(5):  # the server's own housekeeping takes one now and then; a lane may be late to sleep
                 counted.clear()
+                began = trio.current_time()
                 before = await database.call(xids)
                 await trio.sleep(4)
                 after = await database.call(xids)
-                if after == before:
+                # one look a period
+                most = (trio.current_time() - began) / 0.5 + 1
+                if after == before and sum(counted.values()) <= most:
                     break
     finally:
         with trio.CancelScope(shield=True, deadline=trio.current_time() + 5):
             await counting.close()
     assert after == before
-    # one look a period, and two to leave
-    assert sum(counted.values()) <= 4 / 0.5 + 1 + 2, counted
+    # and two to leave
+    assert sum(counted.values()) <= most + 2, counted
 
 
 async def test_an_empty_claim_takes_no_transaction_id(database: Database) -> None:
