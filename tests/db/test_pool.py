@@ -264,8 +264,21 @@ async def test_a_cancel_during_the_commit_does_not_hide_it(database: Database) -
         conn.execute("INSERT INTO slow VALUES (1)")
         return "committed"
 
-    with trio.move_on_after(0.25) as scope:
-        assert await database.call(write) == "committed"
+    def wait_for_the_commit() -> None:
+        with psycopg.connect(database.conninfo, autocommit=True) as other:
+            while not other.execute(
+                "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'"
+            ).fetchone():
+                pass
+
+    async def cancel_in_the_commit() -> None:
+        await trio.to_thread.run_sync(wait_for_the_commit)
+        scope.cancel()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(cancel_in_the_commit)
+        with trio.CancelScope() as scope:
+            assert await database.call(write) == "committed"
     assert scope.cancel_called
     assert await database.call(lambda conn: conn.execute("SELECT count(*) FROM slow").fetchone()) == (1,)
 

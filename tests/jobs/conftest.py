@@ -52,7 +52,7 @@ def enqueue(conn: Connection, jobs: list[NewJob]) -> list[JobId]:
 
 async def state_of(database: Database, job_id: JobId, *states: str, errors: int | None = None) -> JobRow:
     """Wait until a job is in one of ``states``, with so many errors told, and return it."""
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         while True:
             row = await database.call(job_admin.show, job_id)
             assert row is not None
@@ -63,7 +63,7 @@ async def state_of(database: Database, job_id: JobId, *states: str, errors: int 
 
 async def until(is_so: Callable[[], object]) -> None:
     """Wait until ``is_so()``."""
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         while True:
             if is_so():
                 return
