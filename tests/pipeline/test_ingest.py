@@ -1,0 +1,146 @@
+"""Ingest while others are at work on the same asset: no record of a file that lives is lost."""
+
+from pathlib import Path
+from uuid import UUID
+
+import psycopg
+import pytest
+
+from lumiliod.db import files
+from lumiliod.db.pool import Connection
+from lumiliod.domain.assets import FileRecord
+from lumiliod.domain.ids import AssetId, Digest, RepoPath, RepositoryId
+from lumiliod.domain.media import AssetType, Identified
+from lumiliod.jobs.engine import Effect
+from lumiliod.pipeline import ingest
+from lumiliod.runtime import Runtime
+from lumiliod.storage.local import stat_of
+from lumiliod.storage.originals import Placed
+from tests.pipeline import shelf as shelves
+from tests.pipeline.shelf import Shelf, digest_of, jpeg
+from tests.pipeline.test_retire import outcomes_of, scanned
+
+A, OTHER = jpeg(1), jpeg(2)
+
+
+@pytest.fixture
+def shelf(conninfo: str, tmp_path: Path) -> Shelf:
+    return shelves.make(conninfo, shelves.fresh(tmp_path))
+
+
+def met(shelf: Shelf, path: str, content: bytes) -> FileRecord:
+    """Put a file where a scan has just met it."""
+    place = shelf.path / path
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_bytes(content)
+    with psycopg.connect(shelf.conninfo) as conn:
+        [seen] = files.seen(conn, RepositoryId(shelf.id), 0, [files.SeenFile(RepoPath(path), stat_of(place.stat()))])
+        record = files.get(conn, seen.id)
+    assert record is not None
+    return record
+
+
+async def examined(rt: Runtime, record: FileRecord) -> Effect:
+    """Look at a file as its job does; the rows are to follow."""
+    opened = rt.repositories.get(record.repository_id)
+    stat = stat_of((Path(opened.repository.root) / record.path).stat())
+    return await ingest._examined(rt, opened, record, Digest(digest_of(A)), stat)
+
+
+def conclude(shelf: Shelf, conn: Connection) -> None:
+    """End a scan that has met every file there is."""
+    generation = files.next_generation(conn, RepositoryId(shelf.id))
+    page = [
+        files.SeenFile(RepoPath(str(path.relative_to(shelf.path))), stat_of(path.stat()))
+        for folder in ("inbox", "Trip")
+        for path in (shelf.path / folder).glob("*")
+    ]
+    files.seen(conn, RepositoryId(shelf.id), generation, page)
+    files.mark_missing(conn, RepositoryId(shelf.id), generation, [])
+
+
+def record_ids(shelf: Shelf, asset_id: UUID) -> dict[str, object]:
+    rows = shelf.sql("SELECT convert_from(path, 'UTF8'), id FROM file_records WHERE asset_id = %s", asset_id)
+    return {str(path): id_ for path, id_ in rows}
+
+
+def with_copy(shelf: Shelf) -> AssetId:
+    asset = shelves.add(shelf, "Trip/a.jpg", A)
+    shelves.copy(shelf, asset, "Trip/b.jpg", A)
+    return asset
+
+
+async def test_a_copy_that_a_scan_made_the_original_meanwhile_stays_so(shelf: Shelf) -> None:
+    asset = with_copy(shelf)
+    before = record_ids(shelf, asset)
+    (shelf.path / "Trip" / "a.jpg").unlink()
+    async with shelves.opened(shelf) as rt:
+        effect = await examined(rt, met(shelf, "Trip/c.jpg", A))
+        await rt.db.call(lambda conn: conclude(shelf, conn))
+        told = await rt.db.call(effect)
+    assert told is not None
+    assert told["outcome"] == "duplicate"
+    assert outcomes_of(shelf, asset) == [("Trip/b.jpg", "asset"), ("Trip/c.jpg", "duplicate")]
+    assert record_ids(shelf, asset)["Trip/b.jpg"] == before["Trip/b.jpg"]
+
+
+async def test_an_upload_loses_no_record_of_a_copy_a_scan_made_the_original(shelf: Shelf) -> None:
+    asset = with_copy(shelf)
+    before = record_ids(shelf, asset)
+    (shelf.path / "Trip" / "a.jpg").unlink()
+    async with shelves.working(shelf) as rt:
+        opened = rt.repositories.get(shelf.id)
+        state, former = await ingest._state_of_original(rt, asset, Digest(digest_of(A)))
+        await rt.db.call(lambda conn: conclude(shelf, conn))
+        (shelf.path / "inbox" / "again.jpg").write_bytes(A)
+        stat = stat_of((shelf.path / "inbox" / "again.jpg").stat())
+        placed = Placed(RepoPath("inbox/again.jpg"), stat, created=True)
+        taken = ingest._file_clock(stat)
+        identified = Identified(AssetType.PHOTO, "image/jpeg", ".jpg")
+        new = ingest._new_asset(rt.owner_id, "again.jpg", Digest(digest_of(A)), len(A), identified, taken)
+        await rt.jobs.call(lambda conn: ingest._admit_upload(opened, new, placed, state, former, conn))
+        await shelves.idle(rt)
+    assert outcomes_of(shelf, asset) == [("Trip/b.jpg", "duplicate"), ("inbox/again.jpg", "asset")]
+    assert record_ids(shelf, asset)["Trip/b.jpg"] == before["Trip/b.jpg"]
+
+
+async def test_a_renamed_original_keeps_its_record(shelf: Shelf) -> None:
+    """A re-layout had renamed the file, and its row not yet said so, when it was looked for."""
+    asset = shelves.add(shelf, "inbox/a.jpg", A)
+    before = record_ids(shelf, asset)
+    (shelf.path / "inbox" / "a.jpg").rename(shelf.path / "inbox" / "moved.jpg")
+    async with shelves.opened(shelf) as rt:
+        effect = await examined(rt, met(shelf, "Trip/c.jpg", A))
+        shelf.sql("UPDATE file_records SET path = 'inbox/moved.jpg' WHERE id = %s", before["inbox/a.jpg"])
+        await rt.db.call(effect)
+    assert outcomes_of(shelf, asset) == [("Trip/c.jpg", "duplicate"), ("inbox/moved.jpg", "asset")]
+
+
+@pytest.mark.parametrize("how", ["touched", "edited", "link"])
+async def test_a_changed_original_is_looked_at_anew_and_not_forgotten(shelf: Shelf, how: str) -> None:
+    asset = shelves.add(shelf, "Trip/a.jpg", A)
+    place = shelf.path / "Trip" / "a.jpg"
+    match how:
+        case "touched":
+            place.touch()
+        case "edited":
+            place.write_bytes(b"no picture any more")
+        case _:
+            place.unlink()
+            place.symlink_to("/etc/hostname")
+    async with shelves.working(shelf, with_media=True) as rt:
+        effect = await examined(rt, met(shelf, "Trip/c.jpg", A))
+        await rt.jobs.call(effect)
+        await shelves.idle(rt)
+    rows = shelf.sql("SELECT convert_from(path, 'UTF8'), outcome FROM file_records ORDER BY path")
+    expected = {"touched": "duplicate", "edited": "unsupported", "link": "unreadable"}[how]
+    assert rows == [("Trip/a.jpg", expected), ("Trip/c.jpg", "asset")]
+    assert outcomes_of(shelf, asset)[-1] == ("Trip/c.jpg", "asset")
+
+
+async def test_a_move_keeps_its_asset(shelf: Shelf) -> None:
+    asset = shelves.add(shelf, "Trip/a.jpg", A)
+    (shelf.path / "Trip" / "a.jpg").rename(shelf.path / "Trip" / "moved.jpg")
+    async with shelves.working(shelf) as rt:
+        await scanned(rt, shelf)
+    assert outcomes_of(shelf, asset) == [("Trip/moved.jpg", "asset")]
