@@ -123,9 +123,20 @@ def is_doubted(conn: Connection, asset_id: AssetId) -> bool:
     return bool(row and row[0])
 
 
-def drop_original(conn: Connection, asset_id: AssetId, except_id: UUID) -> None:
-    """Forget where an asset was served from, because that file is gone."""
-    conn.execute(Q["drop_original"], {"asset_id": asset_id, "except_id": except_id})
+def drop_former(conn: Connection, former: FileRecord) -> None:
+    """Forget a record whose file was found gone, if it still says what was looked at then."""
+    conn.execute(Q["drop_former"], _as_seen(former))
+
+
+def doubt_former(conn: Connection, former: FileRecord) -> bool:
+    """Have a record's file looked at anew that was found changed, if it still says what was looked at then."""
+    return conn.execute(Q["doubt_former"], _as_seen(former)).rowcount == 1
+
+
+def has_original(conn: Connection, asset_id: AssetId, except_id: UUID) -> bool:
+    """Tell whether an asset is served from another file than this one."""
+    row = conn.execute(Q["has_original"], {"asset_id": asset_id, "except_id": except_id}).fetchone()
+    return bool(row and row[0])
 
 
 def settle(
@@ -256,6 +267,10 @@ def _record(row: dict[str, object]) -> FileRecord:
         asset_id=cast("AssetId | None", row["asset_id"]),
         digest=cast("Digest | None", row["digest"]),
     )
+
+
+def _as_seen(record: FileRecord) -> dict[str, object]:
+    return {"id": record.id, "asset_id": record.asset_id, "path": path_bytes(record.path), **_stat(record.stat)}
 
 
 def _stat(stat: FileStat) -> dict[str, int]:

@@ -33,9 +33,21 @@ FROM file_records WHERE id = %(id)s::uuid
 SELECT id, repository_id, path, size_bytes, mtime_ns, inode, outcome, reason, asset_id, encode(digest, 'hex') AS digest
 FROM file_records WHERE asset_id = %(asset_id)s::uuid AND outcome = 'asset'
 
--- name: drop_original
--- the file is gone and another with the same bytes takes its place
-DELETE FROM file_records WHERE asset_id = %(asset_id)s::uuid AND outcome = 'asset' AND id <> %(except_id)s::uuid
+-- name: drop_former
+-- the file was gone when it was looked at; a record that has moved on since then tells of a living one
+DELETE FROM file_records
+WHERE id = %(id)s::uuid AND asset_id = %(asset_id)s::uuid AND outcome = 'asset' AND path = %(path)s::bytea
+  AND (size_bytes, mtime_ns, inode) = (%(size_bytes)s::bigint, %(mtime_ns)s::bigint, %(inode)s::bigint)
+
+-- name: doubt_former
+-- as drop_former, of a file that is there and is not what it was
+UPDATE file_records SET outcome = 'pending', asset_id = NULL, digest = NULL, updated_at = now()
+WHERE id = %(id)s::uuid AND asset_id = %(asset_id)s::uuid AND outcome = 'asset' AND path = %(path)s::bytea
+  AND (size_bytes, mtime_ns, inode) = (%(size_bytes)s::bigint, %(mtime_ns)s::bigint, %(inode)s::bigint)
+
+-- name: has_original
+SELECT EXISTS (SELECT 1 FROM file_records
+               WHERE asset_id = %(asset_id)s::uuid AND outcome = 'asset' AND id <> %(except_id)s::uuid)
 
 -- name: doubt_original
 -- the file is there, but it is not what it was: it is looked at anew

@@ -150,10 +150,7 @@ def retired(
     wanted = conn.execute(Q["is_wanted"], {"id": asset_id}).fetchone()
     if wanted is None:
         return None
-    for id_, stat in kept:
-        inode = stat.inode - (1 << 64) if stat.inode >= 1 << 63 else stat.inode
-        params = {"id": id_, "size_bytes": stat.size_bytes, "mtime_ns": _clamped(stat.mtime_ns), "inode": inode}
-        conn.execute(Q["set_stat"], params)
+    _set_stats(conn, kept)
     drop_files(conn, lost)
     conn.execute(Q["retired"], {"id": asset_id})
     return bring_back(conn, asset_id) if wanted[0] else None
@@ -266,10 +263,16 @@ def count_at_rest(conn: Connection, ids: Sequence[AssetId] | None) -> int:
     return int(row[0]) if row else 0
 
 
-def doom(conn: Connection, asset_id: AssetId) -> TrashItem | None:
-    """Decide that a verified asset is removed now, and return it; None when it came back, or a job is at work on it."""
+def doom(conn: Connection, asset_id: AssetId, verified: Sequence[tuple[UUID, FileStat]] = ()) -> TrashItem | None:
+    """Decide that a verified asset is removed now, and return it; None when it came back, or a job is at work on it.
+
+    ``verified`` are the states its files were found in: on another disk they have other inodes.
+    """
     conn.execute(Q["lock"], {"ids": [asset_id]})
-    return item(conn, asset_id) if conn.execute(Q["doom"], {"id": asset_id}).rowcount else None
+    if not conn.execute(Q["doom"], {"id": asset_id}).rowcount:
+        return None
+    _set_stats(conn, verified)
+    return item(conn, asset_id)
 
 
 def derivatives(conn: Connection, asset_id: AssetId) -> list[tuple[RepositoryId, str]]:
@@ -324,6 +327,13 @@ def adopt(conn: Connection, repository_id: RepositoryId, path: RepoPath, stat: F
     row = conn.execute(Q["adopt"], params).fetchone()
     assert row is not None
     return cast("UUID", row[0])
+
+
+def _set_stats(conn: Connection, stats: Sequence[tuple[UUID, FileStat]]) -> None:
+    for id_, stat in stats:
+        inode = stat.inode - (1 << 64) if stat.inode >= 1 << 63 else stat.inode
+        params = {"id": id_, "size_bytes": stat.size_bytes, "mtime_ns": _clamped(stat.mtime_ns), "inode": inode}
+        conn.execute(Q["set_stat"], params)
 
 
 def _leave(conn: Connection, asset_id: AssetId) -> None:

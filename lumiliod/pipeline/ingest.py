@@ -7,6 +7,7 @@ same bytes again finds them placed, and the digest decides what an asset is.
 
 import datetime as dt
 import logging
+from dataclasses import dataclass
 from enum import Enum
 from functools import partial
 from uuid import UUID
@@ -85,7 +86,9 @@ async def ingest_upload(
     async with rt.digests.holding(staged.digest):
         owner = staged.owner_id or rt.owner_id
         known = await rt.db.call(assets.by_digest, owner, staged.digest)
-        state = await _state_of_original(rt, known, staged.digest) if known is not None else Original.NONE
+        state, former = Original.NONE, None
+        if known is not None:
+            state, former = await _state_of_original(rt, known, staged.digest)
         if known is not None and state is Original.GOOD:
             await running.complete(await _noted(rt, opened, staged, known))
         else:
@@ -101,7 +104,7 @@ async def ingest_upload(
                 await retire.make_way(rt, opened, originals.first_choice(repo, opened.layout, item), owner)
             placed = await trio.to_thread.run_sync(_place, opened, staged, item, limiter=rt.disk)
             asset = _new_asset(owner, staged.filename, staged.digest, staged.size_bytes, identified, taken)
-            result = await running.complete(partial(_admit_upload, opened, asset, placed, state))
+            result = await running.complete(partial(_admit_upload, opened, asset, placed, state, former))
             if result and result["outcome"] == Outcome.DUPLICATE and placed.created:
                 # another process admitted the same bytes in between: its copy stays, ours goes
                 await trio.to_thread.run_sync(opened.backend.remove, placed.path, limiter=rt.disk)
@@ -113,19 +116,20 @@ def _place(opened: Opened, staged: Staged, item: Placing) -> Placed:
     return originals.commit(opened.repository, opened.backend, opened.layout, staged.path, item, policy)
 
 
-def _admit_upload(opened: Opened, asset: NewAsset, placed: Placed, state: "Original", conn: Connection) -> Result:
+def _admit_upload(
+    opened: Opened, asset: NewAsset, placed: Placed, state: "Original", former: FileRecord | None, conn: Connection
+) -> Result:
     """Insert the row of a placed upload, or give a known asset its bytes back."""
     admitted = assets.admit(conn, asset)
     if admitted.duplicate:
         if state is Original.NONE:
             return _note_duplicate(admitted.asset_id, conn)
         _supersede(conn, admitted.asset_id)
-        match state:
-            case Original.GONE:
-                files.drop_original(conn, admitted.asset_id, NOWHERE)
-            case _:
-                doubted = files.doubt_original(conn, admitted.asset_id, NOWHERE)
-                db_jobs.enqueue(conn, [kinds.ingest_file(*record) for record in doubted])
+        if state is Original.GONE and former is not None:
+            files.drop_former(conn, former)
+        # whichever is the original by now was not read: another may have taken over from the one that is gone
+        doubted = files.doubt_original(conn, admitted.asset_id, NOWHERE)
+        db_jobs.enqueue(conn, [kinds.ingest_file(*record) for record in doubted])
     files.place(conn, opened.id, placed.path, placed.stat, asset.digest, admitted.asset_id)
     removal.understand(conn, admitted.asset_id, opened.id, PRIORITY_NORMAL)
     return {"asset_id": str(admitted.asset_id), "outcome": Outcome.ASSET, "path": shown(placed.path)}
@@ -210,11 +214,12 @@ async def _examined(rt: Runtime, opened: Opened, record: FileRecord, digest: Dig
     """Find out what a file is; return what is to be written."""
     known = await rt.db.call(assets.by_digest, rt.owner_id, digest)
     original = await rt.db.call(files.original_of, known) if known else None
-    if known and original and original.id != record.id and await _is_unchanged(rt, original):
+    former = await _former(rt, original) if original and original.id != record.id else None
+    if known and former and former.state is Original.GOOD:
         return partial(_settle, opened, record, digest, stat, known, Outcome.DUPLICATE)
     if known:
         # the same file again, or a move: the asset keeps everything and is served from here now
-        return partial(_settle, opened, record, digest, stat, known, Outcome.ASSET)
+        return partial(_settle, opened, record, digest, stat, known, Outcome.ASSET, former=former)
     identified = await rt.media.identify(opened.repository.absolute(record.path))
     taken = identified.taken or _file_clock(stat)
     name = shown(record.path.rpartition("/")[2])
@@ -236,14 +241,16 @@ def _settle(
     asset_id: AssetId,
     outcome: Outcome,
     conn: Connection,
+    *,
+    former: "Former | None" = None,
 ) -> Result:
     in_trash = trash.held(conn, asset_id)
     if in_trash is not None and not (in_trash.why is Why.NO_FILE and in_trash.state is TrashState.TRASHED):
-        return _settle_in_trash(record, digest, stat, in_trash, conn)
+        return _settle_in_trash(opened, record, digest, stat, in_trash, conn)
     if in_trash is not None:
         trash.supersede(conn, asset_id)
-    if outcome is Outcome.ASSET:
-        files.drop_original(conn, asset_id, record.id)
+    if outcome is Outcome.ASSET and not _takes_over(conn, record, asset_id, former):
+        outcome = Outcome.DUPLICATE
     files.settle(conn, record.id, outcome, stat, digest, asset_id)
     if outcome is Outcome.ASSET:
         removal.understand(conn, asset_id, opened.id, PRIORITY_LOW)
@@ -252,8 +259,21 @@ def _settle(
     return {"asset_id": str(asset_id), "outcome": outcome}
 
 
+def _takes_over(conn: Connection, record: FileRecord, asset_id: AssetId, former: "Former | None") -> bool:
+    """Have a file take the place of the one that was found gone or changed; False when another has it by now.
+
+    A scan that has ended since may have given it to a further copy, a re-layout may have renamed the original:
+    the record of a file that was not looked at is never deleted.
+    """
+    if former is not None and former.state is Original.GONE:
+        files.drop_former(conn, former.record)
+    elif former is not None and files.doubt_former(conn, former.record):
+        db_jobs.enqueue(conn, [kinds.ingest_file(former.record.id, former.record.repository_id)])
+    return not files.has_original(conn, asset_id, record.id)
+
+
 def _settle_in_trash(
-    record: FileRecord, digest: Digest, stat: FileStat, in_trash: TrashItem, conn: Connection
+    opened: Opened, record: FileRecord, digest: Digest, stat: FileStat, in_trash: TrashItem, conn: Connection
 ) -> Result:
     """Settle a file with the bytes of an asset in the trash.
 
@@ -268,7 +288,7 @@ def _settle_in_trash(
     if in_trash.state is not TrashState.TRASHED:
         raise removal.moving(asset_id)
     its_own = {file.stat.inode for file in in_trash.files if file.repository_id == record.repository_id}
-    if stat.inode in its_own:
+    if stat.inode in its_own and not _is_there(opened, record):
         # since it was read it was moved there: a rename keeps the inode
         return _forget_file(record, conn)
     files.settle(conn, record.id, Outcome.TRASHED, stat, digest, asset_id)
@@ -278,6 +298,15 @@ def _settle_in_trash(
         removal.bring_back(conn, asset_id)
         return {**told, "restored": True}
     return told
+
+
+def _is_there(opened: Opened, record: FileRecord) -> bool:
+    """Tell whether a file has its name still; on another disk than on record, inodes alone tell nothing."""
+    try:
+        opened.backend.stat(record.path)
+    except (NotFound, Permanent):
+        return False
+    return True
 
 
 def _retire_former(conn: Connection, record: FileRecord, asset_id: AssetId | None) -> None:
@@ -328,8 +357,16 @@ class Original(Enum):
     GONE = "no file is there"
 
 
-async def _state_of_original(rt: Runtime, asset_id: AssetId, digest: Digest) -> Original:
-    """Read an asset's original again before bytes that were given once more are let go.
+@dataclass(frozen=True, slots=True)
+class Former:
+    """The record of the file that an asset was served from when that was looked at, and how that file was."""
+
+    record: FileRecord
+    state: Original
+
+
+async def _state_of_original(rt: Runtime, asset_id: AssetId, digest: Digest) -> tuple[Original, FileRecord | None]:
+    """Read an asset's original again before bytes that were given once more are let go; return its record, too.
 
     Raises:
         Unavailable: its repository is offline; nothing is concluded from that.
@@ -337,9 +374,9 @@ async def _state_of_original(rt: Runtime, asset_id: AssetId, digest: Digest) -> 
     record = await rt.db.call(files.original_of, asset_id)
     if record is not None:
         opened = rt.repositories.get(record.repository_id)
-        return await _state_of_file(rt, opened, opened.repository.absolute(record.path), digest)
+        return await _state_of_file(rt, opened, opened.repository.absolute(record.path), digest), record
     states = {await _state_of_file(rt, opened, path, digest) for opened, path in await _held_in_trash(rt, asset_id)}
-    return next((state for state in (Original.GOOD, Original.DAMAGED) if state in states), Original.GONE)
+    return next((state for state in (Original.GOOD, Original.DAMAGED) if state in states), Original.GONE), None
 
 
 async def _state_of_file(rt: Runtime, opened: Opened, path: str, digest: Digest) -> Original:
@@ -376,15 +413,16 @@ async def _held_in_trash(rt: Runtime, asset_id: AssetId) -> list[tuple[Opened, s
     return held
 
 
-async def _is_unchanged(rt: Runtime, record: FileRecord) -> bool:
-    """Tell whether a file still is in the state its record was written for."""
+async def _former(rt: Runtime, record: FileRecord) -> Former:
+    """Look at a file; one that is in the state its record was written for is good."""
     opened = rt.repositories.get(record.repository_id)
     try:
         found = await trio.to_thread.run_sync(opened.backend.stat, record.path, limiter=rt.disk)
-    except NotFound:
+    except (NotFound, Permanent) as error:
         await _check_reached(rt, opened)
-        return False
-    return (found.size_bytes, found.mtime_ns) == (record.stat.size_bytes, record.stat.mtime_ns)
+        return Former(record, Original.GONE if isinstance(error, NotFound) else Original.DAMAGED)
+    is_unchanged = (found.size_bytes, found.mtime_ns) == (record.stat.size_bytes, record.stat.mtime_ns)
+    return Former(record, Original.GOOD if is_unchanged else Original.DAMAGED)
 
 
 async def _check_reached(rt: Runtime, opened: Opened) -> None:

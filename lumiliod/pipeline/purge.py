@@ -107,9 +107,11 @@ async def purge_one(rt: Runtime, asset_id: AssetId) -> int | None:
     if found is None or found.state not in (TrashState.PURGING, TrashState.DOOMED):
         return None
     if found.state is TrashState.PURGING:
-        for file in found.files:
-            await _at(rt, file.repository_id, storage.verify, note_of(found, file), file.stat)
-        doomed = await rt.db.call(trash.doom, asset_id)
+        verified = [
+            (file.id, await _at(rt, file.repository_id, storage.verify, note_of(found, file), file.stat))
+            for file in found.files
+        ]
+        doomed = await rt.db.call(trash.doom, asset_id, verified)
         if doomed is None:
             await _check_came_back(rt, asset_id)
             return None
@@ -128,7 +130,7 @@ async def _remove(rt: Runtime, found: TrashItem) -> int:
             await _at(rt, repository_id, storage.remove_derivative, path, found.asset_id)
     freed_bytes = 0
     for file in found.files:
-        freed_bytes += await _at(rt, file.repository_id, storage.remove, file.id, file.stat)
+        freed_bytes += await _at(rt, file.repository_id, storage.remove, note_of(found, file), file.stat)
         await rt.db.call(trash.drop_files, [file.id])
     await rt.db.call(trash.delete, found.asset_id)
     return freed_bytes

@@ -79,23 +79,28 @@ def restore(repo: Repository, place: Place, open_good: Callable[[], BinaryIO], r
     check_identity(repo)
     *folders, name = place.path.split("/")
     try:
-        with (
-            durable.translated("heal", place.path, writing=True),
-            local.folder_below(repo.root, folders, create=True) as folder,
-        ):
-            if (good := _good(folder, name, place.digest)) is not None:
-                return good
-            try:
-                return _swap(repo, folder, name, place, open_good, reason, beside=False)
-            except OSError as error:
-                if error.errno != errno.EXDEV:
-                    raise
-            # another file system is mounted here: what is moved stays in this folder
-            return _swap(repo, folder, name, place, open_good, reason, beside=True)
+        with durable.translated("heal", place.path, writing=True):
+            return local.in_folder(
+                repo.root, folders, lambda folder: _restored(repo, folder, name, place, open_good, reason)
+            )
     except Unavailable as error:
         if error.code == "not_writable":
             raise Forbidden(error.message, code="folder_not_writable") from error
         raise
+
+
+def _restored(
+    repo: Repository, folder: int, name: str, place: Place, open_good: Callable[[], BinaryIO], reason: Why
+) -> FileStat:
+    if (good := _good(folder, name, place.digest)) is not None:
+        return good
+    try:
+        return _swap(repo, folder, name, place, open_good, reason, beside=False)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+    # another file system is mounted here: what is moved stays in this folder
+    return _swap(repo, folder, name, place, open_good, reason, beside=True)
 
 
 def set_aside(repo: Repository, path: RepoPath, found: FileStat, reason: Why) -> None:

@@ -3,19 +3,24 @@
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 from lumiliod.domain.assets import FileStat
-from lumiliod.domain.errors import Conflict, NotFound, Permanent, Shape
+from lumiliod.domain.errors import Conflict, NotFound, Permanent, Shape, Unavailable
 from lumiliod.domain.ids import RepoPath, path_bytes, shown
 from lumiliod.storage import durable
 from lumiliod.storage.backend import OWN, Entry, parts_of
 
 _Folder = list[tuple[bytes, os.DirEntry[bytes]]]
 
+TRIES = 8
+"""How often a folder is made anew that somebody removes before anything lies in it."""
+UNSTABLE_AFTER_S = 2.0
+
 _TEMP = (".lumilio", "temp")
+_T = TypeVar("_T")
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # O_NONBLOCK: opening a FIFO must not wait for its writer.
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
@@ -55,25 +60,13 @@ class LocalBackend:
 
     def put_new(self, source: str, target: RepoPath) -> bool:
         """Store ``source`` as ``target``; see :class:`~lumiliod.storage.backend.Backend`."""
-        *folders, name = parts_of(target)
+        *folders, _ = parts_of(target)
         with ExitStack() as opened:
             opened.enter_context(durable.translated("store", target, writing=True))
             source_fd = open_plain(source)
             opened.callback(os.close, source_fd)
             os.fsync(source_fd)
-            folder = opened.enter_context(folder_below(self.root, folders, create=True))
-            try:
-                if not self._linked(source, source_fd, name, folder):
-                    self._copied(source_fd, name, folder)
-            except FileExistsError:
-                if not _same_bytes(source_fd, name, folder):
-                    raise Conflict(
-                        f"{shown(target)} holds other bytes", code="name_taken", path=shown(target)
-                    ) from None
-                durable.fsync_folder_fd(folder)
-                return False
-            durable.fsync_folder_fd(folder)
-            return True
+            return in_folder(self.root, folders, lambda folder: self._put(source, source_fd, target, folder))
 
     def link(self, source: RepoPath, target: RepoPath) -> bool:
         """Give a stored file a second name; see :class:`~lumiliod.storage.backend.Links`."""
@@ -115,6 +108,20 @@ class LocalBackend:
     def local_path(self, path: RepoPath) -> str:
         """Return the absolute path of ``path``; what lies there may be anything."""
         return os.path.join(self.root, *parts_of(path))
+
+    def _put(self, source: str, source_fd: int, target: RepoPath, folder: int) -> bool:
+        """Store the source in an open folder under the name of ``target``; False when it is there already."""
+        name = parts_of(target)[-1]
+        try:
+            if not self._linked(source, source_fd, name, folder):
+                self._copied(source_fd, name, folder)
+        except FileExistsError:
+            if not _same_bytes(source_fd, name, folder):
+                raise Conflict(f"{shown(target)} holds other bytes", code="name_taken", path=shown(target)) from None
+            durable.fsync_folder_fd(folder)
+            return False
+        durable.fsync_folder_fd(folder)
+        return True
 
     def _linked(self, source: str, source_fd: int, name: str, folder: int) -> bool:
         """Link the source into place; False where links cannot be made."""
@@ -202,6 +209,42 @@ def folder_below(root: str, parts: list[str] | tuple[str, ...], *, create: bool 
         yield fd
     finally:
         os.close(fd)
+
+
+def in_folder(root: str, parts: Sequence[str], act: Callable[[int], _T]) -> _T:
+    """Do something in an open folder below the root, which is made where it is missing; return what that returns.
+
+    Folders are removed when they are empty, by people and by ourselves: where one goes between its making and the
+    first file in it, it is made again and ``act`` is done again, which must end the same.
+
+    Raises:
+        Unavailable: it is removed again and again (``folder_unstable``). Others as :func:`folder_below`.
+    """
+    for _ in range(TRIES):
+        with ExitStack() as opened:
+            try:
+                folder = opened.enter_context(folder_below(root, list(parts), create=True))
+            except FileNotFoundError:
+                os.stat(root)  # noqa: PTH116  a root that is gone is told
+                continue
+            try:
+                return act(folder)
+            except FileNotFoundError:
+                if _is_at(root, parts, folder):
+                    raise
+    where = shown("/".join(parts))
+    raise Unavailable(
+        f"the folder {where} is removed again and again", code="folder_unstable", after_s=UNSTABLE_AFTER_S
+    )
+
+
+def _is_at(root: str, parts: Sequence[str], folder: int) -> bool:
+    """Tell whether an open folder still has its name."""
+    try:
+        with folder_below(root, list(parts)) as now:
+            return os.path.samestat(os.fstat(now), os.fstat(folder))
+    except (OSError, Permanent):
+        return False
 
 
 def stat_of(found: os.stat_result) -> FileStat:

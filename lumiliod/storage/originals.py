@@ -1,19 +1,20 @@
 """Originals: read them once to know them, commit them to the inbox without ever replacing anything."""
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from blake3 import blake3
 
 from lumiliod.domain.assets import FileStat
-from lumiliod.domain.errors import Conflict, Shape, Unavailable
+from lumiliod.domain.errors import Conflict, NotFound, Shape, Unavailable
 from lumiliod.domain.ids import Digest, RepoPath, shown
 from lumiliod.domain.naming import candidates
 from lumiliod.domain.repositories import DuplicateNames
 from lumiliod.storage import durable, local
 from lumiliod.storage.backend import Backend
 from lumiliod.storage.layout import Layout, Placing
-from lumiliod.storage.repository import Repository
+from lumiliod.storage.repository import Repository, check_identity
 
 UNSTABLE_AFTER_S = 2.0
 """How long to leave a file alone that changed while it was read."""
@@ -45,8 +46,21 @@ def commit(
 
     Raises:
         Conflict: every candidate is taken (``name_taken``).
-        Unavailable: no room (``no_space``), or the disk does not take it now.
+        Unavailable: no room (``no_space``), the disk does not take it now, the repository is away, or its folders are
+            removed as fast as they are made (``folder_unstable``).
+        NotFound: the staged file is not there (``file_missing``).
     """
+    try:
+        return _placed(repo, backend, layout, staged_path, item, policy)
+    except NotFound:
+        # a root that went away in the middle says nothing of the upload
+        check_identity(repo)
+        raise
+
+
+def _placed(
+    repo: Repository, backend: Backend, layout: Layout, staged_path: str, item: Placing, policy: DuplicateNames
+) -> Placed:
     try:
         return _commit(backend, first_choice(repo, layout, item), staged_path, item.digest, policy)
     except Shape as error:
@@ -95,6 +109,17 @@ def digest_file(path: str, *, root: str | None = None) -> tuple[Digest, FileStat
 
 
 def _commit(backend: Backend, first: RepoPath, staged_path: str, digest: Digest, policy: DuplicateNames) -> Placed:
+    for _ in range(local.TRIES):
+        path, created = _put(backend, first, staged_path, digest, policy)
+        with suppress(NotFound):  # its folder was removed, or renamed, with it: the staged bytes are here
+            return Placed(path, backend.stat(path), created)
+    message = f"{shown(first)} is removed as often as it is stored"
+    raise Unavailable(message, code="folder_unstable", after_s=UNSTABLE_AFTER_S)
+
+
+def _put(
+    backend: Backend, first: RepoPath, staged_path: str, digest: Digest, policy: DuplicateNames
+) -> tuple[RepoPath, bool]:
     for path in candidates(first, policy, digest):
         try:
             created = backend.put_new(staged_path, path)
@@ -102,7 +127,7 @@ def _commit(backend: Backend, first: RepoPath, staged_path: str, digest: Digest,
             if error.code != "name_taken":
                 raise
             continue
-        return Placed(path, backend.stat(path), created)
+        return path, created
     raise Conflict(f"every name for {shown(first)} is taken", code="name_taken", path=shown(first))
 
 

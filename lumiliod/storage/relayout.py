@@ -140,19 +140,22 @@ def carry_out(repo: Repository, seen: Look, digest: Digest | None) -> FileStat:
     with ExitStack() as opened:
         opened.enter_context(durable.translated("move", seen.source, writing=True))
         temp = opened.enter_context(local.folder_below(repo.root, (".lumilio", "temp"), create=True))
-        to_fd = opened.enter_context(local.folder_below(repo.root, folders, create=True))
         from_fd = opened.enter_context(local.folder_below(repo.root, from_folders))
-        match seen.how:
-            case How.MOVE:
-                _rename((from_name, from_fd), (name, to_fd), seen, digest, temp)
-            case How.MERGE:
-                _drop((from_name, from_fd), (name, to_fd), seen)
-            case How.COPY:
-                assert digest is not None
-                _copied((from_name, from_fd), (name, to_fd), seen, digest, temp)
-            case How.ARRIVED:
-                durable.fsync_folder_fd(to_fd)
-        return local.stat_of(os.stat(name, dir_fd=to_fd, follow_symlinks=False))
+
+        def act(to_fd: int) -> FileStat:
+            match seen.how:
+                case How.MOVE:
+                    _rename((from_name, from_fd), (name, to_fd), seen, digest, temp)
+                case How.MERGE:
+                    _drop((from_name, from_fd), (name, to_fd), seen)
+                case How.COPY:
+                    assert digest is not None
+                    _copied((from_name, from_fd), (name, to_fd), seen, digest, temp)
+                case How.ARRIVED:
+                    durable.fsync_folder_fd(to_fd)
+            return local.stat_of(os.stat(name, dir_fd=to_fd, follow_symlinks=False))
+
+        return local.in_folder(repo.root, folders, act)
 
 
 def forget_empty(repo: Repository, folder: str) -> int:

@@ -10,6 +10,7 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from uuid import UUID
 
 from blake3 import blake3
@@ -117,8 +118,10 @@ def take_back(repo: Repository, note: Note, known: FileStat, naming: DuplicateNa
     raise Conflict(f"every name for {shown(note.place)} is taken", code="name_taken")
 
 
-def verify(repo: Repository, note: Note, known: FileStat) -> None:
-    """Make sure that a file in the trash is the one on record, by its inode, size and digest.
+def verify(repo: Repository, note: Note, known: FileStat) -> FileStat:
+    """Make sure that a file in the trash is the one on record, by its size and digest; return its state now.
+
+    Another inode than on record is what a backup restored to another disk has; the bytes decide.
 
     Raises:
         NotFound: it is not there (``file_missing``).
@@ -128,12 +131,13 @@ def verify(repo: Repository, note: Note, known: FileStat) -> None:
     """
     check_identity(repo)
     with durable.translated("verify", str(note.id)), _folder(repo) as trash:
-        _check_same(str(note.id), trash, known)
-        if _digest_of(str(note.id), trash) != note.digest:
+        found = _check_same(note, trash, known)
+        if found == known.inode and _digest_of(str(note.id), trash) != note.digest:
             raise Permanent(f"{note.id} in the trash has another digest", code="digest_mismatch")
+    return replace(known, inode=found)
 
 
-def remove(repo: Repository, id: UUID, known: FileStat) -> int:  # noqa: A002  the word of the room
+def remove(repo: Repository, note: Note, known: FileStat) -> int:
     """Unlink a verified file of the trash, and its note; return the bytes this freed, 0 when it was gone.
 
     Raises:
@@ -142,15 +146,15 @@ def remove(repo: Repository, id: UUID, known: FileStat) -> int:  # noqa: A002  t
     """
     check_identity(repo)
     freed = 0
-    with durable.translated("remove", str(id), writing=True), _folder(repo) as trash:
+    with durable.translated("remove", str(note.id), writing=True), _folder(repo) as trash:
         try:
-            _check_same(str(id), trash, known)
+            _check_same(note, trash, known)
         except NotFound:
             pass
         else:
-            os.unlink(str(id), dir_fd=trash)
+            os.unlink(str(note.id), dir_fd=trash)
             freed = known.size_bytes
-        trash_note.forget(repo, id)
+        trash_note.forget(repo, note.id)
         durable.fsync_folder_fd(trash)
     return freed
 
@@ -275,9 +279,10 @@ def _copy(fd: int, name: str, folder: int, digest: Digest, temp: str) -> None:
 def _back_to(repo: Repository, path: RepoPath, fd: int, source: tuple[str, int], digest: Digest) -> FileStat | None:
     """Move a file of the trash to ``path``; None when that name is taken."""
     *folders, name = trash_note.parts(repo, path)
-    with local.folder_below(repo.root, folders, create=True) as target:
-        # hidden, and named so that doing it again finds it
-        temp = os.path.join(repo.root, *folders, f".lumilio-{source[0]}.part")
+    # hidden, and named so that doing it again finds it
+    temp = os.path.join(repo.root, *folders, f".lumilio-{source[0]}.part")
+
+    def move(target: int) -> FileStat | None:
         taken = _look(name, target)
         if taken is not None and not _is_copy(fd, taken, name, target, digest):
             return None
@@ -292,6 +297,8 @@ def _back_to(repo: Repository, path: RepoPath, fd: int, source: tuple[str, int],
             except FileExistsError:
                 return None
         return local.stat_of(os.stat(name, dir_fd=target, follow_symlinks=False))
+
+    return local.in_folder(repo.root, folders, move)
 
 
 def _is_copy(fd: int, taken: os.stat_result, name: str, folder: int, digest: Digest) -> bool:
@@ -333,14 +340,18 @@ def _check_bytes(fd: int, note: Note, known: FileStat) -> None:
         raise Permanent(f"other bytes lie under the name of {shown(note.place)}", code="changed")
 
 
-def _check_same(name: str, folder: int, known: FileStat) -> None:
+def _check_same(note: Note, folder: int, known: FileStat) -> int:
+    """Make sure that a file in the trash is the one on record, or another with the very bytes; return its inode."""
+    name = str(note.id)
     kept = _look(name, folder)
     if kept is None:
         raise NotFound(f"{name} is not in the trash", code="file_missing")
     if not stat.S_ISREG(kept.st_mode):
         raise Permanent(f"{name} in the trash is not a plain file", code="unreadable")
-    if (kept.st_size, kept.st_ino) != (known.size_bytes, known.inode):
+    is_same = (kept.st_size, kept.st_ino) == (known.size_bytes, known.inode)
+    if not is_same and (kept.st_size != known.size_bytes or _digest_of(name, folder) != note.digest):
         raise Permanent(f"{name} in the trash is another file than the one on record", code="changed")
+    return kept.st_ino
 
 
 def _settled(folder: int, kept: os.stat_result, checked: FileStat) -> FileStat:

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import json
+import shutil
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
@@ -475,6 +476,52 @@ async def test_what_is_not_as_on_record_is_not_purged(scene: Scene) -> None:
     assert scene.state() == ("trashed", True)
     [kept] = scene.shelf.sql("SELECT refused FROM trash WHERE asset_id = %s", scene.asset)
     assert str(kept[0]).startswith("digest_mismatch: ")
+
+
+def onto_another_disk(shelf: Shelf) -> None:
+    """Give every file a new inode, as a backup that is restored does."""
+    for path in [path for path in shelf.path.rglob("*") if path.is_file()]:
+        copy = path.with_name(f"{path.name}.copy")
+        shutil.copy2(path, copy)
+        copy.replace(path)
+
+
+async def test_on_another_disk_the_trash_is_restored_and_purged(scene: Scene) -> None:
+    put_into_trash(scene.shelf, scene.asset)
+    onto_another_disk(scene.shelf)
+    async with shelves.working(scene.shelf) as rt:
+        await trash.restore(rt, RestoreRequest(ids=[scene.asset]))
+        await trash.purge(rt, PurgeRequest(ids=[scene.others[1]]))
+        await shelves.idle(rt)
+    assert scene.state() == (None, False)
+    assert scene.shelf.holding(digest_of(A)) == ["inbox/a.jpg"]
+    assert scene.shelf.holding(digest_of(C)) == []
+    assert list(scene.shelf.trash.iterdir()) == []
+
+
+async def test_what_was_doomed_before_it_came_onto_another_disk_goes(scene: Scene) -> None:
+    put_into_trash(scene.shelf, scene.asset)
+    scene.shelf.sql("UPDATE trash SET state = 'doomed' WHERE asset_id = %s", scene.asset)
+    onto_another_disk(scene.shelf)
+    async with shelves.working(scene.shelf) as rt:
+        await rt.jobs.call(kinds.enqueue_one, kinds.purge())
+        await shelves.idle(rt)
+    assert scene.state() == ("gone", True)
+    assert scene.shelf.holding(digest_of(A)) == []
+
+
+async def test_an_inode_of_another_disk_is_no_identity(scene: Scene) -> None:
+    """A file that was put into the inbox comes back, though it has the number that the file in the trash had."""
+    put_into_trash(scene.shelf, scene.asset)
+    onto_another_disk(scene.shelf)
+    dropped = scene.shelf.path / "inbox" / "dropped.jpg"
+    dropped.write_bytes(A)
+    inode = dropped.stat().st_ino
+    scene.shelf.sql("UPDATE trash_files SET inode = %s WHERE asset_id = %s", inode, scene.asset)
+    async with shelves.working(scene.shelf) as rt:
+        await scanned(rt, scene.shelf)
+    assert scene.state() == (None, False)
+    assert scene.shelf.holding(digest_of(A)) == ["inbox/a.jpg", "inbox/dropped.jpg"]
 
 
 async def test_only_what_has_been_there_long_enough_is_purged(scene: Scene) -> None:

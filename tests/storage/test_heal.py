@@ -343,6 +343,20 @@ def test_a_missing_file_comes_back_with_its_folders(original: Original) -> None:
     assert quarantine(original.repo) == {}
 
 
+def test_a_folder_that_goes_while_a_file_is_healed_is_made_again(original: Original) -> None:
+    original.path.unlink()
+    tries = iter(range(3))
+
+    def good_meanwhile() -> BinaryIO:
+        if next(tries) < 2:
+            original.path.parent.rmdir()
+        return good()
+
+    heal.restore(original.repo, original.place(None), good_meanwhile, reason())
+    assert original.path.read_bytes() == GOOD
+    assert left_behind(original.repo) == []
+
+
 @pytest.mark.parametrize("copy", [GOOD[:-1], GOOD + b"x", GOOD[:-1] + b"x", b""])
 def test_good_is_never_replaced_by_bad(original: Original, copy: bytes) -> None:
     """A copy that is no better changes nothing."""

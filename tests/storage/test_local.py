@@ -13,6 +13,7 @@ from lumiliod.storage import durable
 from lumiliod.storage.backend import Backend, Links
 from lumiliod.storage.local import LocalBackend
 from lumiliod.testing import backends
+from tests import meanwhile
 
 
 @pytest.mark.parametrize("check", backends.CHECKS, ids=lambda check: check.__name__)
@@ -178,3 +179,32 @@ def test_write_file_is_whole_or_not_there(tmp_path: Path) -> None:
     with pytest.raises(FileExistsError):
         durable.write_file(path, b"three", replace=False)
     assert os.listdir(tmp_path) == ["a"]
+
+
+@pytest.mark.parametrize(("event", "hard_links"), [("open", True), ("os.link", True), ("os.utime", False)])
+def test_a_folder_that_goes_is_made_again(tmp_path: Path, event: str, hard_links: bool) -> None:
+    """Between its making and its opening, before the link, and before the rename of a copy."""
+    root, source = tmp_path / "root", tmp_path / "source"
+    root.mkdir()
+    source.write_bytes(b"bytes")
+    backend = LocalBackend(str(root), hard_links=hard_links)
+    with meanwhile.before(event, meanwhile.removing(root / "inbox" / "2024", 3)):
+        assert backend.put_new(str(source), RepoPath("inbox/2024/a"))
+    assert (root / "inbox" / "2024" / "a").read_bytes() == b"bytes"
+    assert not hard_links or (root / "inbox" / "2024" / "a").samefile(source)
+
+
+def test_a_folder_that_never_stays_is_told(tmp_path: Path) -> None:
+    root, source = tmp_path / "root", tmp_path / "source"
+    root.mkdir()
+    source.write_bytes(b"bytes")
+    backend = LocalBackend(str(root))
+    with meanwhile.before("os.link", meanwhile.removing(root / "inbox", 1000)), pytest.raises(Unavailable) as caught:
+        backend.put_new(str(source), RepoPath("inbox/a"))
+    assert caught.value.code == "folder_unstable"
+    root.rename(tmp_path / "away")
+    with pytest.raises(NotFound):
+        backend.put_new(str(source), RepoPath("inbox/a"))
+    (tmp_path / "away").rename(root)
+    with pytest.raises(NotFound):
+        backend.put_new(str(tmp_path / "none"), RepoPath("inbox/a"))

@@ -13,7 +13,7 @@ import trio
 from blake3 import blake3
 
 from lumiliod.domain.assets import FileStat
-from lumiliod.domain.errors import Conflict, NotFound, Permanent, Retryable, Shape
+from lumiliod.domain.errors import Conflict, NotFound, Permanent, Retryable, Shape, Unavailable
 from lumiliod.domain.ids import Digest, RepoPath
 from lumiliod.domain.naming import digest_uuid
 from lumiliod.domain.repositories import DuplicateNames
@@ -26,6 +26,7 @@ from lumiliod.storage.layout import Layout, Placing
 from lumiliod.storage.local import LocalBackend
 from lumiliod.storage.originals import Placed
 from lumiliod.storage.repository import Repository
+from tests import meanwhile
 
 TAKEN = datetime(2024, 7, 1)  # noqa: DTZ001  a wall clock
 
@@ -53,6 +54,32 @@ def test_commit_places_once(repo: Repository) -> None:
     assert commit(repo, b"three").path == "inbox/2024/07/a (2).jpg"
     assert commit(repo, b"two").created is False
     assert Path(repo.root, first.path).read_bytes() == b"one"
+
+
+def test_what_goes_with_its_folder_is_placed_again(repo: Repository) -> None:
+    """A person renames, or removes, the folder in the moment in which the file came."""
+    folder, elsewhere = Path(repo.root, "inbox", "2024"), Path(repo.root, "Mine")
+
+    def rename(_args: object) -> None:
+        if (folder / "07" / "a.jpg").exists() and not elsewhere.exists():
+            folder.rename(elsewhere)
+
+    with meanwhile.before("open", rename):
+        placed = commit(repo, b"one")
+    assert (placed.path, placed.created) == ("inbox/2024/07/a.jpg", True)
+    assert Path(repo.root, placed.path).read_bytes() == b"one"
+    assert (elsewhere / "07" / "a.jpg").read_bytes() == b"one"
+
+
+def test_a_root_that_goes_says_nothing_of_the_upload(repo: Repository, tmp_path: Path) -> None:
+    def unmount(_args: object) -> None:
+        if Path(repo.inbox).exists():
+            Path(repo.root).rename(tmp_path / "away")
+
+    with meanwhile.before("os.mkdir", unmount), pytest.raises(Unavailable) as caught:
+        commit(repo, b"one")
+    assert caught.value.code == "repository_offline"
+    assert Path(tmp_path, "away", os.path.relpath(repo.incoming, repo.root)).is_dir()
 
 
 @pytest.mark.parametrize("policy", ["rename", "uuid", "overwrite"])

@@ -14,6 +14,7 @@ from lumiliod.storage import relayout
 from lumiliod.storage.local import stat_of
 from lumiliod.storage.relayout import How
 from lumiliod.storage.repository import Repository
+from tests import meanwhile
 
 A, OTHER = b"bytes of a", b"other byte"
 
@@ -58,6 +59,13 @@ def test_a_file_keeps_what_it_is(repo: Repository) -> None:
     seen = move(repo, "inbox/a.jpg", "inbox/x/y/a.jpg", known=known)
     assert (seen.how, stat_of(Path(repo.root, "inbox/x/y/a.jpg").stat())) == (How.MOVE, known)
     assert not Path(repo.root, "inbox/a.jpg").exists()
+
+
+def test_a_folder_that_goes_is_made_again(repo: Repository) -> None:
+    known = add(repo, "inbox/a.jpg")
+    with meanwhile.before("open", meanwhile.removing(Path(repo.root, "inbox", "x"), 3)):
+        move(repo, "inbox/a.jpg", "inbox/x/a.jpg", known=known)
+    assert read(repo, "inbox/x/a.jpg") == A
 
 
 def test_doing_it_again_finds_it(repo: Repository) -> None:

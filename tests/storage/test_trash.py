@@ -19,6 +19,7 @@ from lumiliod.storage import durable, trash, trash_note
 from lumiliod.storage.local import stat_of
 from lumiliod.storage.repository import Repository
 from lumiliod.storage.trash_note import Note
+from tests import meanwhile
 
 BYTES = b"bytes of a picture"
 
@@ -136,6 +137,14 @@ def test_a_lost_folder_is_made_again(repo: Repository) -> None:
     Path(repo.root, "inbox", "2024", "07").rmdir()
     Path(repo.root, "inbox", "2024").rmdir()
     assert trash.take_back(repo, note, stat, "rename")[0] == "inbox/2024/07/a.jpg"
+
+
+def test_a_folder_that_goes_while_it_comes_back_is_made_again(repo: Repository) -> None:
+    _, note, stat = put(repo, "inbox/2024/07/a.jpg")
+    with meanwhile.before("open", meanwhile.removing(Path(repo.root, "inbox", "2024", "07"), 3)):
+        path, _ = trash.take_back(repo, note, stat, "rename")
+    assert path == "inbox/2024/07/a.jpg"
+    assert Path(repo.root, path).read_bytes() == BYTES
 
 
 def test_other_bytes_at_its_place_stay(repo: Repository) -> None:
@@ -268,7 +277,7 @@ def test_a_damaged_copy_costs_nothing(repo: Repository, other_disk: Path) -> Non
     [
         (lambda file: file.write_bytes(BYTES[::-1]), "digest_mismatch"),
         (lambda file: file.write_bytes(b"short"), "changed"),
-        (lambda file: (file.rename(f"{file}.old"), file.write_bytes(BYTES)), "changed"),
+        (lambda file: (file.rename(f"{file}.old"), file.write_bytes(BYTES[::-1])), "changed"),
         (lambda file: file.unlink(), "file_missing"),
         (lambda file: (file.unlink(), file.mkdir()), "unreadable"),
         (lambda file: (file.rename(f"{file}.old"), file.symlink_to(f"{file}.old")), "unreadable"),
@@ -287,14 +296,30 @@ def test_only_what_was_verified_is_removed(repo: Repository) -> None:
     _, note, stat = put(repo)
     file = kept(repo, note)
     file.rename(f"{file}.old")
-    file.write_bytes(BYTES)
+    file.write_bytes(BYTES[::-1])
     with pytest.raises(Permanent):
-        trash.remove(repo, note.id, stat)
-    assert file.read_bytes() == BYTES
+        trash.remove(repo, note, stat)
+    assert file.read_bytes() == BYTES[::-1]
     Path(f"{file}.old").replace(file)
-    assert trash.remove(repo, note.id, stat) == len(BYTES)
+    assert trash.remove(repo, note, stat) == len(BYTES)
     assert os.listdir(repo.trash) == []
-    assert trash.remove(repo, note.id, stat) == 0
+    assert trash.remove(repo, note, stat) == 0
+
+
+def test_on_another_disk_the_bytes_tell(repo: Repository) -> None:
+    """A backup that is restored has other inodes, and other times where it kept none."""
+    _, note, stat = put(repo)
+    file = kept(repo, note)
+    file.rename(f"{file}.old")
+    file.write_bytes(BYTES)
+    os.utime(file, ns=(1, 1))
+    Path(f"{file}.old").unlink()
+    verified = trash.verify(repo, note, stat)
+    assert verified.inode == file.stat().st_ino
+    path, found = trash.take_back(repo, note, stat, "rename")
+    assert (path, found) == ("inbox/a.jpg", stat_of(Path(repo.root, path).stat()))
+    Path(repo.root, path).rename(file)
+    assert trash.remove(repo, note, stat) == len(BYTES)
 
 
 def test_nothing_in_a_repository_that_is_another(repo: Repository) -> None:
@@ -303,7 +328,7 @@ def test_nothing_in_a_repository_that_is_another(repo: Repository) -> None:
     marker.write_text(marker.read_text().replace(str(repo.id), str(uuid4())))
     for act in (
         lambda: trash.verify(repo, note, stat),
-        lambda: trash.remove(repo, note.id, stat),
+        lambda: trash.remove(repo, note, stat),
         lambda: trash.take_back(repo, note, stat, "rename"),
         lambda: trash.put(repo, note, stat),
     ):
