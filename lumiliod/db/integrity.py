@@ -19,6 +19,9 @@ Q = Queries(__file__)
 START = ("-infinity", UUID(int=0))
 """The position before every file; see :func:`next_files`."""
 
+TRASH = ".lumilio/trash/"
+"""Begins the path of every file in the trash."""
+
 _INODE_MASK = 0xFFFF_FFFF_FFFF_FFFF
 _TIME_MAX_NS = (1 << 63) - 1
 
@@ -34,6 +37,11 @@ class Expected:
     digest: Digest
     asset_id: AssetId
     position: tuple[str, UUID]
+
+    @property
+    def in_trash(self) -> bool:
+        """Whether it lies in the trash of its repository; a file record never does."""
+        return self.path.startswith(TRASH)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +106,11 @@ class Finding:
     first_seen_at: dt.datetime
     last_seen_at: dt.datetime
     closed_at: dt.datetime | None
+
+    @property
+    def in_trash(self) -> bool:
+        """Whether it is about a file in the trash."""
+        return self.mirror_id is None and self.path.startswith(TRASH)
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,10 +223,17 @@ def file(conn: Connection, file_id: UUID) -> Expected | None:
     return next(iter(expected_rows(conn, Q["file"], {"id": file_id})), None)
 
 
-def stamp(conn: Connection, expected: Expected, *, good: bool) -> bool:
-    """Note that a file was looked at; False when its record expects other bytes by now."""
+def stamp(conn: Connection, expected: Expected, *, good: bool, found: FileStat | None = None) -> bool:
+    """Note that a file was looked at; False when its record expects other bytes by now.
+
+    A good one in the trash is on record as it was ``found`` from then on: nobody but us has to do with it there.
+    """
     params = {"id": expected.id, "digest": bytes.fromhex(expected.digest), "good": good}
-    return conn.execute(Q["stamp"], params).rowcount == 1
+    if not expected.in_trash:
+        return conn.execute(Q["stamp"], params).rowcount == 1
+    if good and found is not None:
+        return conn.execute(Q["settle_in_trash"], {**params, **_columns(found)}).rowcount == 1
+    return conn.execute(Q["stamp_in_trash"], params).rowcount == 1
 
 
 def relax(conn: Connection) -> None:
@@ -222,14 +242,20 @@ def relax(conn: Connection) -> None:
 
 
 def reopen(conn: Connection, expected: Expected, found: FileStat) -> bool:
-    """Have a file that somebody wrote looked at anew; False when its record expects other bytes by now."""
+    """Have a file that somebody wrote looked at anew; False when its record expects other bytes by now.
+
+    What is in the trash is only what it was, and never anything new.
+    """
+    if expected.in_trash:
+        return False
     params = {"id": expected.id, "digest": bytes.fromhex(expected.digest), **_columns(found)}
     return conn.execute(Q["reopen"], params).rowcount == 1
 
 
 def settle_healed(conn: Connection, finding_id: UUID, expected: Expected, stat: FileStat) -> None:
     """Record that good bytes stand in a file's place again, in the state ``stat``, and close what was found."""
-    conn.execute(Q["settle_healed"], {"id": expected.id, "digest": bytes.fromhex(expected.digest), **_columns(stat)})
+    query = Q["settle_in_trash"] if expected.in_trash else Q["settle_healed"]
+    conn.execute(query, {"id": expected.id, "digest": bytes.fromhex(expected.digest), **_columns(stat)})
     conn.execute(Q["close_healed"], {"id": finding_id})
     close_of_file(conn, expected.id, "healed")
 
@@ -315,6 +341,11 @@ def ignore(conn: Connection, ids: Sequence[UUID]) -> list[UUID]:
 def finding(conn: Connection, finding_id: UUID) -> Finding | None:
     """Return one finding."""
     return next(iter(_findings(conn, "finding", {"id": finding_id})), None)
+
+
+def finding_of_file(conn: Connection, file_id: UUID) -> Finding | None:
+    """Return what is known against a file."""
+    return next(iter(_findings(conn, "finding_of_file", {"file_id": file_id})), None)
 
 
 def standing(conn: Connection, ids: Sequence[UUID] | None, after: UUID, count: int) -> list[Finding]:

@@ -3,8 +3,8 @@ SELECT now()
 
 -- name: totals
 -- what is to be read within a period
-SELECT count(*), coalesce(sum(size_bytes), 0)::bigint FROM file_records
-WHERE outcome IN ('asset', 'duplicate') AND repository_id = ANY (%(repositories)s::uuid[])
+SELECT count(*), coalesce(sum(size_bytes), 0)::bigint FROM kept_files
+WHERE repository_id = ANY (%(repositories)s::uuid[])
 
 -- name: begin_run
 -- a job that comes again goes on with what it began
@@ -50,33 +50,57 @@ SELECT sum(read_bytes) / nullif(sum(read_s), 0), max(started_at) FROM (
 
 -- name: next_files
 -- the ones looked at longest ago first; where a pass stands is its position, so nothing is read twice
-SELECT id, repository_id, path, size_bytes, mtime_ns, inode, asset_id, encode(digest, 'hex') AS digest,
-       coalesce(checked_at, '-infinity')::text AS position
-FROM file_records
-WHERE outcome IN ('asset', 'duplicate') AND repository_id = ANY (%(repositories)s::uuid[])
-  AND coalesce(checked_at, '-infinity') < %(before)s::timestamptz
-  AND (coalesce(checked_at, '-infinity'), id) > (%(after_at)s::timestamptz, %(after_id)s::uuid)
-ORDER BY coalesce(checked_at, '-infinity'), id LIMIT %(count)s::int
+SELECT id, repository_id, path, size_bytes, mtime_ns, inode, asset_id, encode(digest, 'hex') AS digest, at::text AS position
+FROM ((SELECT id, repository_id, path, size_bytes, mtime_ns, inode, asset_id, digest,
+              coalesce(checked_at, '-infinity') AS at
+       FROM file_records
+       WHERE outcome IN ('asset', 'duplicate') AND repository_id = ANY (%(repositories)s::uuid[])
+         AND coalesce(checked_at, '-infinity') < %(before)s::timestamptz
+         AND (coalesce(checked_at, '-infinity'), id) > (%(after_at)s::timestamptz, %(after_id)s::uuid)
+       ORDER BY coalesce(checked_at, '-infinity'), id LIMIT %(count)s::int)
+      UNION ALL
+      (SELECT x.id, x.repository_id, convert_to('.lumilio/trash/' || x.id::text, 'UTF8'), x.size_bytes, x.mtime_ns,
+              x.inode, x.asset_id, a.digest, coalesce(x.checked_at, '-infinity')
+       FROM trash_files x JOIN trash t ON t.asset_id = x.asset_id JOIN assets a ON a.id = x.asset_id
+       WHERE t.state IN ('trashed', 'purging') AND x.repository_id = ANY (%(repositories)s::uuid[])
+         AND coalesce(x.checked_at, '-infinity') < %(before)s::timestamptz
+         AND (coalesce(x.checked_at, '-infinity'), x.id) > (%(after_at)s::timestamptz, %(after_id)s::uuid)
+       ORDER BY coalesce(x.checked_at, '-infinity'), x.id LIMIT %(count)s::int)) AS next
+ORDER BY at, id LIMIT %(count)s::int
 
 -- name: files_of_asset
 SELECT id, repository_id, path, size_bytes, mtime_ns, inode, asset_id, encode(digest, 'hex') AS digest,
        coalesce(checked_at, '-infinity')::text AS position
-FROM file_records
-WHERE asset_id = %(asset_id)s::uuid AND outcome IN ('asset', 'duplicate')
-  AND coalesce(checked_at, '-infinity') < %(before)s::timestamptz
+FROM kept_files
+WHERE asset_id = %(asset_id)s::uuid AND coalesce(checked_at, '-infinity') < %(before)s::timestamptz
 ORDER BY id
 
 -- name: file
--- also one that is being looked at anew: its bytes are expected until then
+-- also one that is being looked at anew, or moved: its bytes are expected until then
 SELECT id, repository_id, path, size_bytes, mtime_ns, inode, asset_id, encode(digest, 'hex') AS digest,
        coalesce(checked_at, '-infinity')::text AS position
 FROM file_records WHERE id = %(id)s::uuid AND asset_id IS NOT NULL AND digest IS NOT NULL
+UNION ALL
+SELECT x.id, x.repository_id, convert_to('.lumilio/trash/' || x.id::text, 'UTF8'), x.size_bytes, x.mtime_ns, x.inode,
+       x.asset_id, encode(a.digest, 'hex'), coalesce(x.checked_at, '-infinity')::text
+FROM trash_files x JOIN assets a ON a.id = x.asset_id WHERE x.id = %(id)s::uuid
 
 -- name: stamp
 -- only what the verdict is about: a record that expects other bytes now was not looked at
 UPDATE file_records
 SET checked_at = now(), verified_at = CASE WHEN %(good)s::boolean THEN now() ELSE verified_at END
 WHERE id = %(id)s::uuid AND digest = %(digest)s::bytea
+
+-- name: stamp_in_trash
+UPDATE trash_files x
+SET checked_at = now(), verified_at = CASE WHEN %(good)s::boolean THEN now() ELSE verified_at END
+FROM assets a WHERE a.id = x.asset_id AND x.id = %(id)s::uuid AND a.digest = %(digest)s::bytea
+
+-- name: settle_in_trash
+-- good bytes lie there: on another disk, or in a file of their own since they were healed
+UPDATE trash_files x SET size_bytes = %(size_bytes)s::bigint, mtime_ns = %(mtime_ns)s::bigint,
+    inode = %(inode)s::bigint, verified_at = now(), checked_at = now()
+FROM assets a WHERE a.id = x.asset_id AND x.id = %(id)s::uuid AND a.digest = %(digest)s::bytea
 
 -- name: reopen
 -- somebody wrote it: it is looked at anew, as a scan that meets it would have it
@@ -143,6 +167,12 @@ SELECT id, kind, code, state, repository_id, mirror_id, file_id, asset_id, path,
        size_bytes, mtime_ns, inode, detail, first_seen_at, last_seen_at, closed_at
 FROM findings WHERE id = %(id)s::uuid
 
+-- name: finding_of_file
+SELECT id, kind, code, state, repository_id, mirror_id, file_id, asset_id, path, encode(digest, 'hex') AS digest,
+       size_bytes, mtime_ns, inode, detail, first_seen_at, last_seen_at, closed_at
+FROM findings WHERE file_id = %(file_id)s::uuid AND mirror_id IS NULL AND state IN ('open', 'ignored')
+ORDER BY id DESC LIMIT 1
+
 -- name: standing
 SELECT id, kind, code, state, repository_id, mirror_id, file_id, asset_id, path, encode(digest, 'hex') AS digest,
        size_bytes, mtime_ns, inode, detail, first_seen_at, last_seen_at, closed_at
@@ -170,16 +200,19 @@ SELECT repository_id, count(*) AS files, sum(size_bytes)::bigint AS size_bytes,
        coalesce(sum(size_bytes) FILTER (WHERE verified_at >= now() - make_interval(days => %(days)s::int)), 0)::bigint
            AS verified_bytes,
        count(*) FILTER (WHERE verified_at IS NULL) AS never, min(verified_at) AS oldest_at
-FROM file_records WHERE outcome IN ('asset', 'duplicate')
-GROUP BY repository_id
+FROM kept_files GROUP BY repository_id
 
 -- name: twins
--- other files with the same bytes, which nothing is known against
-SELECT f.id, f.repository_id, f.path, f.size_bytes, f.mtime_ns, f.inode, f.asset_id, encode(f.digest, 'hex') AS digest,
-       coalesce(f.checked_at, '-infinity')::text AS position
-FROM file_records f
-WHERE f.asset_id = %(asset_id)s::uuid AND f.digest = %(digest)s::bytea AND f.id IS DISTINCT FROM %(except_id)s::uuid
-  AND f.outcome IN ('asset', 'duplicate') AND f.missing_since IS NULL
+-- other files with the same bytes, which nothing is known against; of what is in the trash hidden ones, too
+SELECT id, repository_id, path, size_bytes, mtime_ns, inode, asset_id, encode(digest, 'hex') AS digest,
+       coalesce(checked_at, '-infinity')::text AS position
+FROM (SELECT id, repository_id, path, size_bytes, mtime_ns, inode, asset_id, digest, checked_at, verified_at
+      FROM file_records
+      WHERE asset_id = %(asset_id)s::uuid AND outcome IN ('asset', 'duplicate', 'trashed') AND missing_since IS NULL
+      UNION ALL
+      SELECT id, repository_id, path, size_bytes, mtime_ns, inode, asset_id, digest, checked_at, verified_at
+      FROM kept_files WHERE asset_id = %(asset_id)s::uuid AND substring(path FROM 1 FOR 9) = '.lumilio/'::bytea) AS f
+WHERE f.digest = %(digest)s::bytea AND f.id IS DISTINCT FROM %(except_id)s::uuid
   AND NOT EXISTS (SELECT 1 FROM findings n WHERE n.file_id = f.id AND n.state IN ('open', 'ignored'))
 ORDER BY f.verified_at DESC NULLS LAST
 

@@ -24,10 +24,13 @@ ORDER BY id FOR UPDATE
 WITH moved AS (
     DELETE FROM file_records f USING unnest(%(ids)s::uuid[], %(records)s::uuid[]) AS m (id, record)
     WHERE f.id = m.record
-    RETURNING m.id, f.asset_id, f.repository_id, f.path, f.size_bytes, f.mtime_ns, f.inode, f.outcome),
+    RETURNING m.id, f.asset_id, f.repository_id, f.path, f.size_bytes, f.mtime_ns, f.inode, f.outcome, f.verified_at,
+              f.checked_at),
 kept AS (
-    INSERT INTO trash_files (id, asset_id, repository_id, path, size_bytes, mtime_ns, inode, was_original)
-    SELECT id, asset_id, repository_id, path, size_bytes, mtime_ns, inode, outcome = 'asset' FROM moved
+    INSERT INTO trash_files (id, asset_id, repository_id, path, size_bytes, mtime_ns, inode, was_original, verified_at,
+                             checked_at)
+    SELECT id, asset_id, repository_id, path, size_bytes, mtime_ns, inode, outcome = 'asset', verified_at, checked_at
+    FROM moved
     RETURNING asset_id, repository_id, was_original)
 SELECT DISTINCT ON (asset_id) asset_id, repository_id FROM kept ORDER BY asset_id, was_original DESC
 

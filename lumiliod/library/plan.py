@@ -83,6 +83,12 @@ def _proposal(conn: Connection, row: Finding) -> _Proposal:
     where = _sources(conn, row)
     restore = ["restore"] if where else []
     match row.kind:
+        case "missing" if row.in_trash and not where:
+            return "accept_missing", "there is no other copy: nothing of it can be restored or has to be purged", []
+        case "changed" if row.in_trash and where:
+            return "restore", where, []
+        case "changed" if row.in_trash:
+            return "none", "there is no other copy: it stays as it is", []
         case "changed":
             return "reingest", "somebody wrote it: what it is now is looked at", restore
         case "missing" if where:
@@ -188,6 +194,9 @@ def _check_missing(expected: Expected, opened: Opened) -> None:
 
 def _forget(conn: Connection, expected: Expected, row: Finding) -> None:
     integrity.close(conn, row.id, "resolved")
+    if expected.in_trash:
+        trash.drop_files(conn, [expected.id])
+        return
     files.forget(conn, expected.id)
     trash.retire_without_file(conn, expected.asset_id)
 

@@ -24,7 +24,10 @@ from lumiliod.storage.throttle import Throttle
 log = logging.getLogger(__name__)
 
 HEALED_UNASKED = frozenset({"bit_rot", "io_error"})
-"""What the disk did. What a person may have done (missing, changed, permissions) waits for a person."""
+"""What the disk did. What a person may have done (missing, changed, permissions) waits for a person.
+
+In the trash nobody has anything to change: other bytes there are damage, whatever their time says.
+"""
 
 
 async def examine(rt: Runtime, opened: Opened, expected: Expected, run: Run | None, throttle: Throttle) -> Checked:
@@ -58,7 +61,7 @@ def _record(conn: Connection, run_id: UUID | None, expected: Expected, checked: 
         integrity.count(conn, run_id, Spent(checked.read_bytes, checked.read_s, int(is_bad), unstable))
     if checked.verdict is Verdict.UNSTABLE:
         return
-    if not integrity.stamp(conn, expected, good=not is_bad):
+    if not integrity.stamp(conn, expected, good=not is_bad, found=checked.found):
         return
     if not is_bad:
         integrity.relax(conn)
@@ -76,10 +79,11 @@ def _record(conn: Connection, run_id: UUID | None, expected: Expected, checked: 
         asset_id=expected.asset_id,
     )
     finding_id, is_open = integrity.report(conn, finding)
-    if checked.verdict is Verdict.CHANGED and checked.found is not None:
+    is_changed = checked.verdict is Verdict.CHANGED
+    if is_changed and checked.found is not None and not expected.in_trash:
         if is_open and integrity.reopen(conn, expected, checked.found):
             db_jobs.enqueue(conn, [kinds.ingest_file(expected.id, expected.repository_id)])
-    elif is_open and heals and checked.code in HEALED_UNASKED:
+    elif is_open and heals and (is_changed or checked.code in HEALED_UNASKED):
         db_jobs.enqueue(conn, [kinds.heal(finding_id, expected.repository_id)])
 
 

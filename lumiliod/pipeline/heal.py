@@ -1,8 +1,10 @@
 """Heal: put an original's good bytes back, from a mirror or from another file that has them."""
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from typing import BinaryIO
 from uuid import UUID
 
 import msgspec
@@ -15,7 +17,6 @@ from lumiliod.db.mirrors import Copy, Mirror
 from lumiliod.db.pool import Connection
 from lumiliod.domain.assets import FileStat
 from lumiliod.domain.errors import Conflict, NotFound, Permanent, Unavailable
-from lumiliod.domain.ids import RepoPath
 from lumiliod.jobs.engine import Result, Running
 from lumiliod.jobs.kind import Kind, each
 from lumiliod.pipeline import kinds
@@ -24,8 +25,13 @@ from lumiliod.pipeline.mirror import UNLIMITED, BackendOf, reached
 from lumiliod.runtime import Opened, Runtime, reaching
 from lumiliod.storage import heal as storage
 from lumiliod.storage import mirrors as storage_mirrors
+from lumiliod.storage import trash
 from lumiliod.storage.backend import Backend
+from lumiliod.storage.check import Verdict
 from lumiliod.storage.heal import Place
+
+COPY_AWAY = frozenset({"copy_away", "mirror_offline"})
+"""Codes that say of another copy that it cannot be read now."""
 
 
 class Args(msgspec.Struct):
@@ -63,15 +69,49 @@ async def heal(rt: Runtime, running: Running, finding_id: UUID, backend_of: Back
     if finding.mirror_id is not None:
         await running.complete(partial(_remake, finding.mirror_id, finding))
         return
-    expected = await rt.db.call(integrity.file, finding.file_id) if finding.file_id is not None else None
-    if expected is None or expected.digest != finding.digest:
+    if finding.file_id is None or finding.digest is None:
         await running.complete(partial(_resolve, finding))
         return
-    opened = rt.repositories.get(expected.repository_id)
-    with reaching(rt.repositories, opened):
-        async with rt.digests.holding(expected.digest):
+    opened = rt.repositories.get(finding.repository_id)
+    async with rt.digests.holding(finding.digest):
+        # whoever moves it to the trash, or back, holds the digest, too
+        expected = await rt.db.call(integrity.file, finding.file_id)
+        if expected is None or expected.digest != finding.digest:
+            await running.complete(partial(_resolve, finding))
+            return
+        with reaching(rt.repositories, opened):
             stat = await _restored(rt, opened, finding, expected, backend_of)
             await running.complete(partial(_settle, finding, expected, stat))
+
+
+async def mended(rt: Runtime, opened: Opened, file_id: UUID, backend_of: BackendOf) -> FileStat | None:
+    """Put good bytes in the place of a file of the trash that is damaged or gone; the caller holds its digest.
+
+    Returns:
+        Its state then; None when no good copy can be read now. What is wrong with it is a finding.
+
+    Raises:
+        Unavailable: its repository is away, or its disk takes nothing now.
+    """
+    expected = await rt.db.call(integrity.file, file_id)
+    if expected is None:
+        return None
+    checked = await examine(rt, opened, expected, None, UNLIMITED)
+    if checked.verdict is Verdict.GOOD:
+        return checked.found
+    finding = await rt.db.call(integrity.finding_of_file, file_id)
+    if finding is None:
+        return None
+    try:
+        stat = await _restored(rt, opened, finding, expected, backend_of)
+    except (Permanent, Conflict):
+        return None
+    except Unavailable as error:
+        if error.code not in COPY_AWAY:
+            raise
+        return None
+    await rt.jobs.call(partial(_settle, finding, expected, stat))
+    return stat
 
 
 async def _restored(
@@ -87,8 +127,8 @@ async def _restored(
     for source in await rt.db.call(_sources, expected):
         changed: Conflict | None = None
         try:
-            backend, path = await _place_of(rt, source, expected, backend_of)
-            restore = partial(storage.restore, opened.repository, place, partial(backend.open, path), reason)
+            backend, open_good = await _copy_at(rt, source, expected, backend_of)
+            restore = partial(storage.restore, opened.repository, place, open_good, reason)
             with suppress(Permanent, NotFound):
                 return await trio.to_thread.run_sync(restore, limiter=rt.disk)
             await _doubt(rt, source, backend, expected)
@@ -127,19 +167,22 @@ def _sources(conn: Connection, expected: Expected) -> list[_Source]:
     ]
 
 
-async def _place_of(
+async def _copy_at(
     rt: Runtime, source: _Source, expected: Expected, backend_of: BackendOf
-) -> tuple[Backend, RepoPath]:
-    """Return where a copy is read from.
+) -> tuple[Backend, Callable[[], BinaryIO]]:
+    """Return where a copy lies, and what opens it.
 
     Raises:
         Unavailable: it is away.
     """
     if source.twin is not None:
-        return rt.repositories.get(source.twin.repository_id).backend, source.twin.path
+        other = rt.repositories.get(source.twin.repository_id)
+        if source.twin.in_trash:
+            return other.backend, partial(trash.open_file, other.repository, source.twin.id)
+        return other.backend, partial(other.backend.open, source.twin.path)
     assert source.mirror is not None
     backend = await reached(rt, source.mirror, backend_of)
-    return backend, storage_mirrors.original_path(expected.digest)
+    return backend, partial(backend.open, storage_mirrors.original_path(expected.digest))
 
 
 async def _doubt(rt: Runtime, source: _Source, backend: Backend, expected: Expected) -> None:

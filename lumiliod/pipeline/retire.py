@@ -5,6 +5,7 @@ finds what was moved; the rows that a crash left are found by a query. A scan in
 that belong to the trash, and leaves them alone.
 """
 
+from dataclasses import replace
 from functools import partial
 from uuid import UUID
 
@@ -20,10 +21,11 @@ from lumiliod.domain.ids import AssetId, RepoPath, UserId
 from lumiliod.domain.trash import TrashFile, TrashItem, TrashState, Why
 from lumiliod.jobs.engine import Effect, Result, Running
 from lumiliod.jobs.kind import Kind, each
-from lumiliod.pipeline import kinds
+from lumiliod.pipeline import heal, kinds
 from lumiliod.pipeline import trash as removal
+from lumiliod.pipeline.mirror import BackendOf
 from lumiliod.runtime import Opened, Runtime, reaching
-from lumiliod.storage import repository, trash_note
+from lumiliod.storage import mirrors, repository, trash_note
 from lumiliod.storage import trash as storage
 from lumiliod.storage.trash_note import Note
 
@@ -34,16 +36,16 @@ class Args(msgspec.Struct):
     asset: UUID
 
 
-def setup(rt: Runtime) -> Kind:
+def setup(rt: Runtime, backend_of: BackendOf = mirrors.opened) -> Kind:
     """Bind the job kind ``retire``."""
 
     async def run(running: Running) -> None:
-        await move(rt, running)
+        await move(rt, running, backend_of)
 
     return Kind(kinds.RETIRE.kind, kinds.RETIRE.queue, each(run), limit_s=86_400, missing=kinds.missing_retire)
 
 
-async def move(rt: Runtime, running: Running) -> None:
+async def move(rt: Runtime, running: Running, backend_of: BackendOf) -> None:
     """Move the files of one asset where its row says; nothing when that is done."""
     asset_id = AssetId(running.decoded(Args).asset)
     found = await rt.db.call(trash.item, asset_id)
@@ -51,10 +53,10 @@ async def move(rt: Runtime, running: Running) -> None:
         await running.complete()
         return
     async with rt.digests.holding(found.digest):
-        await running.complete(await moved(rt, asset_id))
+        await running.complete(await moved(rt, asset_id, backend_of))
 
 
-async def moved(rt: Runtime, asset_id: AssetId) -> Effect:
+async def moved(rt: Runtime, asset_id: AssetId, backend_of: BackendOf = mirrors.opened) -> Effect:
     """Move the files of an asset where its row says; return what is to be written then.
 
     Raises:
@@ -66,7 +68,7 @@ async def moved(rt: Runtime, asset_id: AssetId) -> Effect:
         case TrashItem(state=TrashState.RETIRING):
             return await _retire(rt, found)
         case TrashItem(state=TrashState.RESTORING):
-            return await _restore(rt, found)
+            return await _restore(rt, found, backend_of)
         case _:
             return partial(_nothing, asset_id)
 
@@ -138,20 +140,40 @@ def _retired(asset_id: AssetId, kept: list[tuple[UUID, FileStat]], lost: list[UU
     return {"asset_id": str(asset_id), "trashed": len(kept), "lost": len(lost)}
 
 
-async def _restore(rt: Runtime, found: TrashItem) -> Effect:
+async def _restore(rt: Runtime, found: TrashItem, backend_of: BackendOf) -> Effect:
     placed: list[tuple[TrashFile, RepoPath, FileStat]] = []
     problem: LumilioError = NotFound("no file of it is there", code="file_missing")
     for file in found.files:
         opened = rt.repositories.get(file.repository_id)
         with reaching(rt.repositories, opened):
             try:
-                placed.append((file, *await trio.to_thread.run_sync(_take_back, opened, found, file, limiter=rt.disk)))
+                placed.append((file, *await _taken_back(rt, opened, found, file, backend_of)))
             except (NotFound, Permanent) as error:
                 await trio.to_thread.run_sync(repository.check_identity, opened.repository, limiter=rt.disk)
                 problem = error
     if placed or found.hidden:
         return partial(_restored, found, placed)
     return partial(_refused, found.asset_id, problem)
+
+
+async def _taken_back(
+    rt: Runtime, opened: Opened, found: TrashItem, file: TrashFile, backend_of: BackendOf
+) -> tuple[RepoPath, FileStat]:
+    """Move a file back; one that is damaged or gone is healed first, from whatever copy there is.
+
+    Raises:
+        NotFound, Permanent: it is not there, or its bytes are others, and so is every copy.
+    """
+    try:
+        return await trio.to_thread.run_sync(_take_back, opened, found, file, limiter=rt.disk)
+    except (NotFound, Permanent) as error:
+        problem = error
+    # a root that went away in the middle says nothing of the file
+    await trio.to_thread.run_sync(repository.check_identity, opened.repository, limiter=rt.disk)
+    stat = await heal.mended(rt, opened, file.id, backend_of)
+    if stat is None:
+        raise problem
+    return await trio.to_thread.run_sync(_take_back, opened, found, replace(file, stat=stat), limiter=rt.disk)
 
 
 def _take_back(opened: Opened, found: TrashItem, file: TrashFile) -> tuple[RepoPath, FileStat]:

@@ -20,7 +20,7 @@ from lumiliod.storage.throttle import Throttle, idle_io
 DROP_BYTES = 8 << 20
 """How much of a file may stand in the page cache on our account."""
 
-_DISK_ERRNOS = frozenset({errno.EIO, errno.EUCLEAN, errno.EBADMSG, errno.ENODATA})
+DISK_ERRNOS = frozenset({errno.EIO, errno.EUCLEAN, errno.EBADMSG, errno.ENODATA})
 """What a disk or file system answers that cannot give the bytes back: a bad sector, a wrong checksum."""
 
 _MTIME_MAX_NS = (1 << 63) - 1
@@ -169,7 +169,7 @@ def _refused(error: LumilioError, found: FileStat | None) -> Checked:
         denied = isinstance(cause, OSError) and cause.errno in {errno.EACCES, errno.EPERM}
         return Checked(Verdict.UNREADABLE, "not_permitted" if denied else "not_a_file", error.message, found)
     cause = error.__cause__
-    if isinstance(error, Unavailable) and isinstance(cause, OSError) and cause.errno in _DISK_ERRNOS:
+    if isinstance(error, Unavailable) and isinstance(cause, OSError) and cause.errno in DISK_ERRNOS:
         return Checked(Verdict.UNREADABLE, "io_error", error.message, found)
     raise error
 

@@ -11,6 +11,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from typing import BinaryIO
 from uuid import UUID
 
 from blake3 import blake3
@@ -21,6 +22,7 @@ from lumiliod.domain.ids import Digest, RepoPath, shown
 from lumiliod.domain.naming import candidates
 from lumiliod.domain.repositories import DuplicateNames
 from lumiliod.storage import durable, local, trash_note
+from lumiliod.storage.check import DISK_ERRNOS, uncached_digest
 from lumiliod.storage.repository import DAMAGED_AFTER_S, Repository, check_identity
 from lumiliod.storage.trash_note import Note
 
@@ -82,7 +84,7 @@ def take_back(repo: Repository, note: Note, known: FileStat, naming: DuplicateNa
     Args:
         repo: where both are.
         note: what it is; its ``place`` comes first. The note stays: see :func:`trash_note.forget`.
-        known: its state in the trash on record. One that differs is read: only bytes of the note's digest are moved.
+        known: its state in the trash on record. It is read in any case: only bytes of the note's digest are moved.
         naming: what to call it where its name is taken; ``overwrite`` is as ``rename``: nothing gives way.
 
     Returns:
@@ -90,7 +92,8 @@ def take_back(repo: Repository, note: Note, known: FileStat, naming: DuplicateNa
 
     Raises:
         NotFound: it is neither in the trash nor where it belongs (``file_missing``).
-        Permanent: other bytes lie in the trash under its name (``changed``), or no plain file (``unreadable``).
+        Permanent: other bytes lie in the trash under its name (``changed``), no plain file (``unreadable``), or the
+            disk does not give them back (``io_error``).
         Conflict: every name is taken (``name_taken``).
         Unavailable: the repository is offline, or the disk does not take it now.
     """
@@ -104,7 +107,7 @@ def take_back(repo: Repository, note: Note, known: FileStat, naming: DuplicateNa
         except FileNotFoundError:
             return _found_again(repo, note, known, naming)
         opened.callback(os.close, fd)
-        _check_bytes(fd, note, known)
+        _check_read(fd, note)
         for home in _homes(note):
             for path in candidates(home, naming, digest):
                 try:
@@ -203,6 +206,18 @@ def ids(repo: Repository) -> tuple[dict[UUID, int | None], list[str]]:
 def path_of(repo: Repository, id: UUID) -> str:  # noqa: A002
     """Return the absolute path a file has in the trash."""
     return os.path.join(repo.trash, str(id))
+
+
+def open_file(repo: Repository, id: UUID) -> BinaryIO:  # noqa: A002
+    """Open a file in the trash for reading; the caller closes it.
+
+    Raises:
+        NotFound: it is not there (``file_missing``). Permanent: no plain file (``unreadable``).
+        Unavailable: the repository is offline, or the disk fails.
+    """
+    check_identity(repo)
+    with durable.translated("read", str(id)), _folder(repo) as trash:
+        return os.fdopen(_opened(str(id), trash), "rb")
 
 
 def stat_of(repo: Repository, id: UUID) -> FileStat | None:  # noqa: A002
@@ -337,6 +352,18 @@ def _homes(note: Note) -> Iterator[RepoPath]:
 def _check_bytes(fd: int, note: Note, known: FileStat) -> None:
     found = local.stat_of(os.fstat(fd))
     if found != known and (found.size_bytes != known.size_bytes or _digest(fd) != note.digest):
+        raise Permanent(f"other bytes lie under the name of {shown(note.place)}", code="changed")
+
+
+def _check_read(fd: int, note: Note) -> None:
+    """Read a file from the disk itself: bits may have rotted, in months, under the same size and time."""
+    try:
+        found = uncached_digest(fd)
+    except OSError as error:
+        if error.errno not in DISK_ERRNOS:
+            raise
+        raise Permanent(f"the disk does not give back {note.id}: {error.strerror}", code="io_error") from error
+    if found != (note.digest, note.size_bytes):
         raise Permanent(f"other bytes lie under the name of {shown(note.place)}", code="changed")
 
 
