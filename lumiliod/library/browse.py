@@ -17,6 +17,7 @@ from lumiliod.domain.ids import AssetId, path_from_bytes
 from lumiliod.domain.jobs import PRIORITY_URGENT
 from lumiliod.domain.query import Query
 from lumiliod.domain.repositories import THUMBNAIL_SIZES
+from lumiliod.domain.trash import TrashState
 from lumiliod.library import convert
 from lumiliod.library.search import found
 from lumiliod.pipeline import kinds
@@ -25,6 +26,8 @@ from lumiliod.storage import local
 from lumiliod.storage.repository import Repository, check_identity
 
 _ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO})
+_LOOK_AGAIN_S = (0.01, 0.04, 0.15, 0.4)
+"""How long to wait before an original that is not at its place is looked for again: a rename and its row take less."""
 _LAST_S = dt.datetime(9999, 12, 31, tzinfo=dt.UTC).timestamp()
 
 
@@ -51,15 +54,27 @@ async def show(rt: Runtime, asset_id: UUID) -> AssetDetail:
 async def original(rt: Runtime, asset_id: UUID) -> ServedFile:
     """Open an asset's own bytes; the caller closes them.
 
+    A file that is being renamed is looked for again: its row tells where it went once that is written.
+
     Raises:
         NotFound: no such asset, or no plain file is where its original was (``original_missing``).
-        Unavailable: its repository is offline, its disk fails, or its file changed and is being looked at anew.
+        Unavailable: its repository is offline, its disk fails, its file changed and is being looked at anew, or it is
+            on its way back from the trash.
     """
-    source, record, is_doubted = await rt.db.call(_original, AssetId(asset_id))
+    for delay_s in _LOOK_AGAIN_S:
+        try:
+            return await _served(rt, AssetId(asset_id))
+        except NotFound as error:
+            if error.code != "original_missing":
+                raise
+        await trio.sleep(delay_s)
+    return await _served(rt, AssetId(asset_id))
+
+
+async def _served(rt: Runtime, asset_id: AssetId) -> ServedFile:
+    source, record, is_doubted = await rt.db.call(_original, asset_id)
     if source is None or record is None:
-        await show(rt, asset_id)
-        if is_doubted:
-            raise Unavailable("this original changed and is being looked at anew", code="original_changed", after_s=5.0)
+        await _explain(rt, asset_id, is_doubted=is_doubted)
         raise NotFound("this asset's original is not there", code="original_missing")
     opened = rt.repositories.get(source.repository_id)
     with reaching(rt.repositories, opened):
@@ -72,6 +87,15 @@ async def original(rt: Runtime, asset_id: UUID) -> ServedFile:
     return ServedFile(
         file, found.st_size, _modified(found), source.mime_type, source.original_filename, etag, not is_as_recorded
     )
+
+
+async def _explain(rt: Runtime, asset_id: AssetId, *, is_doubted: bool) -> None:
+    """Raise why an asset is served from no file, if there is a better reason than that there is none."""
+    if (await rt.db.call(trash.states, [asset_id])).get(asset_id) is TrashState.RESTORING:
+        raise Unavailable("this asset is on its way back from the trash", code="in_motion", after_s=2.0)
+    await show(rt, asset_id)
+    if is_doubted:
+        raise Unavailable("this original changed and is being looked at anew", code="original_changed", after_s=5.0)
 
 
 def _original(conn: Connection, asset_id: AssetId) -> tuple[assets.Source | None, FileRecord | None, bool]:
