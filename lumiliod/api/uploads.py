@@ -21,6 +21,8 @@ from lumiliod.library import upload
 from lumiliod.runtime import Runtime
 
 MAX_BATCH_FILES = 10_000
+MAX_BATCH_FRAMES_BYTES = MAX_BATCH_FILES * 400
+"""What may surround the files of a batch: the rest of its length is files, and counts against the quota at once."""
 
 _BINARY = {"type": "string", "format": "binary"}
 _HEADERS = {"X-Content-Hash": "BLAKE3-256 of the file in hex; an upload that differs is refused."}
@@ -183,6 +185,8 @@ async def _receive_batch(rt: Runtime, exchange: Exchange, repository: str | None
     """
     if _media_type(exchange) != "multipart/form-data":
         raise Shape("A batch is a multipart/form-data body.", code="bad_multipart")
+    if (least := (exchange.announced_bytes or 0) - MAX_BATCH_FRAMES_BYTES) > 0:
+        await upload.check_room(rt, least)
     form = Multipart(exchange.body, exchange.headers.get("Content-Type", ""))
     accepted: list[UploadTicket] = []
     failed: list[UploadFailure] = []

@@ -80,6 +80,15 @@ async def receive(
     )
 
 
+async def check_room(rt: Runtime, size_bytes: int) -> None:
+    """Make sure, before any byte is taken, that whoever sends ``size_bytes`` may keep that much more.
+
+    Raises:
+        Refused: they may not (``quota_exceeded``). Retryable: the database is away.
+    """
+    await quota.check(rt, rt.owner_id, size_bytes)
+
+
 def opened(rt: Runtime, repository: str | None) -> Opened:
     """Return the repository that an upload goes to, by name or id; None is the only one there is.
 

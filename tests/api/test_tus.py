@@ -352,6 +352,17 @@ async def test_too_much_for_one_person(tus: Tus, database: Database) -> None:
         "POST", "/api/v1/assets?filename=a.jpg", [("Content-Type", "application/octet-stream")], b"12345678"
     )
     assert (reply.status, reply.json["code"]) == (413, "quota_exceeded")
+    # a batch that is over by more than its frames is refused before its bytes are sent
+    head = b"POST /api/v1/assets/batch HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=b\r\n"
+    stream = await tus.server.connect()
+    async with stream:
+        await stream.send_all(head + b"Content-Length: 50000000\r\n\r\n")
+        answer = b""
+        while b"quota_exceeded" not in answer:
+            more = await stream.receive_some(4096)
+            assert more, answer
+            answer += more
+    assert answer.startswith(b"HTTP/1.1 413")
     shown = await tus.server.ask("GET", "/api/v1/users/admin/quota")
     assert shown.json == {"user": "admin", "limit_bytes": 7, "used_bytes": 0}
     change = [("Content-Type", "application/json")]
