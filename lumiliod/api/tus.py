@@ -72,7 +72,10 @@ def blueprint(rt: Runtime) -> Blueprint:
         if uploads.max_bytes is not None:
             headers["Tus-Max-Size"] = str(uploads.max_bytes)
         await trio.lowlevel.checkpoint()
-        return TrioResponse(b"", 204, headers)
+        response = TrioResponse(b"", 204, headers)
+        # RFC 9110 §8.6: an answer without content says nothing of its length
+        response.headers.remove("Content-Length")
+        return response
 
     @streams(
         room,

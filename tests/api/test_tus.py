@@ -109,6 +109,7 @@ def content_of(tus: Tus) -> bytes:
 async def test_abilities(tus: Tus) -> None:
     reply = await tus.server.ask("OPTIONS", "/api/v1/uploads")
     assert reply.status == 204
+    assert "content-length" not in reply.headers  # RFC 9110 §8.6
     assert reply.headers["tus-version"] == "1.0.0"
     wanted = "checksum concatenation creation creation-defer-length creation-with-upload expiration termination"
     assert sorted(reply.headers["tus-extension"].split(",")) == wanted.split()
