@@ -181,20 +181,44 @@ def database_url(config: Config, environ: Mapping[str, str]) -> str | None:
     """
     if not config.database.url_file:
         return config.database.url or None
-    path = Path(config.database.url_file)
+    return secret("database.url_file", config.database.url_file, environ)
+
+
+def secret(key: str, reference: str, environ: Mapping[str, str], *, max_bytes: int | None = None) -> str:
+    """Return what a secret's file says, without white space around it.
+
+    Args:
+        key: what is named so, for people.
+        reference: an absolute path, or the name of a systemd credential in ``CREDENTIALS_DIRECTORY``.
+        environ: where that is said.
+        max_bytes: a larger file is none.
+
+    Raises:
+        ConfigError: the file cannot be read, is empty or too large (``secret_unreadable``).
+    """
+    path = Path(reference)
     if not path.is_absolute():
         folder = environ.get("CREDENTIALS_DIRECTORY")
         if not folder:
-            message = f"database.url_file: '{path}' names a systemd credential, but CREDENTIALS_DIRECTORY is not set"
+            message = f"{key}: '{path}' names a systemd credential, but CREDENTIALS_DIRECTORY is not set"
             raise ConfigError(message, code="secret_unreadable")
+        if path.name != reference:
+            raise ConfigError(f"{key}: '{path}' is no name of a systemd credential", code="secret_unreadable")
         path = Path(folder) / path
     try:
-        url = path.read_text("utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"database.url_file: cannot read {path}: {error}", code="secret_unreadable") from error
-    if not url:
-        raise ConfigError(f"database.url_file: {path} is empty", code="secret_unreadable")
-    return url
+        with path.open("rb") as file:
+            raw = file.read(-1 if max_bytes is None else max_bytes + 1)
+        text = raw.decode("utf-8").strip()
+    except OSError as error:
+        raise ConfigError(f"{key}: cannot read {path}: {error.strerror}", code="secret_unreadable") from error
+    except UnicodeDecodeError as error:
+        # without the cause, which quotes what it could not read
+        raise ConfigError(f"{key}: {path} is not UTF-8", code="secret_unreadable") from error
+    if not text:
+        raise ConfigError(f"{key}: {path} is empty", code="secret_unreadable")
+    if max_bytes is not None and len(raw) > max_bytes:
+        raise ConfigError(f"{key}: {path} is too large to be a secret", code="secret_unreadable")
+    return text
 
 
 class _Mistakes:

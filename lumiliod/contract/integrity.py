@@ -182,7 +182,12 @@ class MirrorList(Struct, kw_only=True):
 
 
 class NewMirror(Struct, kw_only=True, forbid_unknown_fields=True):
-    """Body of ``POST /mirrors``: a folder that is there, or a URL such as ``s3://bucket/prefix`` with its options."""
+    """Body of ``POST /mirrors``: a folder that is there, or a URL such as ``s3://bucket/prefix`` with its options.
+
+    A secret is better given by reference: ``secret_access_key_file`` is an absolute path on the daemon's host, or the
+    name of a systemd credential, and so for every secret; it is read whenever the mirror is used. What is given
+    itself lies in the database, and is never told again.
+    """
 
     repository: str
     location: Annotated[str, Meta(min_length=1, max_length=2000)]

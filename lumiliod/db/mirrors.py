@@ -2,7 +2,7 @@
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
@@ -29,7 +29,7 @@ class Mirror:
     id: UUID
     repository_id: RepositoryId
     location: str
-    options: dict[str, str]
+    options: dict[str, str] = field(repr=False)
     declared: bool
     status: str
     status_reason: str | None

@@ -20,7 +20,7 @@ import msgspec
 from lumiliod.domain.errors import ConfigError, LumilioError, NotFound, Shape, Unavailable
 from lumiliod.domain.ids import Digest, RepoPath, RepositoryId, shown
 from lumiliod.storage import backend as backends
-from lumiliod.storage import durable
+from lumiliod.storage import durable, secrets
 from lumiliod.storage.backend import Backend
 from lumiliod.storage.local import LocalBackend
 from lumiliod.storage.repository import Repository, check_identity
@@ -54,18 +54,19 @@ def opened(location: str, options: Mapping[str, str]) -> Backend:
     A folder's copies have bytes of their own: a hard link to an original would rot with it.
 
     Raises:
-        ConfigError: nothing here understands the location or its options.
+        ConfigError: nothing here understands the location or its options, or a secret they refer to cannot be read.
     """
     if location.startswith("/") and not options:
         return LocalBackend(location, hard_links=False)
-    return backends.at(location, options)
+    return backends.at(location, secrets.resolved(options, os.environ))
 
 
 def checked_location(location: str, options: Mapping[str, str], roots: Iterable[str]) -> str:
     """Return a location in its normal form if a mirror may lie there.
 
     Raises:
-        Shape: it is inside or around a repository (``nested_root``), or nothing here understands it (``bad_location``).
+        Shape: it is inside or around a repository (``nested_root``), or nothing here understands it (``bad_location``),
+            or a secret it needs cannot be read (``secret_unreadable``).
         NotFound: there is no such folder (``root_missing``); none is made, a disk may have to be mounted there.
     """
     if location.startswith("/"):
@@ -81,7 +82,8 @@ def checked_location(location: str, options: Mapping[str, str], roots: Iterable[
     try:
         opened(location, options)
     except ConfigError as error:
-        raise Shape(error.message, code="bad_location") from error
+        code = error.code if error.code == "secret_unreadable" else "bad_location"
+        raise Shape(error.message, code=code) from error
     return location
 
 

@@ -1,7 +1,8 @@
 """The client of an object store: which one a URL means, and how long it is waited for.
 
-Credentials that are no options come from where the provider's own tools take them: the environment
-(``AWS_ACCESS_KEY_ID``, ``GOOGLE_APPLICATION_CREDENTIALS``, ``AZURE_STORAGE_ACCOUNT_KEY``, ...) or the machine's role.
+Credentials may be options, also by reference (``storage/secrets.py``). Those that are none come from where the
+provider's own tools take them: the environment (``AWS_ACCESS_KEY_ID``, ``GOOGLE_APPLICATION_CREDENTIALS``,
+``AZURE_STORAGE_ACCOUNT_KEY``, ...) or the machine's role.
 """
 
 import re
@@ -20,7 +21,7 @@ from lumiliod.storage import s3_keys
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig
 
-_LOCATION = re.compile(r"(?P<scheme>s3|gs|az)://(?P<bucket>[^/?#]+)(?:/(?P<prefix>.*?))?/?")
+_LOCATION = re.compile(r"(?P<scheme>s3|gs|az)://(?P<bucket>[^/?#@:]+)(?:/(?P<prefix>.*?))?/?")
 
 # Told to the HTTP client; every other option to the store.
 _CLIENT = frozenset(
@@ -73,6 +74,8 @@ def opened(location: str, options: Mapping[str, str]) -> Opened:
         ConfigError: it is no such location (``bad_location``), or an option is unknown or wrong (``bad_option``).
     """
     found = _LOCATION.fullmatch(location)
+    if found is None and "@" in location:
+        raise ConfigError("a location holds no credentials: they are options", code="bad_location")
     if found is None:
         raise ConfigError(f"'{location}' is no s3://, gs:// or az:// location", code="bad_location")
     prefix = found["prefix"] or ""

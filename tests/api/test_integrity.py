@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 
 from lumiliod.api import app as api
-from lumiliod.db import integrity
+from lumiliod.db import integrity, mirrors
 from lumiliod.db.pool import Database
 from lumiliod.domain.ids import JobId
 from lumiliod.pipeline import untracked
@@ -249,3 +249,18 @@ async def test_mirrors(asked: Asked, tmp_path: Path) -> None:
     assert len(list(place.glob("originals/*/*/*"))) == 2
     assert await asked.code("DELETE", f"/mirrors/{added['id']}", 404) == "mirror_not_found"
     assert await asked.code("POST", f"/mirrors/{added['id']}/fill", 404) == "mirror_not_found"
+
+
+async def test_what_opens_a_mirror_is_never_told(asked: Asked, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG")
+    options = {"endpoint": "http://127.0.0.1:9", "allow_http": "true", "access_key_id": "hunter2"}
+    options |= {"secret_access_key": "s3cr3t", "max_retries": "0", "retry_timeout_s": "0"}
+    made = await asked.ask("POST", "/mirrors", 201, repository="home", location="s3://bucket/x", options=options)
+    found = await asked.kept.rt.db.call(lambda conn: mirrors.get(conn, UUID(made["id"])))
+    assert found is not None
+    assert found.options == options
+    told = [json.dumps(made), json.dumps(await asked.ask("GET", "/mirrors")), repr(found), caplog.text]
+    told.append(json.dumps(await asked.ask("GET", "/jobs?kind=mirror")))
+    assert not any(secret in text for text in told for secret in ("hunter2", "s3cr3t"))
+    wrong = {"repository": "home", "location": "s3://bucket/y", "options": {"secret_access_key_file": "/none"}}
+    assert await asked.code("POST", "/mirrors", 400, **wrong) == "secret_unreadable"

@@ -5,10 +5,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from lumiliod.db.pool import Database
+from lumiliod.domain.errors import ConfigError, Shape
 from lumiliod.domain.ids import RepoPath
 from lumiliod.pipeline import kinds
 from lumiliod.storage import mirrors as storage
+from lumiliod.storage import secrets
 from lumiliod.storage.backend import Backend
 from tests.pipeline.originals import library
 
@@ -59,3 +63,52 @@ def _read(backend: Backend, path: RepoPath) -> bytes:
 
 def _lines(body: bytes) -> list[Any]:
     return body.splitlines()
+
+
+def test_a_secret_by_reference(s3_port: int, bucket: str, tmp_path: Path) -> None:
+    """A file, or a systemd credential; one that was exchanged is used from the next time on."""
+    (tmp_path / "key").write_text("s3cr3t\n")
+    options = {
+        "endpoint": f"http://127.0.0.1:{s3_port}",
+        "allow_http": "true",
+        "region": "us-east-1",
+        "access_key_id": "key",
+        "secret_access_key_file": str(tmp_path / "key"),
+    }
+    backend = storage.opened(f"s3://{bucket}/x", options)
+    (tmp_path / "source").write_bytes(b"bytes")
+    assert backend.put_new(str(tmp_path / "source"), RepoPath("a"))
+    assert storage.checked_location(f"s3://{bucket}/x", options, []) == f"s3://{bucket}/x"
+    assert secrets.resolved(options, {})["secret_access_key"] == "s3cr3t"
+    (tmp_path / "key").write_text("another")
+    credential = {"secret_access_key_file": "key", "web_identity_token_file": "/as/it/is"}
+    found = secrets.resolved(credential, {"CREDENTIALS_DIRECTORY": str(tmp_path)})
+    assert found == {"secret_access_key": "another", "web_identity_token_file": "/as/it/is"}
+
+
+@pytest.mark.parametrize("named", ["/none", "key", "../key", "folder", "empty", "binary", "large"])
+def test_a_secret_that_cannot_be_read(tmp_path: Path, named: str) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "empty").write_text(" \n")
+    (tmp_path / "binary").write_bytes(b"hunter2\xff")
+    (tmp_path / "large").write_bytes(b"hunter2" * 10_000)
+    environ = {} if named == "key" else {"CREDENTIALS_DIRECTORY": str(tmp_path)}
+    with pytest.raises(ConfigError) as caught:
+        secrets.resolved({"secret_access_key_file": named}, environ)
+    assert caught.value.code == "secret_unreadable"
+    assert "secret_access_key_file" in caught.value.message
+    assert "hunter2" not in caught.value.message
+
+
+def test_where_no_secret_may_be(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("s3cr3t")
+    both = {"secret_access_key": "hunter2", "secret_access_key_file": str(tmp_path / "key")}
+    for location, options, code in (
+        ("s3://bucket", both, "bad_location"),
+        ("s3://bucket", {"secret_access_key_file": "/none"}, "secret_unreadable"),
+        ("s3://key:hunter2@bucket/prefix", {}, "bad_location"),
+    ):
+        with pytest.raises(Shape) as caught:
+            storage.checked_location(location, options, [])
+        assert caught.value.code == code
+        assert "hunter2" not in caught.value.message
