@@ -7,7 +7,7 @@ are reached from there, on others.
 
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -22,13 +22,17 @@ from lumiliod.db import embedded, migrate, pool, users, waking
 from lumiliod.db import repositories as db_repositories
 from lumiliod.db.listen import listen
 from lumiliod.db.pool import Database
+from lumiliod.db.repositories import RepositoryRow
 from lumiliod.domain.errors import ConfigError
+from lumiliod.domain.ids import RepositoryId
 from lumiliod.jobs import service as jobs_service
 from lumiliod.jobs.engine import Engine
 from lumiliod.media import media
 from lumiliod.runtime import HealthBoard, Repositories, Runtime
 
 log = logging.getLogger(__name__)
+
+Rows = dict[RepositoryId, RepositoryRow]
 
 REFRESH_S = 30.0
 """How often the list of repositories is read again, and those out of reach are tried."""
@@ -50,12 +54,11 @@ async def run(
         stop_jobs = trio.Event()
         grace_s = float(config.jobs.shutdown_grace_s)
         engine = partial(jobs_service.serve, rt.jobs, lanes, stop=stop_jobs, grace_s=grace_s)
-        hear = partial(listen, rt.db, [waking.CHANNEL], lambda _channel, payload: rt.jobs.heard(payload))
         async with trio.open_nursery() as intake:
             await intake.start(partial(keep_running, health, "repositories", partial(attend, rt)))
             async with trio.open_nursery() as working:
                 await working.start(partial(keep_running, health, "jobs", engine))
-                await intake.start(partial(keep_running, health, "listen", hear))
+                await intake.start(partial(keep_running, health, "listen", hearing(rt)))
                 systemd.notify("READY=1\nSTATUS=working")
                 log.info("ready", extra={"queues": ",".join(sorted(lanes))})
                 await stop.wait()
@@ -106,7 +109,7 @@ async def opened(config: Config, environ: Mapping[str, str], health: HealthBoard
         )
         for kind in appliance.job_kinds(rt):
             rt.jobs.kinds[kind.name] = kind
-        await refresh(rt)
+        await refresh(rt, {})
         yield rt
 
 
@@ -118,18 +121,49 @@ def _check_migrated(database: Database) -> None:
         conn.close()
 
 
+def hearing(rt: Runtime) -> Callable[..., Awaitable[None]]:
+    """Return the service that listens for work, and for repositories that came, went or moved."""
+
+    def heard(channel: str, payload: str) -> None:
+        if channel == waking.CHANNEL:
+            rt.jobs.heard(payload)
+        else:
+            rt.repositories.announce()
+
+    return partial(listen, rt.db, [waking.CHANNEL, db_repositories.CHANNEL], heard)
+
+
 async def attend(rt: Runtime, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-    """Keep in step with the repositories the daemon knows: new ones, and those that are back."""
+    """Keep in step with the repositories the daemon knows: new ones, those that are back, and those that went."""
     task_status.started()
+    rows: Rows = {}
     while True:
         changed = rt.repositories.changed
+        rows = await refresh(rt, rows)
         with trio.move_on_after(REFRESH_S):
             await changed.wait()
-        await refresh(rt)
+        if changed.is_set():
+            # a marker may say something else, too; while nobody says so, no disk is woken
+            rows = {}
 
 
-async def refresh(rt: Runtime) -> None:
-    """Open what the database knows and is not open here; what this process cannot reach is none of its verdicts."""
-    for row in await rt.db.once(db_repositories.all_rows):
-        if not rt.repositories.is_open(row.id):
+async def refresh(rt: Runtime, seen: Rows) -> Rows:
+    """Go by what the database says of repositories: open what came, let go what went, open anew what moved.
+
+    What this process cannot reach is none of its verdicts.
+
+    Args:
+        rt: this worker.
+        seen: what the database said before; of what it still says so, only what is not open is tried.
+
+    Returns:
+        What it says now.
+    """
+    rows = {row.id: row for row in await rt.db.once(db_repositories.all_rows)}
+    for known in rt.repositories.rows():
+        if known.id not in rows:
+            rt.repositories.forget(known.id)
+    for row in rows.values():
+        if row != seen.get(row.id) or not rt.repositories.is_open(row.id):
             rt.repositories.put(*await trio.to_thread.run_sync(rt.repositories.reach, row))
+    return rows

@@ -18,6 +18,9 @@ from lumiliod.domain.repositories import RepositoryStatus
 
 Q = Queries(__file__)
 
+CHANNEL = "lumilio_repositories"
+"""Notification channel: rows of repositories, or their markers, have changed; the payload is empty."""
+
 _INODE_MASK = (1 << 64) - 1
 
 
@@ -87,6 +90,12 @@ def insert(conn: Connection, row: RepositoryRow) -> None:
         if error.diag.constraint_name == "repositories_name_key":
             raise Conflict(f"there is a repository named {row.name} already", code="name_taken") from None
         raise Conflict(f"the library knows the repository at {row.root} already", code="exists") from None
+    tell(conn)
+
+
+def tell(conn: Connection) -> None:
+    """Have other processes look at repositories again once this transaction has committed."""
+    conn.execute(Q["tell"], {"channel": CHANNEL})
 
 
 def all_rows(conn: Connection) -> list[RepositoryRow]:
@@ -97,7 +106,8 @@ def all_rows(conn: Connection) -> list[RepositoryRow]:
 
 def set_status(conn: Connection, repository_id: RepositoryId, status: RepositoryStatus, reason: str | None) -> None:
     """Say whether a repository can be reached, and why not."""
-    conn.execute(Q["set_status"], {"id": repository_id, "status": status, "reason": reason})
+    if conn.execute(Q["set_status"], {"id": repository_id, "status": status, "reason": reason}).rowcount:
+        tell(conn)
 
 
 def sizes(conn: Connection, repository_id: RepositoryId | None = None) -> dict[RepositoryId, Size]:
@@ -116,6 +126,7 @@ def set_root(conn: Connection, repository_id: RepositoryId, root: str) -> None:
         conn.execute(Q["set_root"], {"id": repository_id, "root": root})
     except errors.UniqueViolation:
         raise Conflict(f"the library knows a repository at {root} already", code="exists") from None
+    tell(conn)
 
 
 def set_name(conn: Connection, repository_id: RepositoryId, name: str) -> None:
@@ -128,6 +139,7 @@ def set_name(conn: Connection, repository_id: RepositoryId, name: str) -> None:
         conn.execute(Q["set_name"], {"id": repository_id, "name": name})
     except errors.UniqueViolation:
         raise Conflict(f"there is a repository named {name} already", code="name_taken") from None
+    tell(conn)
 
 
 def removal(conn: Connection, repository_id: RepositoryId) -> Removal:
@@ -152,6 +164,7 @@ def remove(conn: Connection, repository_id: RepositoryId) -> list[tuple[AssetId,
         conn.execute(Q[query], orphans)
     bare = conn.execute(Q["without_pictures"], params).fetchall()
     conn.execute(Q["delete"], params)
+    tell(conn)
     return [(AssetId(row[0]), RepositoryId(row[1])) for row in bare]
 
 

@@ -2,6 +2,9 @@
 INSERT INTO repositories (id, name, root, backend, storage_strategy, created_at)
 VALUES (%(id)s, %(name)s, %(root)s, 'local', %(storage_strategy)s, %(created_at)s)
 
+-- name: tell
+SELECT pg_notify(%(channel)s::text, '')
+
 -- name: all
 SELECT id, name, root, storage_strategy, status, status_reason, created_at FROM repositories ORDER BY name
 

@@ -21,6 +21,7 @@ import trio
 from lumiliod.db import job_admin, trash
 from lumiliod.db import jobs as db_jobs
 from lumiliod.db import relayout as journal
+from lumiliod.db import repositories as db_repositories
 from lumiliod.db.pool import Connection
 from lumiliod.db.relayout import Move, Relayout
 from lumiliod.domain.assets import FileStat
@@ -150,6 +151,8 @@ async def resettled(rt: Runtime, opened: Opened, marker: Marker, *, name: str | 
     settled = replace(opened, repository=saved, layout=layout_named(marker.storage_strategy))
     row = rt.repositories.row(str(opened.id))
     rt.repositories.put(replace(row, name=name or row.name, storage_strategy=marker.storage_strategy), settled)
+    # workers go by the marker, too
+    await rt.db.call(db_repositories.tell)
     return settled
 
 
