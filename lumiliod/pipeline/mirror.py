@@ -13,7 +13,7 @@ from lumiliod.db import integrity, mirrors
 from lumiliod.db.integrity import Expected, NewFinding, Run
 from lumiliod.db.mirrors import BEFORE_ALL, Copy, Line, Mirror
 from lumiliod.db.pool import Connection
-from lumiliod.domain.errors import ConfigError, LumilioError, NotFound, Shape, Unavailable
+from lumiliod.domain.errors import ConfigError, LumilioError, NotFound, Refused, Shape, Unavailable
 from lumiliod.domain.ids import path_from_bytes, shown, uuid7
 from lumiliod.jobs.engine import Result, Running
 from lumiliod.jobs.kind import FIRST, Kind, each
@@ -137,6 +137,10 @@ async def _copied(rt: Runtime, opened: Opened, mirror: Mirror, backend: Backend,
         Unavailable: one of them is away, or the mirror takes nothing now.
     """
     error = await _put(rt, opened, backend, original)
+    if isinstance(error, Refused):
+        # nothing was sent: the store takes no file like this, which says nothing of either
+        await rt.db.call(mirrors.set_status, mirror.id, "degraded", error.message)
+        return False
     if error is not None:
         await trio.to_thread.run_sync(repository.check_identity, opened.repository, limiter=rt.disk)
         await trio.to_thread.run_sync(storage.check_there, backend, mirror.id, limiter=rt.disk)

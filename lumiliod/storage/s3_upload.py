@@ -26,7 +26,11 @@ WHOLE_BYTES = 8 << 20
 """Sent in one request at most, and the least size of a part; four of them are in memory."""
 
 MAX_S3_BYTES = 5 << 30
-"""The largest object S3 copies in one part (Amazon S3 User Guide, "Amazon S3 multipart upload limits")."""
+"""The largest object S3 copies in one part (Amazon S3 User Guide, "Amazon S3 multipart upload limits").
+
+A larger one could only be completed under its own name, where the client sends no condition: it might replace what
+another writer has stored meanwhile. So it is refused before a byte is sent.
+"""
 
 _PARTS = 9_000  # S3 takes 10,000
 _PARTS_AT_ONCE = 2
@@ -36,7 +40,8 @@ def put_new(bucket: Bucket, fd: int, path: RepoPath, honoured: s3_probe.Honoured
     """Store the open file ``fd`` as ``path``; returns and raises as a backend's ``put_new``."""
     size = os.fstat(fd).st_size
     if size > MAX_S3_BYTES and bucket.opened.scheme == "s3":
-        raise Refused(f"{shown(path)} has {size} bytes; S3 copies {MAX_S3_BYTES} at most", code="too_large")
+        message = f"{shown(path)} has {size} bytes; a bucket of S3 takes 5 GiB ({MAX_S3_BYTES} bytes) a file at most"
+        raise Refused(message, code="too_large")
     if size > WHOLE_BYTES or not honoured.put:
         with suppress(NotFound):
             return _is_there(bucket, fd, size, path)

@@ -17,7 +17,7 @@ import trio
 from lumiliod.db import mirrors
 from lumiliod.db.pool import Database
 from lumiliod.domain.assets import FileStat
-from lumiliod.domain.errors import Conflict, NotFound, Shape, Unavailable
+from lumiliod.domain.errors import Conflict, NotFound, Refused, Shape, Unavailable
 from lumiliod.domain.ids import JobId, RepoPath, uuid7
 from lumiliod.domain.jobs import ClaimedJob
 from lumiliod.domain.repositories import LocalSettings
@@ -287,6 +287,8 @@ class Lying:
         return self._kept.open(path)
 
     def put_new(self, source: str, target: RepoPath) -> bool:
+        if self._lie == "too small" and Path(source).stat().st_size > 20_000:
+            raise Refused(f"{target} has more bytes than this store takes", code="too_large")
         if self._lie == "forgets" and target.startswith("originals/"):
             return True
         stored = self._kept.put_new(source, target)
@@ -303,6 +305,24 @@ class Lying:
 
     def remove(self, path: RepoPath) -> None:
         self._kept.remove(path)
+
+
+async def test_what_a_store_is_too_small_for_is_said_and_no_damage(
+    database: Database, tmp_path: Path, place: Path
+) -> None:
+    def small(location: str, _options: Mapping[str, str]) -> Backend:
+        return Lying(location, "too small")
+
+    async with library(database, tmp_path / "home", backend_of=small, scrub_mb_per_s=0) as kept:
+        await kept.add(2)
+        mirror_id = await kept.mirror_at(str(place))
+        row = await kept.run(kinds.mirror(mirror_id, kept.opened.id))
+        assert (row.state, row.result) == ("completed", {"copied": 1, "skipped": 1})
+        assert await kept.findings() == []
+        status = await kept.mirror(mirror_id)
+        assert status.status == "degraded"
+        assert status.status_reason is not None
+        assert status.status_reason.endswith("has more bytes than this store takes")
 
 
 @pytest.mark.parametrize(("lie", "kind"), [("forgets", "missing"), ("garbles", "bit_rot")])

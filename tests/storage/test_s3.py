@@ -458,6 +458,7 @@ def test_what_s3_cannot_copy_is_refused(open_bucket: OpenBucket, sources: str) -
     with pytest.raises(Refused) as caught:
         store.put_new(source, A)
     assert caught.value.code == "too_large"
+    assert "5 GiB" in caught.value.message
     assert store.list(None, 10) == []
 
 
