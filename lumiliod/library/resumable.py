@@ -137,11 +137,16 @@ class Uploads:
     async def look(self, id_: UploadId) -> Progress:
         """Return how far an upload is; a request that writes it gives way first.
 
+        One that is whole is staged first, where whoever brought the last bytes was killed, or the disk failed.
+
         Raises:
-            NotFound: there is none (``upload_not_found``).
+            NotFound: there is none (``upload_not_found``). LumilioError: as :meth:`append`.
         """
         await self._interrupt(id_)
         opened, found = await self._find(id_)
+        if found.is_unfinished:
+            # who hears that nothing is missing forgets the bytes
+            return await self.append(id_, None, found.offset)
         job_id = await upload.job_of(self._rt, id_) if found.terms.digest is not None else None
         if found.terms.digest is not None and job_id is None:
             # its job was never written: the daemon was killed just then
@@ -228,7 +233,7 @@ class Uploads:
             if arriving is not None and arriving.cut is not None:
                 raise arriving.cut
             found = Partial(id_, writer.terms, writer.offset)
-            if not found.is_whole or found.terms.is_part:
+            if not found.is_unfinished:
                 return found, None
             self._hashers.pop(id_, None)
             completed = await outcome.acapture(in_thread, writer.complete)
@@ -291,11 +296,12 @@ class Uploads:
 
 
 async def sweep(rt: Runtime, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-    """Forget, now and then, uploads that nobody goes on with; a service."""
+    """Stage, now and then, uploads that were cut after their last byte; forget those nobody goes on with; a service."""
     task_status.started()
     while True:
         for opened in rt.repositories.online():
             try:
+                await _finish(rt, opened)
                 with reaching(rt.repositories, opened):
                     now = datetime.now(UTC)
                     gone = await trio.to_thread.run_sync(partials.expire, opened.repository, now, limiter=rt.disk)
@@ -305,6 +311,25 @@ async def sweep(rt: Runtime, *, task_status: trio.TaskStatus[None] = trio.TASK_S
                 if gone:
                     log.info("uploads given up", extra={"count": len(gone)})
         await trio.sleep(SWEEP_PERIOD_S)
+
+
+async def _finish(rt: Runtime, opened: Opened) -> None:
+    """Stage every upload that is whole and nobody writes; one that cannot be is left as it is, for its sender to hear.
+
+    Raises:
+        Unavailable: the disk fails, or the repository is offline.
+    """
+
+    def unfinished() -> list[Partial]:
+        return [one for one in partials.everything(opened.repository) if one.is_unfinished]
+
+    uploads = Uploads(rt)
+    with reaching(rt.repositories, opened):
+        for one in await trio.to_thread.run_sync(unfinished, limiter=rt.disk):
+            try:
+                await uploads.append(one.id, None, one.offset)
+            except (Conflict, NotFound, Shape, Refused) as error:
+                log.info("an upload is not staged", extra={"upload": str(one.id), "code": error.code})
 
 
 def read_metadata(text: str) -> Mapping[str, str]:

@@ -72,6 +72,11 @@ class Partial(msgspec.Struct, frozen=True):
         """Whether nothing is missing."""
         return self.offset == self.terms.size_bytes
 
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether it is whole, and shall be an original, and the steps to that have not begun."""
+        return self.is_whole and not self.terms.is_part and self.terms.digest is None
+
 
 def create(
     repo: Repository,
@@ -167,7 +172,7 @@ def remove(repo: Repository, id: UploadId) -> None:  # noqa: A002
 
 
 def expire(repo: Repository, now: datetime) -> list[UploadId]:
-    """Forget what nobody goes on with; return those. What is complete is a staged file before that. Blocks."""
+    """Forget what nobody goes on with; return those. What is whole is left to be staged. Blocks."""
     gone: list[UploadId] = []
     with durable.translated("sweep", repo.incoming, writing=True):
         for id_ in _ids(repo, PARTIAL):
@@ -177,7 +182,8 @@ def expire(repo: Repository, now: datetime) -> list[UploadId]:
                 touched_at = datetime.fromtimestamp(os.lstat(bytes_path(repo, id_)).st_mtime, UTC)
                 is_over = touched_at + MAX_AGE <= now
             else:
-                is_over = terms.expires_at <= now and terms.digest is None
+                one = find(repo, id_)
+                is_over = terms.expires_at <= now and terms.digest is None and not (one and one.is_unfinished)
             if is_over and _removed(repo, id_):
                 gone.append(id_)
         for one in list(everything(repo)):

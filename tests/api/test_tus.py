@@ -27,9 +27,10 @@ from lumiliod.domain.errors import Conflict
 from lumiliod.domain.ids import JobId, UploadId
 from lumiliod.domain.repositories import RepositoryStatus
 from lumiliod.jobs.engine import Engine
-from lumiliod.library import resumable
+from lumiliod.library import resumable, upload
 from lumiliod.runtime import HealthBoard, Opened, Repositories, Runtime
 from lumiliod.storage import partial, repository, staging
+from lumiliod.storage.partial_writer import PartialWriter
 
 from .wire import Reply, Running, serving
 
@@ -407,6 +408,45 @@ async def test_a_complete_upload_whose_job_was_never_written_gets_one(tus: Tus, 
     assert "lumilio-task" in head.headers
     [job] = await database.call(lambda conn: conn.execute("SELECT kind FROM jobs").fetchall())
     assert job == ("ingest",)
+
+
+def arrived(tus: Tus, content: bytes) -> UploadId:
+    """Begin an upload, all bytes of which arrive; whoever takes them is killed before they are a staged file."""
+    repo = tus.opened.repository
+    begun = partial.create(repo, "a.jpg", size_bytes=len(content), owner_id=tus.rt.owner_id)
+    with PartialWriter(repo, begun.id) as writer:
+        writer.begin(0)
+        writer.write(content)
+        writer.settle()
+    return begun.id
+
+
+async def test_no_upload_is_called_whole_before_it_is_staged(tus: Tus) -> None:
+    content = os.urandom(10_000)
+    place = f"/uploads/{arrived(tus, content)}"
+    head = await tus.ask("HEAD", place, 200)
+    assert head.headers["upload-offset"] == "10000"
+    assert "lumilio-task" in head.headers
+    assert content_of(tus) == content
+
+
+async def test_a_whole_upload_is_staged_though_nobody_asks_for_it(tus: Tus) -> None:
+    content = os.urandom(10_000)
+    id_ = arrived(tus, content)
+    part = partial.create(tus.opened.repository, "part", size_bytes=5, is_part=True)
+    with PartialWriter(tus.opened.repository, part.id) as writer:
+        writer.begin(0)
+        writer.write(b"12345")
+    with trio.fail_after(5):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(resumable.sweep, tus.rt)
+            while not staging.waiting(tus.opened.repository) or await upload.job_of(tus.rt, id_) is None:
+                await trio.sleep(0.01)
+            nursery.cancel_scope.cancel()
+    assert content_of(tus) == content
+    found = partial.find(tus.opened.repository, part.id)
+    assert found is not None
+    assert found.terms.digest is None
 
 
 async def test_a_name_of_any_bytes(tus: Tus) -> None:

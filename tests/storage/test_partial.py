@@ -203,7 +203,9 @@ def test_what_nobody_goes_on_with_is_forgotten(repo: Repository) -> None:
     young = Path(partial.bytes_path(repo, UploadId(uuid4())))
     young.write_bytes(b"its terms are being written")
     os.utime(orphan, (0, 0))
-    for id_ in (old, busy, whole, heard):
+    unfinished = begin(repo, 5)
+    put(repo, unfinished, 0, b"12345")
+    for id_ in (old, busy, whole, heard, unfinished):
         changed_terms(repo, id_, touched_at=now - 25 * HOUR)
     with PartialWriter(repo, busy) as writer:
         writer.begin(0)
@@ -212,6 +214,7 @@ def test_what_nobody_goes_on_with_is_forgotten(repo: Repository) -> None:
         assert partial.find(repo, old) is None
         assert found(repo, busy).offset == 0
         assert found(repo, fresh).offset == 0
+    assert found(repo, unfinished).is_unfinished
     assert not orphan.exists()
     assert young.exists()
     assert staging.load(repo, whole) is not None
