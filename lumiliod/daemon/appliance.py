@@ -31,7 +31,7 @@ from lumiliod.db import jobs as db_jobs
 from lumiliod.db.listen import listen
 from lumiliod.db.pool import Database
 from lumiliod.db.waking import CHANNEL
-from lumiliod.domain.errors import ConfigError
+from lumiliod.domain.errors import ConfigError, Unavailable
 from lumiliod.jobs import service as jobs_service
 from lumiliod.jobs.engine import Engine
 from lumiliod.jobs.kind import Kind
@@ -39,7 +39,7 @@ from lumiliod.library import resumable
 from lumiliod.media import media
 from lumiliod.media.media import MediaSettings
 from lumiliod.pipeline import adopt, kinds, schedules
-from lumiliod.runtime import HealthBoard, Runtime, opened_repositories, reopen
+from lumiliod.runtime import HealthBoard, Opened, Runtime, opened_repositories, reopen
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +75,7 @@ async def _serve(rt: Runtime, stop: trio.Event) -> None:
     for name in ("api", "jobs", "listen", "repositories"):
         health.set(name, "starting")
     for opened_repository in rt.repositories.online():
-        await adopt.staged(rt, opened_repository)
+        await _adopted(rt, opened_repository)
     await rt.jobs.call(schedules.declare_repositories, rt.repositories)
     await rt.jobs.call(schedules.declare_trash, config.storage.trash_days)
     await rt.jobs.call(schedules.declare_scrub, config.integrity.scrub_days)
@@ -216,9 +216,11 @@ async def attend_repositories(rt: Runtime, *, task_status: trio.TaskStatus[None]
         offline = rt.repositories.offline()
         for row in offline:
             opened_repository = await reopen(rt.db, rt.repositories, row)
-            if opened_repository is not None:
+            if opened_repository is not None and not await _adopted(rt, opened_repository):
+                # what told of that is ours; the next try has its time
+                changed = rt.repositories.changed
+            elif opened_repository is not None:
                 log.info("repository is back", extra={"repository": row.name})
-                await adopt.staged(rt, opened_repository)
                 await rt.jobs.call(db_jobs.hasten, opened_repository.id)
                 await rt.jobs.call(kinds.enqueue_one, kinds.scan(opened_repository.id))
                 await rt.jobs.call(schedules.declare_repositories, rt.repositories)
@@ -230,6 +232,18 @@ async def attend_repositories(rt: Runtime, *, task_status: trio.TaskStatus[None]
             await changed.wait()
             delay_s = REOPEN_FIRST_S
         delay_s = min(delay_s * 2, REOPEN_MAX_S)
+
+
+async def _adopted(rt: Runtime, opened_repository: Opened) -> bool:
+    """Take up what was left in a repository; False where its disk fails: it is offline again, and others go on."""
+    try:
+        await adopt.staged(rt, opened_repository)
+    except Unavailable as error:
+        if error.code != "repository_offline":
+            raise
+        log.warning("repository is not taken up", extra={"id": str(opened_repository.id), "reason": error.message})
+        return False
+    return True
 
 
 def _heard(engine: Engine, _channel: str, payload: str) -> None:

@@ -5,10 +5,10 @@ import logging
 import trio
 
 from lumiliod.db import jobs as db_jobs
-from lumiliod.domain.errors import NotFound
+from lumiliod.domain.errors import NotFound, Permanent, Unavailable
 from lumiliod.jobs.backfill import backfill, queries
 from lumiliod.pipeline import kinds, strays
-from lumiliod.runtime import Opened, Runtime
+from lumiliod.runtime import Opened, Runtime, reaching
 from lumiliod.storage import derivatives, partial, staging
 from lumiliod.storage.staging import Staged
 
@@ -19,8 +19,13 @@ async def staged(rt: Runtime, opened: Opened) -> None:
     """Give every whole staged upload of a repository its job again, and remove half ones.
 
     Only while no upload of this repository is being ingested: at start, or when it has just come (back).
+
+    Raises:
+        Unavailable: its disk fails (``repository_offline``); it is noted as lost, and all of this is to be done again.
     """
-    for upload in await trio.to_thread.run_sync(_sweep, opened, limiter=rt.disk):
+    with reaching(rt.repositories, opened):
+        found = await trio.to_thread.run_sync(_sweep, opened, limiter=rt.disk)
+    for upload in found:
         await rt.jobs.call(kinds.enqueue_one, kinds.ingest_upload(upload.id, opened.id, upload.filename))
     await strays.tell(rt, opened)
 
@@ -54,7 +59,10 @@ async def missing(rt: Runtime, kind: str | None = None) -> dict[str, int]:
 
 
 def _sweep(opened: Opened) -> list[Staged]:
-    partial.recover(opened.repository)
-    staging.sweep(opened.repository)
-    derivatives.sweep_scratch(opened.repository)
-    return staging.waiting(opened.repository)
+    try:
+        partial.recover(opened.repository)
+        staging.sweep(opened.repository)
+        derivatives.sweep_scratch(opened.repository)
+        return staging.waiting(opened.repository)
+    except (Unavailable, Permanent) as error:
+        raise Unavailable(error.message, code="repository_offline") from error

@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -215,6 +216,27 @@ def test_a_repository_missing_at_the_start_is_opened_when_it_comes(
         wait_until(lambda: client.repository("late").status == "online")
         # what is there is looked at without being asked
         wait_until(lambda: len(client.assets().items) == 1)
+    assert daemon.stop() == 0
+
+
+def test_a_repository_whose_staging_fails_at_the_start_holds_nobody_up(
+    make_daemon: Callable[..., Daemon], tmp_path: Path
+) -> None:
+    daemon = make_daemon().start()
+    for name in ("good", "bad"):
+        (tmp_path / name).mkdir()
+        daemon.cli("repos", "add", str(tmp_path / name), "--name", name)
+    assert daemon.stop() == 0
+    # a folder where the terms of an upload should be: reading it fails as on a bad disk
+    terms = tmp_path / "bad" / ".lumilio" / "staging" / "incoming" / f"{uuid4()}.upload.json"
+    terms.mkdir()
+    daemon.start()
+    with daemon.client as client:
+        assert [client.repository(name).status for name in ("good", "bad")] == ["online", "offline"]
+        assert client.repository("bad").status_reason
+        assert Library(daemon, tmp_path / "good", "good").upload(photograph(310))["outcome"] == "asset"
+        terms.rmdir()
+        wait_until(lambda: client.repository("bad").status == "online")
     assert daemon.stop() == 0
 
 
