@@ -11,6 +11,6 @@ export LUMILIO_CHAOS_SECONDS=${LUMILIO_CHAOS_SECONDS:-150}
 export LUMILIO_CHAOS_SEED=${LUMILIO_CHAOS_SEED:-$RANDOM}
 export LUMILIO_OUTAGE_SECONDS=${LUMILIO_OUTAGE_SECONDS:-60}
 export LUMILIO_STRIDE=${LUMILIO_STRIDE:-1}
-export LUMILIO_INTEGRITY_KILLS=${LUMILIO_INTEGRITY_KILLS:-300}
+export LUMILIO_INTEGRITY_KILLS=${LUMILIO_INTEGRITY_KILLS:-1000}
 .venv/bin/python -m pytest -s tests/jobs/test_machine.py tests/jobs/test_chaos.py tests/jobs/test_outage.py
 exec .venv/bin/python -m pytest tests/pipeline tests/bench/test_integrity.py
