@@ -6,14 +6,15 @@ from dataclasses import dataclass, replace
 
 from blake3 import blake3
 
+from lumiliod import plugins
 from lumiliod.domain.assets import FileStat
-from lumiliod.domain.errors import Conflict, NotFound, Shape, Unavailable
+from lumiliod.domain.errors import ConfigError, Conflict, NotFound, Permanent, Shape, Unavailable
 from lumiliod.domain.ids import Digest, RepoPath, shown
 from lumiliod.domain.naming import candidates
 from lumiliod.domain.repositories import DuplicateNames
 from lumiliod.storage import durable, local
 from lumiliod.storage.backend import Backend
-from lumiliod.storage.layout import Layout, Placing
+from lumiliod.storage.layout import GROUP, Layout, Placing, named
 from lumiliod.storage.repository import Repository, check_identity
 
 UNSTABLE_AFTER_S = 2.0
@@ -39,7 +40,8 @@ def commit(
 ) -> Placed:
     """Store a staged file durably at the first free place its layout and ``policy`` allow.
 
-    Doing it again after a crash finds the same place and returns ``created=False``. ``overwrite``
+    Doing it again after a crash finds the same place and returns ``created=False``, also where the
+    repository has another layout by now and the file was linked. ``overwrite``
     behaves as ``rename``: whoever wants that moves the older original into the trash first
     (:func:`first_choice`); nothing is ever replaced here. Where the repository does not preserve
     file names, or the file system cannot hold this one, the digest is the name.
@@ -51,6 +53,9 @@ def commit(
         NotFound: the staged file is not there (``file_missing``).
     """
     try:
+        before = _linked_before(repo, backend, staged_path, item, policy)
+        if before is not None:
+            return Placed(before, backend.stat(before), backend.put_new(staged_path, before))
         return _placed(repo, backend, layout, staged_path, item, policy)
     except NotFound:
         # a root that went away in the middle says nothing of the upload
@@ -129,6 +134,28 @@ def _put(
             continue
         return path, created
     raise Conflict(f"every name for {shown(first)} is taken", code="name_taken", path=shown(first))
+
+
+def _linked_before(
+    repo: Repository, backend: Backend, staged_path: str, item: Placing, policy: DuplicateNames
+) -> RepoPath | None:
+    """Return the name that a staged file has in the inbox, by any layout; None when it has none, or is copied there."""
+    if not backend.local:
+        return None
+    with durable.translated("look at", staged_path):
+        staged = os.lstat(staged_path)
+    if staged.st_nlink == 1:
+        return None
+    for name in plugins.names(GROUP):
+        with suppress(ConfigError, Shape):
+            for path in candidates(first_choice(repo, named(name), item), policy, item.digest):
+                try:
+                    found = backend.stat(path)
+                except (NotFound, Permanent):
+                    break
+                if found == local.stat_of(staged):
+                    return path
+    return None
 
 
 def _nameless(item: Placing) -> Placing:

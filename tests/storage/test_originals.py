@@ -82,6 +82,14 @@ def test_a_root_that_goes_says_nothing_of_the_upload(repo: Repository, tmp_path:
     assert Path(tmp_path, "away", os.path.relpath(repo.incoming, repo.root)).is_dir()
 
 
+def test_a_layout_that_changed_after_a_crash_makes_no_second_copy(repo: Repository) -> None:
+    commit(repo, b"zero", layout=DateLayout())
+    first = commit(repo, b"one", layout=DateLayout())
+    again = commit(repo, b"one", layout=FlatLayout())
+    assert (again.path, again.created) == (first.path, False) == ("inbox/2024/07/a (1).jpg", False)
+    assert not Path(repo.root, "inbox/a.jpg").exists()
+
+
 @pytest.mark.parametrize("policy", ["rename", "uuid", "overwrite"])
 def test_policies_never_replace_and_repeat(repo: Repository, policy: DuplicateNames) -> None:
     commit(repo, b"one", policy=policy)
