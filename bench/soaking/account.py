@@ -7,6 +7,7 @@ import blake3
 
 from bench.soaking.lives import Life, LifeFailed
 from bench.soaking.report import Report
+from bench.soaking.wire import ask
 from bench.soaking.world import NAME, Foreign, World
 from lumiliod.client import ApiError, Client
 from lumiliod.contract.integrity import VerifyRequest
@@ -78,6 +79,15 @@ def account(client: Client, world: World, before: Foreign, report: Report) -> No
         report.stuck.append(f"the re-layout is {last}, and no job is open")
     for finding in client.integrity.findings(state="open"):
         report.stuck.append(f"{finding.kind} ({finding.code}): {finding.path}: {finding.detail}")
+    if not report.problems:
+        _forget_uploads(client, world)
+
+
+def _forget_uploads(client: Client, world: World) -> None:
+    """Give up what is left of resumable uploads: nobody goes on with them, and every start would read them."""
+    for terms in (world.folder / ".lumilio" / "staging" / "incoming").glob("*.upload.json"):
+        place = f"/uploads/{terms.name.removesuffix('.upload.json')}"
+        ask(client.socket, "DELETE", place, {"Tus-Resumable": "1.0.0"})
 
 
 def _purge_again(client: Client, world: World) -> None:

@@ -1,7 +1,6 @@
 """What people do meanwhile: bring photographs, remove them, want them back, purge, arrange, and look."""
 
 import http.client
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,6 +10,7 @@ from random import Random
 
 import msgspec
 
+from bench.soaking.wire import ask
 from bench.soaking.world import NAME, World
 from lumiliod.client import ApiError, Client, Unreachable
 from lumiliod.contract.assets import BatchTicket
@@ -22,7 +22,6 @@ KEPT = 150
 """Uploads beyond these are put off: a life in a large library is as any other, but slower."""
 BATCH = 6
 PATIENCE_S = 20.0
-TIMEOUT_S = 30.0
 PAUSE_S = 0.03
 
 Act = Callable[[Client, World, Random], None]
@@ -95,19 +94,10 @@ def _sent(socket_path: str, photographs: list[tuple[bytes, str]]) -> BatchTicket
     for content, digest in photographs:
         head = f'Content-Disposition: form-data; name="{digest}"; filename="IMG {digest[:16]}.jpg"'
         parts += [f"--{boundary}\r\n{head}\r\nContent-Type: image/jpeg\r\n\r\n".encode(), content, b"\r\n"]
-    connection = http.client.HTTPConnection("lumilio", timeout=TIMEOUT_S)
-    connection.sock = socket.socket(socket.AF_UNIX)
-    try:
-        connection.sock.settimeout(TIMEOUT_S)
-        connection.sock.connect(socket_path)
-        headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
-        path = f"/api/v1/assets/batch?repository={NAME}"
-        connection.request("POST", path, b"".join([*parts, f"--{boundary}--\r\n".encode()]), headers)
-        answer = connection.getresponse()
-        body = answer.read()
-    finally:
-        connection.close()
-    return msgspec.json.decode(body, type=BatchTicket) if answer.status == 202 else BatchTicket(accepted=[], failed=[])
+    headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
+    body = b"".join([*parts, f"--{boundary}--\r\n".encode()])
+    status, answer = ask(socket_path, "POST", f"/assets/batch?repository={NAME}", headers, body)
+    return msgspec.json.decode(answer, type=BatchTicket) if status == 202 else BatchTicket(accepted=[], failed=[])
 
 
 def _upload_by_tus(client: Client, world: World, rng: Random) -> None:
