@@ -61,13 +61,15 @@ def account(client: Client, world: World, before: Foreign, report: Report) -> No
     where = _originals(client, world, report)
     # the answer was lost, and it was done
     world.purged |= world.purging - where.keys()
+    # the job of its upload, or of a file that was found, had not ended: the same bytes bring it back
+    came_back = world.purged & where.keys()
+    world.purged -= came_back
+    world.count("came_back", len(came_back))
     for digest in world.acknowledged - world.purged:
         count = len(where.get(digest, []))
         if count != 1:
             report.lost.append(f"an acknowledged original is there {count} times: {digest}")
     for digest in where:
-        if digest in world.purged:
-            report.stuck.append(f"purged, and still there: {digest}")
         if len(where[digest]) > 1 and digest not in world.acknowledged:
             report.lost.append(f"an original is there {len(where[digest])} times: {digest}")
     now = world.foreign()
