@@ -150,6 +150,7 @@ class Soak:
         report = self.report()
         reconcile(self.client, self.world, life)
         account(self.client, self.world, before, report)
+        report.counts = dict(self.world.counts)
         self.lives.stop(life)
         return report
 
