@@ -97,6 +97,9 @@ def run(operation: Callable[..., None], *args: Any, kill_at: int = 0) -> bool:
 
 
 def _child(operation: Callable[..., None], args: tuple[Any, ...], kill_at: int) -> None:
+    # how it ends leaves no time to save what was covered; to trace it would take as long as all the rest
+    sys.settrace(None)
+    threading.settrace(None)
     _counter.kill_at = kill_at
     _watch_calls()
     _watch_commits()
