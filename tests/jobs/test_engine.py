@@ -9,6 +9,7 @@ import trio
 
 from lumiliod.db import job_admin, job_history, workers
 from lumiliod.db import jobs as db_jobs
+from lumiliod.db.job_admin import JobRow
 from lumiliod.db.pool import Connection, Database
 from lumiliod.domain.errors import Permanent, Retryable
 from lumiliod.domain.jobs import NewJob, Retries
@@ -165,14 +166,19 @@ async def test_urgent_first_then_oldest(database: Database, serving: Serving) ->
 
 
 async def test_scheduled_jobs_wait(database: Database, serving: Serving) -> None:
-    later = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=0.6)
-    job = NewJob(id=new().id, kind="work", queue="work", args={"number": 1}, scheduled_at=later)
+    job_id = new().id
+
+    def schedule(conn: Connection) -> tuple[dt.datetime, JobRow | None]:
+        later = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=0.6)
+        job = NewJob(id=job_id, kind="work", queue="work", args={"number": 1}, scheduled_at=later)
+        enqueue(conn, [job])
+        return later, job_admin.show(conn, job_id)
+
     async with serving([Kind("work", "work", each(do_note))]) as engine:
-        await engine.call(enqueue, [job])
-        row = await database.call(job_admin.show, job.id)
+        later, row = await engine.call(schedule)
         assert row is not None
         assert row.state == "scheduled"
-        done = await state_of(database, job.id, "completed")
+        done = await state_of(database, job_id, "completed")
     assert done.attempted_at is not None
     assert done.attempted_at >= later
 

@@ -72,7 +72,8 @@ async def test_batches_do_not_starve_single_jobs(database: Database, serving: Se
             await state_of(database, job_id, "completed")
     assert order.count("many") == 20
     last = max(place for place, name in enumerate(order) if name == "single")
-    assert last <= 21
+    # one each in turn, but for batches that go on while a claim is on its way
+    assert last <= 25
 
 
 async def test_a_handlers_own_time_out_is_not_the_jobs(database: Database, serving: Serving) -> None:
