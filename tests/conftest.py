@@ -89,7 +89,9 @@ def _conninfo(server: embedded.Server, name: str) -> str:
 def _fresh_database(server: embedded.Server, template: str) -> Iterator[str]:
     name = f"test_{uuid4().hex[:12]}"
     with psycopg.connect(server.admin_conninfo, autocommit=True) as admin:
-        admin.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template)))
+        # as nothing is forced to the disk, files are copied in half the time that their pages take through the log
+        make = "CREATE DATABASE {} TEMPLATE {} STRATEGY FILE_COPY"
+        admin.execute(sql.SQL(make).format(sql.Identifier(name), sql.Identifier(template)))
         yield _conninfo(server, name)
         admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
