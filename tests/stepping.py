@@ -12,7 +12,8 @@ n - 1, so every boundary is met while n grows until the operation ends by itself
             break
 
 Operations are functions of a module with arguments that can be pickled; what they do counts from
-:func:`armed` on. What power loss would undo (writes that were not forced to the disk) is not simulated.
+:func:`armed` on. Told a folder whose power fails, the process takes with it whatever of that folder was not forced to
+the disk (:mod:`tests.powerloss`).
 """
 
 import itertools
@@ -25,6 +26,8 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+
+from tests import powerloss
 
 TIMEOUT_S = 120.0
 STEPS_MAX = 200
@@ -47,6 +50,7 @@ class _Counter:
         self.armed = False
         self.count = 0
         self.lock = threading.Lock()
+        self.last_act: Callable[[], None] | None = None
 
     def step(self) -> None:
         if not self.armed:
@@ -54,6 +58,8 @@ class _Counter:
         with self.lock:
             self.count += 1
             if self.count == self.kill_at:
+                if self.last_act is not None:
+                    self.last_act()
                 os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -81,9 +87,12 @@ def steps() -> Iterator[int]:
     raise AssertionError(f"the operation has not ended after {STEPS_MAX} steps")
 
 
-def run(operation: Callable[..., None], *args: Any, kill_at: int = 0) -> bool:
-    """Run ``operation(*args)`` in a process of its own; tell whether it was killed before step ``kill_at``."""
-    process = _context.Process(target=_child, args=(operation, args, kill_at))
+def run(operation: Callable[..., None], *args: Any, kill_at: int = 0, powerless: str | None = None) -> bool:
+    """Run ``operation(*args)`` in a process of its own; tell whether it was killed before step ``kill_at``.
+
+    When it is killed, the power of the folder ``powerless`` fails at the same moment.
+    """
+    process = _context.Process(target=_child, args=(operation, args, kill_at, powerless))
     process.start()
     process.join(TIMEOUT_S)
     code = process.exitcode
@@ -96,11 +105,16 @@ def run(operation: Callable[..., None], *args: Any, kill_at: int = 0) -> bool:
     return code != 0
 
 
-def _child(operation: Callable[..., None], args: tuple[Any, ...], kill_at: int) -> None:
+def _child(operation: Callable[..., None], args: tuple[Any, ...], kill_at: int, powerless: str | None) -> None:
     # how it ends leaves no time to save what was covered; to trace it would take as long as all the rest
     sys.settrace(None)
     threading.settrace(None)
     _counter.kill_at = kill_at
+    if powerless is not None:
+        from lumiliod.storage import durable
+
+        powerloss.watch(powerless, durable, _counter.step)
+        _counter.last_act = powerloss.lose
     _watch_calls()
     _watch_commits()
     operation(*args)
@@ -111,6 +125,8 @@ def _child(operation: Callable[..., None], args: tuple[Any, ...], kill_at: int) 
 
 def _watch_calls() -> None:
     def hear(event: str, args: tuple[Any, ...]) -> None:
+        if getattr(powerloss.quiet, "is_set", False):
+            return
         if event in _CALLS or (event == "open" and isinstance(args[2], int) and args[2] & os.O_CREAT):
             _counter.step()
 

@@ -122,7 +122,7 @@ def create(
     )
     id_ = UploadId(uuid7())
     with durable.translated("stage an upload in", repo.incoming, writing=True):
-        awaited = sum((one.terms.size_bytes or one.offset) - one.offset for one in everything(repo))
+        awaited = sum((one.terms.size_bytes or one.offset) - one.offset for one in arriving(repo))
         check_room(repo, awaited + (size_bytes or 0), min_free_bytes)
         os.close(os.open(bytes_path(repo, id_), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644))
         write_terms(repo, id_, terms)
@@ -143,6 +143,14 @@ def find(repo: Repository, id: UploadId) -> Partial | None:  # noqa: A002  the w
         except FileNotFoundError:
             return Partial(id, terms, 0)
     return Partial(id, terms, believed(terms, found.st_size) if stat.S_ISREG(found.st_mode) else 0)
+
+
+def arriving(repo: Repository) -> Iterator[Partial]:
+    """Yield the uploads that have bytes to come, or to be staged: those of a day may be many more. Blocks."""
+    for id_ in list(_ids(repo, PARTIAL)):
+        one = find(repo, id_)
+        if one is not None:
+            yield one
 
 
 def everything(repo: Repository) -> Iterator[Partial]:

@@ -21,30 +21,30 @@ from tests.pipeline.shelf import Shelf
 def remove(shelf: Shelf, asset_id: UUID) -> None:
     """Ask to remove an asset, files in the user area too, and let the library do it."""
     items = [Removal(id=asset_id, delete_file=True)]
-    _do(shelf, lambda rt: trash.remove(rt, RemoveRequest(items=items)))
+    do(shelf, lambda rt: trash.remove(rt, RemoveRequest(items=items)))
 
 
 def restore(shelf: Shelf, asset_id: UUID) -> None:
-    _do(shelf, lambda rt: trash.restore(rt, RestoreRequest(ids=[asset_id])))
+    do(shelf, lambda rt: trash.restore(rt, RestoreRequest(ids=[asset_id])))
 
 
 def purge(shelf: Shelf, asset_id: UUID) -> None:
-    _do(shelf, lambda rt: trash.purge(rt, PurgeRequest(ids=[asset_id])))
+    do(shelf, lambda rt: trash.purge(rt, PurgeRequest(ids=[asset_id])))
 
 
 def upload(shelf: Shelf, name: str, content: bytes) -> None:
     """Take an upload, which is acknowledged, and let the library do what follows; only that may be killed."""
-    _do(shelf, partial(_ingest, shelf), before=partial(_stage, shelf, name, content), with_media=True)
+    do(shelf, partial(_ingest, shelf), before=partial(_stage, shelf, name, content), with_media=True)
 
 
-def heal_by_work(shelf: Shelf) -> None:
+def heal_by_work(shelf: Shelf, *, with_media: bool = False) -> None:
     """Start the library again: whatever was under way goes on."""
-    _do(shelf, partial(_start, shelf), with_media=_awaits(shelf))
+    do(shelf, partial(_start, shelf), with_media=with_media or _awaits(shelf))
 
 
-def heal_by_scan(shelf: Shelf) -> None:
+def heal_by_scan(shelf: Shelf, *, with_media: bool = False) -> None:
     """Lose every job, scan first, and only then look for what is undone."""
-    _do(shelf, partial(_scan_and_start, shelf), before=_lose_jobs, with_media=_awaits(shelf))
+    do(shelf, partial(_scan_and_start, shelf), before=_lose_jobs, with_media=with_media or _awaits(shelf))
 
 
 def _awaits(shelf: Shelf) -> bool:
@@ -52,13 +52,15 @@ def _awaits(shelf: Shelf) -> bool:
     return any((shelf.path / ".lumilio" / "staging" / "incoming").iterdir())
 
 
-def _do(
+def do(
     shelf: Shelf,
     act: Callable[[Runtime], Awaitable[object]],
     *,
     before: Callable[[Runtime], Awaitable[object]] | None = None,
     with_media: bool = False,
 ) -> None:
+    """Open the library, act, and let it work until nothing is left to do; ``before`` is spared from killing."""
+
     async def main() -> None:
         async with shelves.opened(shelf, with_media=with_media) as rt:
             if before is not None:

@@ -92,14 +92,14 @@ def jpeg(seed: int) -> bytes:
     return out.getvalue()
 
 
-def make(conninfo: str, root: Path, *, overwrite: bool = False) -> Shelf:
+def make(conninfo: str, root: Path, *, layout: str = "flat", overwrite: bool = False) -> Shelf:
     """Make a repository at ``root`` and tell the database."""
     root.mkdir(parents=True)
-    repo = repository.create(str(root), root.name, storage_strategy="flat")
+    repo = repository.create(str(root), root.name, storage_strategy=layout)
     if overwrite:
         marker = root / ".lumiliorepo"
         marker.write_text(marker.read_text().replace("filenames: rename", "filenames: overwrite"))
-    row = RepositoryRow(repo.id, repo.name, repo.root, "flat", RepositoryStatus.ONLINE, None, datetime.now(UTC))
+    row = RepositoryRow(repo.id, repo.name, repo.root, layout, RepositoryStatus.ONLINE, None, datetime.now(UTC))
     with psycopg.connect(conninfo) as conn:
         db_repositories.insert(conn, row)
     return Shelf(conninfo, str(root), repo.id)
