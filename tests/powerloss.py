@@ -1,9 +1,10 @@
 """What a power failure leaves of a folder: what was forced to the disk, and nothing else.
 
-The strictest reading of POSIX, harsher than any journal: the bytes of a file are those of its last fsync(2), and
-the names in a folder those of the last fsync(2) of that folder, each folder for itself, so that a rename whose
-two folders were not both forced leaves both names or none. Source of the model: "All File Systems Are Not Created
-Equal", Pillai et al., OSDI 2014, section 2.
+The strictest reading of POSIX, harsher than any journal: what was not forced may be there or not. The bytes of a
+file are those of its last fsync(2), or all of them; the names in a folder those of the last fsync(2) of that folder, or
+of any moment since, each folder for itself, so that a rename whose two folders were not both forced may leave both
+names or none. What becomes of what is drawn by lot; ``LUMILIO_LOT`` draws the same again. Source of the model: "All
+File Systems Are Not Created Equal", Pillai et al., OSDI 2014, section 2.
 
 :func:`watch` follows what this process does below one folder; :func:`lose` makes it so, just before the process
 ends itself. Not modelled: what the database had not flushed, what worker processes wrote (nothing of theirs is
@@ -11,6 +12,7 @@ relied on), and bytes written in place over older ones.
 """
 
 import os
+import random
 import secrets
 import stat
 import threading
@@ -82,11 +84,16 @@ def lose() -> None:
     assert _world is not None
     quiet.is_set = True
     _world.lock.acquire()  # for ever: nothing happens any more
+    lot = os.environ.get("LUMILIO_LOT") or secrets.token_hex(4)
+    print(f"the power fails below {_world.root}, lot {lot}", flush=True)
+    rng = random.Random(lot)
     for found in _world.folders.values():
-        for change in reversed(found):
+        kept = rng.choice((0, rng.randrange(len(found) + 1), len(found)))
+        for change in reversed(found[kept:]):
             _restore(change, _world.keep)
     for dirty in _world.files.values():
-        _os["ftruncate"](dirty.fd, dirty.size_bytes)
+        if rng.random() < 0.5:
+            _os["ftruncate"](dirty.fd, dirty.size_bytes)
 
 
 def _restore(change: _Change, keep: str) -> None:

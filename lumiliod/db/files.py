@@ -99,16 +99,27 @@ def place(
     outcome: Outcome = Outcome.ASSET,
 ) -> None:
     """Record a file just placed in the inbox: the one its asset is served from, or a ``duplicate`` of that."""
-    params = {
+    conn.execute(Q["place"], {**_placed(repository_id, path, stat, digest, asset_id), "outcome": outcome})
+
+
+def place_copy(
+    conn: Connection, repository_id: RepositoryId, path: RepoPath, stat: FileStat, digest: Digest, asset_id: AssetId
+) -> None:
+    """Record a file just placed in the inbox as a duplicate, unless there is a record of that place."""
+    conn.execute(Q["place_copy"], _placed(repository_id, path, stat, digest, asset_id))
+
+
+def _placed(
+    repository_id: RepositoryId, path: RepoPath, stat: FileStat, digest: Digest, asset_id: AssetId
+) -> dict[str, object]:
+    return {
         "id": uuid7(),
         "repository_id": repository_id,
         "path": path_bytes(path),
         "digest": bytes.fromhex(digest),
         "asset_id": asset_id,
-        "outcome": outcome,
         **_stat(stat),
     }
-    conn.execute(Q["place"], params)
 
 
 def doubt_original(conn: Connection, asset_id: AssetId, except_id: UUID) -> list[tuple[UUID, RepositoryId]]:

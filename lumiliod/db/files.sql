@@ -86,6 +86,14 @@ ON CONFLICT (repository_id, path) DO UPDATE SET scan_generation = excluded.scan_
     size_bytes = excluded.size_bytes, mtime_ns = excluded.mtime_ns, inode = excluded.inode, digest = excluded.digest,
     outcome = excluded.outcome, reason = NULL, asset_id = excluded.asset_id, missing_since = NULL, updated_at = now()
 
+-- name: place_copy
+-- whoever recorded a file at this place before knows better what it is
+INSERT INTO file_records (id, repository_id, path, size_bytes, mtime_ns, inode, digest, outcome, asset_id,
+                          scan_generation)
+VALUES (%(id)s, %(repository_id)s, %(path)s, %(size_bytes)s, %(mtime_ns)s, %(inode)s, %(digest)s, 'duplicate',
+        %(asset_id)s, (SELECT scan_generation FROM repositories WHERE id = %(repository_id)s))
+ON CONFLICT (repository_id, path) DO NOTHING
+
 -- name: attach_sidecars
 -- a sidecar belongs to the asset whose file it is named after
 UPDATE file_records SET asset_id = %(asset_id)s::uuid, reason = NULL, updated_at = now()

@@ -104,10 +104,7 @@ async def ingest_upload(
                 await retire.make_way(rt, opened, originals.first_choice(repo, opened.layout, item), owner)
             placed = await trio.to_thread.run_sync(_place, opened, staged, item, limiter=rt.disk)
             asset = _new_asset(owner, staged.filename, staged.digest, staged.size_bytes, identified, taken)
-            result = await running.complete(partial(_admit_upload, opened, asset, placed, state, former))
-            if result and result["outcome"] == Outcome.DUPLICATE and placed.created:
-                # another process admitted the same bytes in between: its copy stays, ours goes
-                await trio.to_thread.run_sync(opened.backend.remove, placed.path, limiter=rt.disk)
+            await running.complete(partial(_admit_upload, opened, asset, placed, state, former))
     await trio.to_thread.run_sync(staging.forget, repo, upload_id, limiter=rt.disk)
 
 
@@ -123,6 +120,8 @@ def _admit_upload(
     admitted = assets.admit(conn, asset)
     if admitted.duplicate:
         if state is Original.NONE:
+            # another process admitted the same bytes in between, it may be from this very place: they stay
+            files.place_copy(conn, opened.id, placed.path, placed.stat, asset.digest, admitted.asset_id)
             return _note_duplicate(admitted.asset_id, conn)
         _supersede(conn, admitted.asset_id)
         if state is Original.GONE and former is not None:

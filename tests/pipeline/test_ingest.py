@@ -1,21 +1,28 @@
 """Ingest while others are at work on the same asset: no record of a file that lives is lost."""
 
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import cast
 from uuid import UUID
 
 import psycopg
 import pytest
+import trio
 
 from lumiliod.db import files
+from lumiliod.db import repositories as db_repositories
 from lumiliod.db.pool import Connection
 from lumiliod.domain.assets import FileRecord
-from lumiliod.domain.ids import AssetId, Digest, RepoPath, RepositoryId
+from lumiliod.domain.ids import AssetId, Digest, RepoPath, RepositoryId, UploadId
 from lumiliod.domain.media import AssetType, Identified
-from lumiliod.jobs.engine import Effect
+from lumiliod.jobs.engine import Effect, Running
 from lumiliod.pipeline import ingest
-from lumiliod.runtime import Runtime
+from lumiliod.runtime import DigestLocks, Repositories, Runtime
+from lumiliod.storage import staging
 from lumiliod.storage.local import stat_of
 from lumiliod.storage.originals import Placed
+from lumiliod.testing.sources import Chunks
 from tests.pipeline import shelf as shelves
 from tests.pipeline.shelf import Shelf, digest_of, jpeg
 from tests.pipeline.test_retire import outcomes_of, scanned
@@ -144,3 +151,61 @@ async def test_a_move_keeps_its_asset(shelf: Shelf) -> None:
     async with shelves.working(shelf) as rt:
         await scanned(rt, shelf)
     assert outcomes_of(shelf, asset) == [("Trip/moved.jpg", "asset")]
+
+
+class Later:
+    """An attempt whose rows come only after somebody else was at work."""
+
+    def __init__(self, rt: Runtime, meanwhile: Callable[[], Awaitable[object]]) -> None:
+        self._rt = rt
+        self._meanwhile = meanwhile
+
+    async def complete(self, effect: Effect) -> object:
+        await self._meanwhile()
+        return await self._rt.jobs.call(effect)
+
+
+async def staged(rt: Runtime, shelf: Shelf, name: str) -> UploadId:
+    opened = rt.repositories.get(shelf.id)
+    written = await staging.write(
+        opened.repository, name, Chunks([A]), owner_id=rt.owner_id, max_bytes=None, min_free_bytes=0
+    )
+    return written.id
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "b.jpg"])
+@pytest.mark.parametrize("by", ["upload", "scan"])
+async def test_two_processes_take_the_same_bytes_at_the_same_moment(shelf: Shelf, name: str, by: str) -> None:
+    """The second finds the first one's file in its place, or puts its own beside: what has a name keeps it."""
+    async with shelves.opened(shelf, with_media=True) as one:
+        other = await of_a_worker(one)
+        first, second = await staged(one, shelf, "a.jpg"), await staged(other, shelf, name)
+
+        async def overtake() -> None:
+            opened = other.repositories.get(shelf.id)
+            if by == "upload":
+                await ingest.ingest_upload(other, opened, cast(Running, Later(other, nothing)), second)
+            else:
+                found = met(shelf, "inbox/a.jpg", A)
+                await ingest.ingest_file(other, opened, cast(Running, Later(other, nothing)), found.id)
+
+        await ingest.ingest_upload(one, one.repositories.get(shelf.id), cast(Running, Later(one, overtake)), first)
+    [(asset, path)] = shelf.sql(
+        "SELECT a.id, convert_from(path, 'UTF8') FROM assets a JOIN file_records f ON f.asset_id = a.id"
+        " WHERE outcome = 'asset'"
+    )
+    assert (shelf.path / str(path)).read_bytes() == A
+    holding = [path for path in shelf.holding(digest_of(A)) if path.startswith("inbox/")]
+    assert sorted(record_ids(shelf, cast(UUID, asset))) == holding
+
+
+async def of_a_worker(rt: Runtime) -> Runtime:
+    """Return the library as another process sees it, which owns no repository and holds other locks."""
+    repositories = Repositories(owner=False)
+    for row in await rt.db.call(db_repositories.all_rows):
+        repositories.put(*repositories.reach(row))
+    return replace(rt, repositories=repositories, digests=DigestLocks())
+
+
+async def nothing() -> None:
+    await trio.lowlevel.checkpoint()
