@@ -90,7 +90,7 @@ def steps() -> Iterator[int]:
 def run(operation: Callable[..., None], *args: Any, kill_at: int = 0, powerless: str | None = None) -> bool:
     """Run ``operation(*args)`` in a process of its own; tell whether it was killed before step ``kill_at``.
 
-    When it is killed, the power of the folder ``powerless`` fails at the same moment.
+    When it is killed, or else at its end, the power of the folder ``powerless`` fails.
     """
     process = _context.Process(target=_child, args=(operation, args, kill_at, powerless))
     process.start()
@@ -118,6 +118,8 @@ def _child(operation: Callable[..., None], args: tuple[Any, ...], kill_at: int, 
     _watch_calls()
     _watch_commits()
     operation(*args)
+    if _counter.last_act is not None:
+        _counter.last_act()
     sys.stdout.flush()
     # threads that wait for a socket would keep it
     os._exit(0)
