@@ -210,13 +210,15 @@ async def reopen(database: Database, repositories: Repositories, row: Repository
     """Try to open what lies at a row's root; record whether it is there."""
     known = repositories.known(row.id)
     current, opened = await trio.to_thread.run_sync(repositories.reach, row)
-    if repositories.known(row.id) != known:
+    is_same = repositories.known(row.id) == known
+    if is_same and ((current.status, current.status_reason) != (row.status, row.status_reason) or opened is None):
+        await database.call(db_repositories.note_status, current)
+        is_same = repositories.known(row.id) == known
+    if not is_same:
         # a person moved it or put it away while this looked
         if not repositories.is_open(row.id):
             repositories.release(row.id)
         return None
-    if (current.status, current.status_reason) != (row.status, row.status_reason) or opened is None:
-        await database.call(db_repositories.set_status, row.id, current.status, current.status_reason)
     repositories.put(current, opened)
     return opened
 

@@ -110,6 +110,13 @@ def set_status(conn: Connection, repository_id: RepositoryId, status: Repository
         tell(conn)
 
 
+def note_status(conn: Connection, row: RepositoryRow) -> None:
+    """Say of a repository that was tried how it is, unless a person has moved it or put it away meanwhile."""
+    params = {"id": row.id, "root": row.root, "status": row.status, "reason": row.status_reason}
+    if conn.execute(Q["note_status"], params).rowcount:
+        tell(conn)
+
+
 def sizes(conn: Connection, repository_id: RepositoryId | None = None) -> dict[RepositoryId, Size]:
     """Return how much lies in each repository, or in one."""
     with conn.cursor(row_factory=class_row(Size)) as cursor:

@@ -12,6 +12,11 @@ SELECT id, name, root, storage_strategy, status, status_reason, created_at FROM 
 UPDATE repositories SET status = %(status)s::text, status_reason = %(reason)s::text
 WHERE id = %(id)s::uuid AND (status, status_reason) IS DISTINCT FROM (%(status)s::text, %(reason)s::text)
 
+-- name: note_status
+UPDATE repositories SET status = %(status)s::text, status_reason = %(reason)s::text
+WHERE id = %(id)s::uuid AND root = %(root)s::text AND status <> 'detached'
+  AND (status, status_reason) IS DISTINCT FROM (%(status)s::text, %(reason)s::text)
+
 -- name: sizes
 SELECT repository_id, count(*) FILTER (WHERE outcome = 'asset') AS assets, count(*) AS files,
        coalesce(sum(size_bytes) FILTER (WHERE outcome = 'asset'), 0)::bigint AS size_bytes
