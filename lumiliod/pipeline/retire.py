@@ -16,7 +16,7 @@ from lumiliod.db import trash
 from lumiliod.db.pool import Connection
 from lumiliod.db.trash import Comeback
 from lumiliod.domain.assets import FileStat
-from lumiliod.domain.errors import LumilioError, NotFound, Permanent
+from lumiliod.domain.errors import LumilioError, NotFound, Permanent, Unavailable
 from lumiliod.domain.ids import AssetId, RepoPath, UserId
 from lumiliod.domain.trash import TrashFile, TrashItem, TrashState, Why
 from lumiliod.jobs.engine import Effect, Result, Running
@@ -126,9 +126,12 @@ async def _retire(rt: Runtime, found: TrashItem) -> Effect:
                     storage.put, opened.repository, note_of(found, file), file.stat, limiter=rt.disk
                 )
                 kept.append((file.id, stat))
-            except (NotFound, Permanent):
+            except (NotFound, Permanent) as error:
                 # a root that went away in the middle says nothing of the file
                 await trio.to_thread.run_sync(repository.check_identity, opened.repository, limiter=rt.disk)
+                if await trio.to_thread.run_sync(_is_kept, opened, file.id, limiter=rt.disk):
+                    message = f"{file.id} came into the trash while it was looked for"
+                    raise Unavailable(message, code="unstable", after_s=storage.UNSTABLE_AFTER_S) from error
                 lost.append(file.id)
     return partial(_retired, found.asset_id, kept, lost)
 
@@ -207,6 +210,10 @@ def _stat_at(opened: Opened, path: RepoPath) -> FileStat | None:
         return opened.backend.stat(path)
     except (NotFound, Permanent):
         return None
+
+
+def _is_kept(opened: Opened, id_: UUID) -> bool:
+    return storage.stat_of(opened.repository, id_) is not None
 
 
 def _nothing(asset_id: AssetId, conn: Connection) -> Result | None:

@@ -163,12 +163,15 @@ def rename_new(source: str, target: str, *, source_fd: int | None = None, target
         if error.errno not in NO_LINK_ERRNOS:
             raise
         claim = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=target_fd)
-        os.close(claim)
         try:
             os.rename(source, target, src_dir_fd=source_fd, dst_dir_fd=target_fd)
         except OSError:
-            os.unlink(target, dir_fd=target_fd)
+            # only our own claim: somebody who moves the same file may have renamed it over that meanwhile
+            if os.path.samestat(os.fstat(claim), os.stat(target, dir_fd=target_fd, follow_symlinks=False)):
+                os.unlink(target, dir_fd=target_fd)
             raise
+        finally:
+            os.close(claim)
     else:
         os.unlink(source, dir_fd=source_fd)
 

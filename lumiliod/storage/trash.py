@@ -50,32 +50,45 @@ def put(repo: Repository, note: Note, known: FileStat) -> FileStat:
     with ExitStack() as opened:
         opened.enter_context(durable.translated("move to the trash", note.place, writing=True))
         trash = opened.enter_context(_folder(repo))
-        kept = _look(str(note.id), trash)
         try:
             source = opened.enter_context(local.folder_below(repo.root, folders))
             fd = _opened(name, source)
         except (FileNotFoundError, NotADirectoryError, Permanent):
+            # looked at only now: somebody may be at the same work, and have moved it before we came
+            kept = _look(str(note.id), trash)
             if kept is None:
                 raise
             return _settled(trash, kept, known)
         opened.callback(os.close, fd)
-        if kept is not None:
-            if not _is_leftover(os.fstat(fd), kept, known):
-                return _settled(trash, kept, known)
-            if _digest_of(str(note.id), trash) == note.digest:
-                os.unlink(name, dir_fd=source)
-                durable.fsync_folder_fd(source)
-                return _settled(trash, kept, known)
-            # a crash where a name can only be claimed before it is renamed to: our own empty file
-            if kept.st_size:
-                raise Unavailable(f"{note.id} holds other bytes in the trash", code="repository_damaged", after_s=60)
-            os.unlink(str(note.id), dir_fd=trash)
-        checked = local.stat_of(os.fstat(fd))
-        _check_bytes(fd, note, known)
-        trash_note.write(repo, note)
-        os.fsync(fd)
-        _move(fd, (name, source), (str(note.id), trash), Digest(note.digest), os.path.join(repo.temp, ""))
-        return _settled(trash, os.stat(str(note.id), dir_fd=trash, follow_symlinks=False), checked)
+        try:
+            return _brought(repo, note, fd, (name, source), trash, known)
+        except FileNotFoundError as error:
+            kept = _look(str(note.id), trash)
+            if kept is None or kept.st_size != known.size_bytes:
+                raise _unstable(name) from error
+            return _settled(trash, kept, known)
+
+
+def _brought(repo: Repository, note: Note, fd: int, source: tuple[str, int], trash: int, known: FileStat) -> FileStat:
+    """Move the open file ``fd`` into the trash, or find it there. FileNotFoundError: somebody else has just moved it."""
+    kept = _look(str(note.id), trash)
+    if kept is not None:
+        if not _is_leftover(os.fstat(fd), kept, known):
+            return _settled(trash, kept, known)
+        if _digest_of(str(note.id), trash) == note.digest:
+            os.unlink(source[0], dir_fd=source[1])
+            durable.fsync_folder_fd(source[1])
+            return _settled(trash, kept, known)
+        # a crash where a name can only be claimed before it is renamed to: our own empty file
+        if kept.st_size:
+            raise Unavailable(f"{note.id} holds other bytes in the trash", code="repository_damaged", after_s=60)
+        os.unlink(str(note.id), dir_fd=trash)
+    checked = local.stat_of(os.fstat(fd))
+    _check_bytes(fd, note, known)
+    trash_note.write(repo, note)
+    os.fsync(fd)
+    _move(fd, source, (str(note.id), trash), Digest(note.digest), os.path.join(repo.temp, ""))
+    return _settled(trash, os.stat(str(note.id), dir_fd=trash, follow_symlinks=False), checked)
 
 
 def take_back(repo: Repository, note: Note, known: FileStat, naming: DuplicateNames) -> tuple[RepoPath, FileStat]:

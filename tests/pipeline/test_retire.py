@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import psycopg
@@ -25,7 +26,7 @@ from lumiliod.pipeline.retire import note_of
 from lumiliod.runtime import Runtime
 from lumiliod.storage import trash as storage
 from lumiliod.storage.local import stat_of
-from tests import stepping
+from tests import meanwhile, stepping
 from tests.pipeline import removing
 from tests.pipeline import shelf as shelves
 from tests.pipeline.shelf import Shelf, digest_of, jpeg
@@ -255,6 +256,32 @@ async def test_removing_twice_and_restoring_while_it_is_removed(scene: Scene) ->
         assert await remove(rt, scene.asset) in ("retiring", "trashed")
         [back] = (await trash.restore(rt, RestoreRequest(ids=[scene.asset]))).results
         assert back.outcome == "restoring"
+        await shelves.idle(rt)
+    scene.check_live()
+
+
+async def test_two_processes_that_remove_the_same_file(scene: Scene) -> None:
+    """An upload makes way in a worker while the daemon's job moves the file: whoever comes second loses nothing."""
+    moved: list[bool] = []
+
+    def move(args: tuple[Any, ...]) -> None:
+        if args[0] != "a.jpg" or moved:
+            return
+        moved.append(True)
+        with psycopg.connect(scene.shelf.conninfo) as conn:
+            found = db_trash.item(conn, scene.asset)
+        assert found is not None
+        for file in found.files:
+            storage.put(scene.shelf.repository(), note_of(found, file), file.stat)
+
+    async with shelves.working(scene.shelf) as rt:
+        with meanwhile.before("open", move):
+            await remove(rt, scene.asset)
+            await shelves.idle(rt)
+    assert moved
+    scene.check_trashed()
+    async with shelves.working(scene.shelf) as rt:
+        await trash.restore(rt, RestoreRequest(ids=[scene.asset]))
         await shelves.idle(rt)
     scene.check_live()
 

@@ -1,10 +1,13 @@
+import errno
 import json
 import os
 import socket
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid4
 
 import msgspec
@@ -214,6 +217,45 @@ def test_replaced_while_it_is_moved(repo: Repository, monkeypatch: pytest.Monkey
     assert caught.value.code == "unstable"
     assert place.read_bytes() == b"theirs"
     assert not kept(repo, note).exists()
+
+
+@pytest.mark.parametrize("at", ["a.jpg", ".json.tmp"], ids=["before it is opened", "before it is moved"])
+@pytest.mark.parametrize("is_saved_anew", [False, True], ids=["gone", "saved anew"])
+def test_moved_by_another_process_meanwhile(repo: Repository, at: str, is_saved_anew: bool) -> None:
+    """Two that do the same work: who comes second finds the file in the trash, and never says that it is lost."""
+    place, stat = write(repo)
+    note, others = note_of(repo), list[FileStat]()
+
+    def move(args: tuple[Any, ...]) -> None:
+        if not others and isinstance(args[0], str) and args[0].endswith(at):
+            others.append(trash.put(repo, note, stat))
+            if is_saved_anew:
+                place.write_bytes(b"another picture")
+
+    with meanwhile.before("open", move), suppress(Unavailable):
+        assert trash.put(repo, note, stat) == others[0]
+    assert others == [trash.put(repo, note, stat)]
+    assert kept(repo, note).read_bytes() == BYTES
+    assert place.exists() == is_saved_anew
+    assert not is_saved_anew or place.read_bytes() == b"another picture"
+
+
+def test_a_claimed_name_is_given_up_only_while_it_is_ours(repo: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where names can neither be linked nor renamed without replacing, and another process was faster."""
+    monkeypatch.setattr(durable, "_renameat2", lambda *_: False)
+    monkeypatch.setattr(durable, "NO_LINK_ERRNOS", frozenset({errno.ENOENT}))
+    place, note = write(repo)[0], note_of(repo)
+    with meanwhile.before("os.link", lambda _args: place.rename(f"{place}.away")):
+        folder = os.open(repo.trash, os.O_RDONLY)
+        try:
+            with (
+                meanwhile.before("os.rename", lambda _args: os.rename(f"{place}.away", kept(repo, note))),
+                pytest.raises(FileNotFoundError),
+            ):
+                durable.rename_new(str(place), str(note.id), target_fd=folder)
+        finally:
+            os.close(folder)
+    assert kept(repo, note).read_bytes() == BYTES
 
 
 def test_links_made_instead_of_renames(repo: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
