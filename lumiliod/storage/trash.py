@@ -52,6 +52,8 @@ def put(repo: Repository, note: Note, known: FileStat) -> FileStat:
         trash = opened.enter_context(_folder(repo))
         try:
             source = opened.enter_context(local.folder_below(repo.root, folders))
+            if _look(_aside(note), source) is not None:  # a crash left it
+                _give_back(_aside(note), name, source, Digest(note.digest))
             fd = _opened(name, source)
         except (FileNotFoundError, NotADirectoryError, Permanent):
             # looked at only now: somebody may be at the same work, and have moved it before we came
@@ -70,13 +72,14 @@ def put(repo: Repository, note: Note, known: FileStat) -> FileStat:
 
 
 def _brought(repo: Repository, note: Note, fd: int, source: tuple[str, int], trash: int, known: FileStat) -> FileStat:
-    """Move the open file ``fd`` into the trash, or find it there. FileNotFoundError: somebody else has just moved it."""
+    """Move the open file ``fd`` into the trash, or find it there. FileNotFoundError: somebody has just moved it."""
     kept = _look(str(note.id), trash)
     if kept is not None:
-        if not _is_leftover(os.fstat(fd), kept, known):
+        seen = os.fstat(fd)
+        if not _is_leftover(seen, kept, known):
             return _settled(trash, kept, known)
         if _digest_of(str(note.id), trash) == note.digest:
-            os.unlink(source[0], dir_fd=source[1])
+            _drop(fd, source, local.stat_of(seen), Digest(note.digest), _aside(note))
             durable.fsync_folder_fd(source[1])
             return _settled(trash, kept, known)
         # a crash where a name can only be claimed before it is renamed to: our own empty file
@@ -87,7 +90,7 @@ def _brought(repo: Repository, note: Note, fd: int, source: tuple[str, int], tra
     _check_bytes(fd, note, known)
     trash_note.write(repo, note)
     os.fsync(fd)
-    _move(fd, source, (str(note.id), trash), Digest(note.digest), os.path.join(repo.temp, ""))
+    _move(fd, source, (str(note.id), trash), Digest(note.digest), os.path.join(repo.temp, ""), _aside(note))
     return _settled(trash, os.stat(str(note.id), dir_fd=trash, follow_symlinks=False), checked)
 
 
@@ -256,21 +259,23 @@ def _folder(repo: Repository) -> Iterator[int]:
         yield folder
 
 
-def _move(fd: int, source: tuple[str, int], target: tuple[str, int], digest: Digest, temp: str) -> None:
+def _move(
+    fd: int, source: tuple[str, int], target: tuple[str, int], digest: Digest, temp: str, aside: str | None = None
+) -> None:
     """Rename the open file ``fd`` from one folder to another; where that is another file system, copy it.
 
-    ``temp`` begins the path of the copy while it is written, on the target's file system.
+    ``temp`` begins the path of the copy while it is written, on the target's file system; for ``aside`` see
+    :func:`_drop`.
     """
     (name, from_fd), (new_name, to_fd) = source, target
+    seen = local.stat_of(os.fstat(fd))
     try:
         durable.rename_new(name, new_name, source_fd=from_fd, target_fd=to_fd)
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
         _copy(fd, new_name, to_fd, digest, temp)
-        if not _is_same(fd, name, from_fd):
-            raise _unstable(name) from error
-        os.unlink(name, dir_fd=from_fd)
+        _drop(fd, source, seen, digest, aside)
     else:
         if not _is_same(fd, new_name, to_fd):
             # somebody replaced the file between the look and the rename: back with what is theirs
@@ -280,21 +285,57 @@ def _move(fd: int, source: tuple[str, int], target: tuple[str, int], digest: Dig
     durable.fsync_folder_fd(from_fd)
 
 
+def _drop(fd: int, source: tuple[str, int], seen: FileStat, digest: Digest, aside: str | None) -> None:
+    """Unlink the name of the open file ``fd``, whose bytes are safe elsewhere, if it is as ``seen`` still.
+
+    Between a look at a name and its unlink a person may save another file under it. So where people save files it is
+    renamed to ``aside`` first, a name nobody knows, and looked at there; what is another file gets its name back.
+
+    Raises:
+        Unavailable: it is another file by now, or was written to (``unstable``).
+    """
+    name, folder = source
+    if aside is not None:
+        durable.rename_new(name, aside, source_fd=folder, target_fd=folder)
+    if not _is_same(fd, aside or name, folder) or local.stat_of(os.fstat(fd)) != seen:
+        if aside is not None:
+            _give_back(aside, name, folder, digest)
+        raise _unstable(name)
+    os.unlink(aside or name, dir_fd=folder)
+
+
+def _give_back(aside: str, name: str, folder: int, digest: Digest) -> None:
+    """Give a file that was set aside its name again, or where that is taken one beside it; nothing when it is gone."""
+    for path in candidates(RepoPath(name), "rename", digest):
+        try:
+            durable.rename_new(aside, path, source_fd=folder, target_fd=folder)
+        except FileExistsError:
+            continue
+        except FileNotFoundError:
+            return
+        durable.fsync_folder_fd(folder)
+        return
+
+
+def _aside(note: Note) -> str:
+    """Return the name a file has for a moment before it is unlinked: hidden, and the same when it is done again."""
+    return f".lumilio-{note.id}.gone"
+
+
 def _copy(fd: int, name: str, folder: int, digest: Digest, temp: str) -> None:
-    """Copy an open file to a free name, by way of a file that has the whole of it, verified and durable."""
+    """Copy an open file to a free name, by way of a file that has the whole of it, read back and durable."""
     temp_fd, path = durable.create_owned(os.path.dirname(temp), temp.rpartition("/")[2] or None, mode=0o644)
     try:
-        hasher, offset = blake3(), 0
+        found, offset = os.fstat(fd), 0
         while block := os.pread(fd, durable.BLOCK_BYTES, offset):
             durable.check_cancelled()
-            hasher.update(block)
             durable.write_all(temp_fd, block)
             offset += len(block)
-        if hasher.hexdigest() != digest:
-            raise _unstable(name)
-        found = os.fstat(fd)
         os.utime(temp_fd, ns=(found.st_atime_ns, found.st_mtime_ns))
         os.fsync(temp_fd)
+        # what the disk has, not what it was given: the first is unlinked next
+        if uncached_digest(temp_fd)[0] != digest:
+            raise _unstable(name)
         durable.rename_new(path, name, target_fd=folder)
         durable.fsync_folder_fd(folder)
     except BaseException:

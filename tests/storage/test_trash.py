@@ -3,7 +3,7 @@ import json
 import os
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -295,6 +295,79 @@ def test_across_file_systems_killed_before_the_first_is_unlinked(repo: Repositor
     assert trash.take_back(repo, note, there, "rename")[0] == "Trip/a.jpg"
     assert not kept(repo, note).exists()
     assert os.listdir(other_disk) == ["a.jpg"]
+
+
+def leftover(repo: Repository, path: str) -> tuple[Path, Note, FileStat]:
+    """Leave what a crash leaves between the copy in the trash and the unlink of the first."""
+    place, stat = write(repo, path)
+    note = note_of(repo, path)
+    kept(repo, note).write_bytes(BYTES)
+    os.utime(kept(repo, note), ns=(stat.mtime_ns, stat.mtime_ns))
+    return place, note, stat
+
+
+def save_by_rename(place: Path) -> None:
+    newer = place.with_name("newer")
+    newer.write_bytes(b"theirs")
+    newer.replace(place)
+
+
+@pytest.mark.parametrize(
+    "save", [save_by_rename, lambda place: place.write_bytes(b"theirs")], ids=["renamed", "written"]
+)
+def test_what_a_person_saves_while_the_trash_is_read_stays(repo: Repository, save: Callable[[Path], object]) -> None:
+    place, note, stat = leftover(repo, "Trip/a.jpg")
+    with (
+        meanwhile.before("open", lambda args: save(place) if args[0] == str(note.id) else None),
+        pytest.raises(Unavailable) as caught,
+    ):
+        trash.put(repo, note, stat)
+    assert caught.value.code == "unstable"
+    assert os.listdir(place.parent) == ["a.jpg"]
+    assert place.read_bytes() == b"theirs"
+    assert trash.put(repo, note, stat) == stat_of(kept(repo, note).stat())
+    assert place.read_bytes() == b"theirs"
+
+
+def test_what_a_person_saves_just_before_the_unlink_stays(repo: Repository) -> None:
+    """Also when the machine stops right then."""
+    place, note, stat = leftover(repo, "Trip/a.jpg")
+    save_by_rename(place)
+    place.rename(place.with_name(f".lumilio-{note.id}.gone"))
+    assert trash.put(repo, note, stat) == stat_of(kept(repo, note).stat())
+    assert os.listdir(place.parent) == ["a.jpg"]
+    assert place.read_bytes() == b"theirs"
+    place.rename(place.with_name(f".lumilio-{note.id}.gone"))
+    place.write_bytes(b"newer")
+    assert trash.put(repo, note, stat) == stat_of(kept(repo, note).stat())
+    assert sorted(os.listdir(place.parent)) == ["a (1).jpg", "a.jpg"]
+    assert (place.read_bytes(), place.with_name("a (1).jpg").read_bytes()) == (b"newer", b"theirs")
+
+
+def test_a_disk_that_keeps_other_bytes_than_it_was_given(repo: Repository, other_disk: Path) -> None:
+    """A copy counts when it was read back; until then nothing is unlinked."""
+    place, stat = write(repo, "Trip/a.jpg")
+    note = note_of(repo, "Trip/a.jpg")
+
+    def rot(args: tuple[Any, ...]) -> None:
+        os.pwrite(args[0], b"rot", 0)
+
+    with meanwhile.before("os.utime", rot), pytest.raises(Unavailable):
+        trash.put(repo, note, stat)
+    assert place.read_bytes() == BYTES
+    assert not kept(repo, note).exists()
+    assert os.listdir(repo.temp) == []
+
+
+def test_a_file_that_is_written_while_it_is_copied_stays(repo: Repository, other_disk: Path) -> None:
+    place, stat = write(repo, "Trip/a.jpg")
+    note = note_of(repo, "Trip/a.jpg")
+    with (
+        meanwhile.before("os.utime", lambda _args: place.write_bytes(b"theirs")),
+        pytest.raises(Unavailable),
+    ):
+        trash.put(repo, note, stat)
+    assert place.read_bytes() == b"theirs"
 
 
 def test_a_half_copy_is_written_anew(repo: Repository, other_disk: Path) -> None:
