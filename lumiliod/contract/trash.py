@@ -26,8 +26,9 @@ class TrashItem(Struct, kw_only=True):
 
     ``state`` is ``retiring | trashed | restoring | purging | doomed``, ``why`` is ``removed | replaced |
     no_file``. ``size_bytes`` is that of its files in the trash. ``hidden`` counts files in the user area, which
-    stay where they are. ``purge_at`` is when it is purged at the earliest; null when it is not. ``refused`` says
-    why the last restoring or purging was not done.
+    stay where they are. ``purge_at`` is when it is purged at the earliest; null when it is not. It goes by the days
+    the library saw it in the trash: while the daemon is off, and when a clock is set, they become later, never
+    sooner. ``refused`` says why the last restoring or purging was not done.
     """
 
     asset_id: UUID

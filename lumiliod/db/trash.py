@@ -55,7 +55,8 @@ class Totals:
     files: int
     size_bytes: int
     oldest_at: datetime | None
-    oldest_purgeable_at: datetime | None
+    purgeable_since: datetime | None
+    """Since when the first that is to be purged has been there: see ``TrashItem.kept_since``."""
 
 
 def states(conn: Connection, ids: Sequence[AssetId]) -> dict[AssetId, TrashState]:
@@ -236,8 +237,23 @@ def original_repository(conn: Connection, asset_id: AssetId) -> RepositoryId | N
 
 
 def mark_due(conn: Connection, *, ids: Sequence[AssetId] | None = None, older_s: float | None = None) -> list[AssetId]:
-    """Have assets at rest purged that have something to purge; return them. Without a condition: all of them."""
-    params = {"ids": None if ids is None else list(ids), "older_s": older_s}
+    """Have assets at rest purged that have something to purge; return them. Without a condition: all of them.
+
+    ``older_s`` goes by the time they were removed at, which is a person's to judge: the clock may have been wrong.
+    """
+    return _marked(conn, ids=ids, older_s=older_s)
+
+
+def mark_aged(conn: Connection, aged_s: float) -> list[AssetId]:
+    """Count how long everything has been in the trash, and have purged what was seen there for ``aged_s`` seconds."""
+    conn.execute(Q["age"])
+    return _marked(conn, aged_s=aged_s)
+
+
+def _marked(
+    conn: Connection, *, ids: Sequence[AssetId] | None = None, older_s: float | None = None, aged_s: float | None = None
+) -> list[AssetId]:
+    params = {"ids": None if ids is None else list(ids), "older_s": older_s, "aged_s": aged_s}
     return [AssetId(row[0]) for row in conn.execute(Q["mark_due"], params)]
 
 

@@ -71,10 +71,10 @@ WHERE x.repository_id = %(repository_id)s::uuid AND x.path = %(path)s::bytea AND
 
 -- name: items
 SELECT t.asset_id, a.owner_id, a.type, a.original_filename, a.mime_type, a.size_bytes, encode(a.digest, 'hex') AS digest,
-       t.state, t.why, t.deleted_at, t.deleted_by, t.restore_wanted, t.refused, t.refused_at,
+       t.state, t.why, t.deleted_at, t.deleted_by, g.kept_since, t.restore_wanted, t.refused, t.refused_at,
        (SELECT count(*) FROM file_records f WHERE f.asset_id = t.asset_id AND f.outcome = 'trashed'
                                                AND f.missing_since IS NULL) AS hidden
-FROM trash t JOIN assets a ON a.id = t.asset_id
+FROM trash t JOIN assets a ON a.id = t.asset_id JOIN trash_ages g ON g.asset_id = t.asset_id
 WHERE t.asset_id = ANY (%(ids)s::uuid[])
 
 -- name: files
@@ -90,10 +90,10 @@ ORDER BY deleted_at DESC, asset_id DESC LIMIT %(count)s::int
 
 -- name: totals
 SELECT count(*), count(*) FILTER (WHERE refused IS NOT NULL), min(deleted_at),
-       min(deleted_at) FILTER (WHERE may_be_purged), count(*) FILTER (WHERE hidden)
-FROM (SELECT t.refused, t.deleted_at, h.hidden,
+       min(kept_since) FILTER (WHERE may_be_purged), count(*) FILTER (WHERE hidden)
+FROM (SELECT t.refused, t.deleted_at, g.kept_since, h.hidden,
              NOT h.hidden OR EXISTS (SELECT 1 FROM trash_files x WHERE x.asset_id = t.asset_id) AS may_be_purged
-      FROM trash t CROSS JOIN LATERAL (
+      FROM trash t JOIN trash_ages g USING (asset_id) CROSS JOIN LATERAL (
           SELECT EXISTS (SELECT 1 FROM file_records f WHERE f.asset_id = t.asset_id AND f.outcome = 'trashed'
                                                         AND f.missing_since IS NULL) AS hidden) AS h) AS items
 
@@ -155,6 +155,10 @@ SELECT repository_id FROM file_records WHERE asset_id = %(id)s::uuid AND outcome
 UPDATE trash SET state = 'trashed', refused = %(reason)s::text, refused_at = now()
 WHERE asset_id = %(id)s::uuid AND state = ANY (%(states)s::text[])
 
+-- name: age
+UPDATE trash t SET aged_s = extract(epoch FROM now() - g.kept_since), aged_at = now()
+FROM trash_ages g WHERE g.asset_id = t.asset_id
+
 -- name: mark_due
 -- An asset whose files all stayed in the user area is not purged: there is nothing of it in the trash, and the
 -- next scan would take it for a new one.
@@ -162,6 +166,7 @@ UPDATE trash t SET state = 'purging', refused = NULL, refused_at = NULL
 WHERE t.state = 'trashed'
   AND (%(ids)s::uuid[] IS NULL OR t.asset_id = ANY (%(ids)s::uuid[]))
   AND (%(older_s)s::float8 IS NULL OR t.deleted_at <= now() - make_interval(secs => %(older_s)s::float8))
+  AND (%(aged_s)s::float8 IS NULL OR t.aged_s >= %(aged_s)s::float8)
   AND (EXISTS (SELECT 1 FROM trash_files x WHERE x.asset_id = t.asset_id)
        OR NOT EXISTS (SELECT 1 FROM file_records f WHERE f.asset_id = t.asset_id AND f.outcome = 'trashed'
                                                      AND f.missing_since IS NULL))

@@ -62,6 +62,8 @@ class TrashItem:
     why: Why
     deleted_at: datetime
     deleted_by: UserId | None
+    kept_since: datetime
+    """Since when it has been here as far as that was observed; that is what its purge goes by."""
     restore_wanted: bool
     refused: str | None
     refused_at: datetime | None

@@ -256,13 +256,13 @@ def _item(rt: Runtime, found: domain.TrashItem) -> TrashItem:
         size_bytes=sum(file.size_bytes for file in files),
         files=files,
         hidden=found.hidden,
-        purge_at=_purge_at(rt, found.deleted_at) if is_purged else None,
+        purge_at=_purge_at(rt, found.kept_since) if is_purged else None,
         refused=found.refused,
     )
 
 
 def _summary(rt: Runtime, totals: Totals, untracked: int) -> TrashSummary:
-    oldest = totals.oldest_purgeable_at
+    since = totals.purgeable_since
     return TrashSummary(
         count=totals.count,
         files=totals.files,
@@ -271,14 +271,14 @@ def _summary(rt: Runtime, totals: Totals, untracked: int) -> TrashSummary:
         refused=totals.refused,
         untracked=untracked,
         oldest_at=totals.oldest_at,
-        next_purge_at=_purge_at(rt, oldest) if oldest is not None else None,
+        next_purge_at=_purge_at(rt, since) if since is not None else None,
         trash_days=rt.config.storage.trash_days,
     )
 
 
-def _purge_at(rt: Runtime, deleted_at: dt.datetime) -> dt.datetime | None:
+def _purge_at(rt: Runtime, kept_since: dt.datetime) -> dt.datetime | None:
     days = rt.config.storage.trash_days
-    return deleted_at + dt.timedelta(days=days) if days else None
+    return kept_since + dt.timedelta(days=days) if days else None
 
 
 def _stray(opened: Opened, stray: strays.Stray) -> Stray:

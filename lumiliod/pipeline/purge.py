@@ -12,7 +12,6 @@ import msgspec
 import trio
 
 from lumiliod.db import trash
-from lumiliod.db.pool import Connection
 from lumiliod.domain.errors import NotFound, Permanent, Retryable, Shape, Unavailable
 from lumiliod.domain.ids import AssetId, RepositoryId
 from lumiliod.domain.trash import TrashItem, TrashState
@@ -32,7 +31,7 @@ T = TypeVar("T")
 
 
 class Args(msgspec.Struct):
-    """What is due besides what people asked for: whatever has been in the trash for so many seconds."""
+    """What is due besides what people asked for: whatever was seen in the trash for so many seconds."""
 
     older_s: float | None = None
 
@@ -62,7 +61,7 @@ async def purge(rt: Runtime, running: Running) -> None:
     """
     older_s = running.decoded(Args).older_s
     if older_s is not None:
-        await rt.db.call(_mark_due, older_s)
+        await rt.db.call(trash.mark_aged, older_s)
     done, after = _Done(), FIRST
     while page := await rt.db.call(trash.purging, after, PAGE):
         for asset_id in page:
@@ -75,10 +74,6 @@ async def purge(rt: Runtime, running: Running) -> None:
     refused = done.refused[:REFUSED_SHOWN]
     told = {"purged": done.purged, "freed_bytes": done.freed_bytes, "purge_refused": len(done.refused)}
     await running.complete(result={**told, "refused": refused})
-
-
-def _mark_due(conn: Connection, older_s: float) -> None:
-    trash.mark_due(conn, older_s=older_s)
 
 
 async def _purge_one(rt: Runtime, asset_id: AssetId, done: _Done) -> None:

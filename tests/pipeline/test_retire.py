@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import psycopg
@@ -553,7 +553,7 @@ async def test_an_inode_of_another_disk_is_no_identity(scene: Scene) -> None:
 
 async def test_only_what_has_been_there_long_enough_is_purged(scene: Scene) -> None:
     put_into_trash(scene.shelf, scene.asset)
-    scene.shelf.sql("UPDATE trash SET deleted_at = now() - interval '30 days' WHERE asset_id = %s", scene.asset)
+    scene.shelf.sql("UPDATE trash SET aged_s = 30 * 86400 WHERE asset_id = %s", scene.asset)
     async with shelves.working(scene.shelf) as rt:
         await rt.jobs.call(kinds.enqueue_one, kinds.purge(older_s=31 * 86_400.0))
         await shelves.idle(rt)
@@ -561,6 +561,50 @@ async def test_only_what_has_been_there_long_enough_is_purged(scene: Scene) -> N
         await rt.jobs.call(kinds.enqueue_one, kinds.purge(older_s=30 * 86_400.0))
         await shelves.idle(rt)
     assert not scene.shelf.sql("SELECT 1 FROM assets WHERE id = %s", scene.asset)
+    assert scene.shelf.sql("SELECT count(*) FROM trash") == [(1,)]
+
+
+async def purge_at(rt: Runtime, asset_id: AssetId) -> dt.datetime:
+    """Return when an asset is purged at the earliest; the trash as a whole says the same, a moment later."""
+    at, held = (await trash.show(rt, asset_id)).purge_at, (await trash.page(rt, limit=1, cursor=None)).summary
+    assert at is not None
+    assert held.next_purge_at is not None
+    assert held.next_purge_at <= at + dt.timedelta(minutes=1)
+    return at
+
+
+@pytest.mark.parametrize("off", ["- interval '60 days'", "+ interval '60 days'"], ids=["was behind", "was ahead"])
+async def test_a_clock_that_was_wrong_purges_nothing_early(scene: Scene, off: str) -> None:
+    """Removed while the clock was wrong, which was then put right; or the daemon was off for so long."""
+    put_into_trash(scene.shelf, scene.asset)
+    scene.shelf.sql(f"UPDATE trash SET deleted_at = now() {off}, aged_at = now() {off}")
+    async with shelves.working(scene.shelf) as rt:
+        now = dt.datetime.now(dt.UTC)
+        assert (
+            dt.timedelta(days=28, hours=23) < await purge_at(rt, scene.asset) - now < dt.timedelta(days=30, minutes=1)
+        )
+        for _ in range(2):
+            await rt.jobs.call(kinds.enqueue_one, kinds.purge(older_s=30 * 86_400.0))
+            await shelves.idle(rt)
+        assert scene.state() == ("trashed", True)
+        assert (
+            dt.timedelta(days=28, hours=23) < await purge_at(rt, scene.asset) - now < dt.timedelta(days=30, minutes=1)
+        )
+        [(aged_s,)] = scene.shelf.sql("SELECT max(aged_s) FROM trash")
+        assert cast(float, aged_s) < 86_400 + 60
+
+
+async def test_the_days_in_the_trash_are_counted_from_purge_to_purge(scene: Scene) -> None:
+    put_into_trash(scene.shelf, scene.asset)
+    async with shelves.working(scene.shelf) as rt:
+        removed_at = (await trash.show(rt, scene.asset)).deleted_at
+        assert await purge_at(rt, scene.asset) == removed_at + dt.timedelta(days=30)
+        for day in range(1, 31):
+            assert scene.state() == ("trashed", True), day
+            scene.shelf.sql("UPDATE trash SET aged_at = now() - interval '1 day' WHERE asset_id = %s", scene.asset)
+            await rt.jobs.call(kinds.enqueue_one, kinds.purge(older_s=30 * 86_400.0))
+            await shelves.idle(rt)
+    assert scene.state()[0] == "gone"
     assert scene.shelf.sql("SELECT count(*) FROM trash") == [(1,)]
 
 
