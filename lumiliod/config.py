@@ -52,12 +52,16 @@ class Database(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Storage(Struct, frozen=True, forbid_unknown_fields=True):
-    """Limits of repositories, in MiB (``max_upload_mb`` 0: none); days until the trash is purged (0: never)."""
+    """Limits of repositories, in MiB (``max_upload_mb`` 0: none); days until the trash is purged (0: never).
+
+    ``secrets_dir`` is where files of mirrors' secrets lie: see :func:`secrets_dir`.
+    """
 
     min_free_mb: Annotated[int, Meta(ge=0, le=1 << 30)] = 1024
     max_upload_mb: Annotated[int, Meta(ge=0, le=1 << 30)] = 0
     duplicates: Literal["skip", "link", "keep"] = "skip"
     trash_days: Annotated[int, Meta(ge=0, le=36_500)] = 30
+    secrets_dir: str = ""
 
 
 class Media(Struct, frozen=True, forbid_unknown_fields=True):
@@ -184,17 +188,21 @@ def database_url(config: Config, environ: Mapping[str, str]) -> str | None:
     return secret("database.url_file", config.database.url_file, environ)
 
 
-def secret(key: str, reference: str, environ: Mapping[str, str], *, max_bytes: int | None = None) -> str:
+def secrets_dir(config: Config) -> str:
+    """Return the folder that files of mirrors' secrets are in; by default ``secrets`` in the state folder."""
+    return config.storage.secrets_dir or os.path.join(config.state_dir, "secrets")
+
+
+def secret(key: str, reference: str, environ: Mapping[str, str]) -> str:
     """Return what a secret's file says, without white space around it.
 
     Args:
         key: what is named so, for people.
         reference: an absolute path, or the name of a systemd credential in ``CREDENTIALS_DIRECTORY``.
         environ: where that is said.
-        max_bytes: a larger file is none.
 
     Raises:
-        ConfigError: the file cannot be read, is empty or too large (``secret_unreadable``).
+        ConfigError: the file cannot be read, is or is empty (``secret_unreadable``).
     """
     path = Path(reference)
     if not path.is_absolute():
@@ -206,9 +214,7 @@ def secret(key: str, reference: str, environ: Mapping[str, str], *, max_bytes: i
             raise ConfigError(f"{key}: '{path}' is no name of a systemd credential", code="secret_unreadable")
         path = Path(folder) / path
     try:
-        with path.open("rb") as file:
-            raw = file.read(-1 if max_bytes is None else max_bytes + 1)
-        text = raw.decode("utf-8").strip()
+        text = path.read_bytes().decode("utf-8").strip()
     except OSError as error:
         raise ConfigError(f"{key}: cannot read {path}: {error.strerror}", code="secret_unreadable") from error
     except UnicodeDecodeError as error:
@@ -216,8 +222,6 @@ def secret(key: str, reference: str, environ: Mapping[str, str], *, max_bytes: i
         raise ConfigError(f"{key}: {path} is not UTF-8", code="secret_unreadable") from error
     if not text:
         raise ConfigError(f"{key}: {path} is empty", code="secret_unreadable")
-    if max_bytes is not None and len(raw) > max_bytes:
-        raise ConfigError(f"{key}: {path} is too large to be a secret", code="secret_unreadable")
     return text
 
 
@@ -270,6 +274,9 @@ def _resolved(config: Config, state_dir: str | None, mistakes: _Mistakes) -> Con
         mistakes.add(("server", "socket"), f"expected an absolute path, got {_toml(socket)}")
     if len(os.fsencode(socket)) > SOCKET_MAX_BYTES:
         mistakes.add(("server", "socket"), f"expected at most {SOCKET_MAX_BYTES} bytes, got {_toml(socket)}")
+    folder = config.storage.secrets_dir
+    if folder and not folder.startswith("/"):
+        mistakes.add(("storage", "secrets_dir"), f"expected an absolute path, got {_toml(folder)}")
     database = config.database
     if database.url and database.url_file:
         mistakes.add(("database", "url_file"), "expected url or url_file, got both")

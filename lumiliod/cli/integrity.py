@@ -190,8 +190,8 @@ def list_all(options: Options) -> None:
 def add(options: Options, repository: str, location: str, given: tuple[str, ...]) -> None:
     """Keep a second copy of REPOSITORY's originals at LOCATION, a folder or a URL such as s3://bucket/prefix.
 
-    Secrets are better given as files that the daemon reads: --option secret_access_key_file=/path, or the name of a
-    systemd credential.
+    Secrets are better given as files that the daemon reads: --option secret_access_key_file=PATH, a file in its
+    storage.secrets_dir, or the name of a systemd credential.
     """
     named = [one.partition("=") for one in given]
     if any(not name or not equals for name, equals, _ in named):

@@ -184,9 +184,9 @@ class MirrorList(Struct, kw_only=True):
 class NewMirror(Struct, kw_only=True, forbid_unknown_fields=True):
     """Body of ``POST /mirrors``: a folder that is there, or a URL such as ``s3://bucket/prefix`` with its options.
 
-    A secret is better given by reference: ``secret_access_key_file`` is an absolute path on the daemon's host, or the
-    name of a systemd credential, and so for every secret; it is read whenever the mirror is used. What is given
-    itself lies in the database, and is never told again.
+    A secret is better given by reference: ``secret_access_key_file`` is the name of a systemd credential, or the
+    absolute path of a file in the daemon's ``storage.secrets_dir``, and so for every secret; it is read whenever the
+    mirror is used. What is given itself lies in the database, and is never told again.
     """
 
     repository: str

@@ -6,6 +6,7 @@ from uuid import UUID
 
 import trio
 
+from lumiliod import config
 from lumiliod.contract.integrity import (
     Coverage,
     Finding,
@@ -126,7 +127,12 @@ async def add_mirror(rt: Runtime, new: NewMirror) -> Mirror:
     repository_id = rt.repositories.row(new.repository).id
     roots = [row.root for row in rt.repositories.rows()]
     location = await trio.to_thread.run_sync(
-        storage.checked_location, new.location, new.options, roots, limiter=rt.disk
+        storage.checked_location,
+        new.location,
+        new.options,
+        roots,
+        config.secrets_dir(rt.config),
+        limiter=rt.disk,
     )
     row = await rt.jobs.call(_add, repository_id, location, new.options)
     return (await _shown(rt, row.id)) or _mirror(rt, row, None, 0)

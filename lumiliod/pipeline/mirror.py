@@ -1,6 +1,7 @@
 """Mirror: copy every original to a second place, read each back, and say beside them which is which."""
 
 import logging
+import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
@@ -9,6 +10,7 @@ from uuid import UUID
 import msgspec
 import trio
 
+from lumiliod import config
 from lumiliod.db import integrity, mirrors
 from lumiliod.db.integrity import Expected, NewFinding, Run
 from lumiliod.db.mirrors import BEFORE_ALL, Copy, Line, Mirror
@@ -20,7 +22,7 @@ from lumiliod.jobs.kind import FIRST, Kind, each
 from lumiliod.pipeline import kinds
 from lumiliod.pipeline.examine import examine, examine_copy
 from lumiliod.runtime import Opened, Runtime, reaching
-from lumiliod.storage import check, repository
+from lumiliod.storage import check, repository, secrets
 from lumiliod.storage import mirrors as storage
 from lumiliod.storage.backend import Backend
 from lumiliod.storage.check import Checked, Verdict
@@ -31,6 +33,7 @@ from lumiliod.storage.verified import put_verified
 log = logging.getLogger(__name__)
 
 BackendOf = Callable[[str, Mapping[str, str]], Backend]
+"""What opens a mirror by its location and its options, secrets resolved."""
 
 PAGE = 100
 MANIFEST_FULL, MANIFEST_PAGE = 1000, 5000
@@ -98,7 +101,8 @@ async def reached(rt: Runtime, mirror: Mirror, backend_of: BackendOf) -> Backend
 
 def _reach(rt: Runtime, mirror: Mirror, backend_of: BackendOf) -> Backend:
     try:
-        backend = backend_of(mirror.location, mirror.options)
+        options = secrets.resolved(mirror.options, config.secrets_dir(rt.config), os.environ)
+        backend = backend_of(mirror.location, options)
         if mirror.introduced_at is None:
             _introduce(rt, mirror, backend)
     except (ConfigError, Shape, NotFound) as error:
@@ -111,7 +115,7 @@ def _introduce(rt: Runtime, mirror: Mirror, backend: Backend) -> None:
     repo = rt.repositories.get(mirror.repository_id).repository
     if mirror.location != storage.own_location(repo):
         roots = [row.root for row in rt.repositories.rows()]
-        storage.checked_location(mirror.location, mirror.options, roots)
+        storage.checked_location(mirror.location, mirror.options, roots, config.secrets_dir(rt.config))
     storage.introduce(backend, Mark(mirror.id, repo.id, repo.name), repo)
 
 

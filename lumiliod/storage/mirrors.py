@@ -54,15 +54,15 @@ def opened(location: str, options: Mapping[str, str]) -> Backend:
     A folder's copies have bytes of their own: a hard link to an original would rot with it.
 
     Raises:
-        ConfigError: nothing here understands the location or its options, or a secret they refer to cannot be read.
+        ConfigError: nothing here understands the location or its options, in which secrets are resolved already.
     """
     if location.startswith("/") and not options:
         return LocalBackend(location, hard_links=False)
-    return backends.at(location, secrets.resolved(options, os.environ))
+    return backends.at(location, options)
 
 
-def checked_location(location: str, options: Mapping[str, str], roots: Iterable[str]) -> str:
-    """Return a location in its normal form if a mirror may lie there.
+def checked_location(location: str, options: Mapping[str, str], roots: Iterable[str], secrets_dir: str) -> str:
+    """Return a location in its normal form if a mirror may lie there, with secrets from ``secrets_dir``.
 
     Raises:
         Shape: it is inside or around a repository (``nested_root``), or nothing here understands it (``bad_location``),
@@ -80,7 +80,7 @@ def checked_location(location: str, options: Mapping[str, str], roots: Iterable[
         if not os.path.isdir(real):  # noqa: PTH112
             raise NotFound(f"there is no folder {shown(location)}", code="root_missing")
     try:
-        opened(location, options)
+        opened(location, secrets.resolved(options, secrets_dir, os.environ))
     except ConfigError as error:
         code = error.code if error.code == "secret_unreadable" else "bad_location"
         raise Shape(error.message, code=code) from error

@@ -262,5 +262,6 @@ async def test_what_opens_a_mirror_is_never_told(asked: Asked, caplog: pytest.Lo
     told = [json.dumps(made), json.dumps(await asked.ask("GET", "/mirrors")), repr(found), caplog.text]
     told.append(json.dumps(await asked.ask("GET", "/jobs?kind=mirror")))
     assert not any(secret in text for text in told for secret in ("hunter2", "s3cr3t"))
-    wrong = {"repository": "home", "location": "s3://bucket/y", "options": {"secret_access_key_file": "/none"}}
-    assert await asked.code("POST", "/mirrors", 400, **wrong) == "secret_unreadable"
+    for reference in ("/none", "/etc/passwd", "passwd"):
+        wrong = {"repository": "home", "location": "s3://bucket/y", "options": {"access_key_id_file": reference}}
+        assert await asked.code("POST", "/mirrors", 400, **wrong) == "secret_unreadable"

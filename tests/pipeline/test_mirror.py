@@ -588,16 +588,16 @@ def test_where_a_mirror_may_lie(tmp_path: Path) -> None:
     (root / "below").mkdir(parents=True)
     for bad in (root, root / "below", tmp_path):
         with pytest.raises(Shape) as caught:
-            storage.checked_location(str(bad), {}, [str(root)])
+            storage.checked_location(str(bad), {}, [str(root)], "/none")
         assert caught.value.code == "nested_root"
     with pytest.raises(NotFound):
-        storage.checked_location(str(tmp_path / "none"), {}, [str(root)])
+        storage.checked_location(str(tmp_path / "none"), {}, [str(root)], "/none")
     for bad_location in ("relative", "gopher://x/y"):
         with pytest.raises(Shape):
-            storage.checked_location(bad_location, {}, [])
+            storage.checked_location(bad_location, {}, [], "/none")
     other = tmp_path / "other"
     other.mkdir()
-    assert storage.checked_location(f"{other}/", {}, [str(root)]) == str(other)
+    assert storage.checked_location(f"{other}/", {}, [str(root)], "/none") == str(other)
 
 
 def test_the_mark_of_another_mirror_is_none(tmp_path: Path) -> None:
