@@ -31,7 +31,7 @@ def as_ours(error: psycopg.Error) -> LumilioError:
     """
     state = error.sqlstate or ""
     match error:
-        case pg.QueryCanceled():
+        case pg.QueryCanceled() | pg.IdleInTransactionSessionTimeout():
             return Retryable("the database took too long", code="database_timeout")
         case pg.DiskFull():
             return Unavailable("the database's disk is full", code="no_space", after_s=DISK_FULL_AFTER_S)

@@ -31,6 +31,10 @@ CONNECT_TIMEOUT_S = 10
 LOCK_TIMEOUT_MS = 5000
 """How long a statement waits for another's lock: many results share a commit, and one must not hold up all for long."""
 
+IDLE_TIMEOUT_S = 6 * 3600
+"""How long a transaction may wait for what its function does besides SQL: a re-layout copies a file to another file
+system with its rows locked. One whose disk never answers holds them no longer."""
+
 REMOTE = {
     "keepalives_idle": 30,
     "keepalives_interval": 10,
@@ -257,7 +261,10 @@ def _parameters(conninfo: str, statement_timeout_s: float) -> dict[str, Any]:
     except psycopg.Error:
         # psycopg's message may quote the password
         raise ConfigError("database.url is no PostgreSQL connection string", code="bad_database_url") from None
-    ours = f"-c statement_timeout={int(statement_timeout_s * 1000)} -c lock_timeout={LOCK_TIMEOUT_MS} -c timezone=UTC"
+    ours = (
+        f"-c statement_timeout={int(statement_timeout_s * 1000)} -c lock_timeout={LOCK_TIMEOUT_MS} -c timezone=UTC"
+        f" -c idle_in_transaction_session_timeout={IDLE_TIMEOUT_S * 1000}"
+    )
     return {
         "application_name": "lumiliod",
         "connect_timeout": CONNECT_TIMEOUT_S,

@@ -68,6 +68,28 @@ async def test_a_slow_statement_ends_as_retryable(conninfo: str) -> None:
     await database.close()
 
 
+async def test_a_transaction_whose_function_hangs_lets_its_locks_go(database: Database) -> None:
+    """The function goes on one day, finds its connection gone, and nothing of it takes effect, nor twice."""
+    runs: list[int] = []
+
+    def hang(conn: Connection) -> None:
+        runs.append(conn.info.backend_pid)
+        conn.execute("CREATE TABLE held ()")
+        conn.execute("SET LOCAL idle_in_transaction_session_timeout = '10ms'")
+        with psycopg.connect(database.conninfo, autocommit=True) as other:
+            while other.execute("SELECT 1 FROM pg_stat_activity WHERE pid = %s", (runs[-1],)).fetchone():
+                pass
+        conn.execute("CREATE TABLE more ()")
+
+    shown = await database.call(lambda conn: conn.execute("SHOW idle_in_transaction_session_timeout").fetchone())
+    assert shown == ("6h",)
+    with pytest.raises(Retryable) as caught:
+        await database.call(hang)
+    assert caught.value.code == "database_timeout"
+    assert len(runs) == 1
+    assert await database.call(lambda conn: conn.execute("SELECT to_regclass('held')").fetchone()) == (None,)
+
+
 def end_others(conn: Connection) -> None:
     conn.execute(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
