@@ -98,3 +98,7 @@ class ConfigError(LumilioError):
     """The configuration, a plugin it names or the machine it describes is wrong; the daemon exits 78 (EX_CONFIG)."""
 
     default_code = "config"
+
+
+BAD_DATA = (ArithmeticError, AssertionError, LookupError, RecursionError, TypeError, ValueError)
+"""What Python raises over data that nobody foresaw; caught where one file or repository must not keep the others."""

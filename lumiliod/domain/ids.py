@@ -71,6 +71,15 @@ def uuid7_texts(count: int) -> list[str]:
     return texts
 
 
+def canonical_id(text: str) -> UUID | None:
+    """Return the id that ``text`` is the canonical form of, as our names hold it; None when it is none."""
+    try:
+        id_ = UUID(text)
+    except ValueError:
+        return None
+    return id_ if str(id_) == text else None
+
+
 def is_digest(text: str) -> bool:
     """Tell whether ``text`` is a digest in its canonical form."""
     return len(text) == 64 and all(c in "0123456789abcdef" for c in text)

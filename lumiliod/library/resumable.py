@@ -300,16 +300,12 @@ async def sweep(rt: Runtime, *, task_status: trio.TaskStatus[None] = trio.TASK_S
     task_status.started()
     while True:
         for opened in rt.repositories.online():
-            try:
-                await _finish(rt, opened)
-                with reaching(rt.repositories, opened):
-                    now = datetime.now(UTC)
-                    gone = await trio.to_thread.run_sync(partials.expire, opened.repository, now, limiter=rt.disk)
-            except LumilioError as error:
-                log.warning("uploads cannot be swept now", extra={"code": error.code, "reason": error.message})
-            else:
-                if gone:
-                    log.info("uploads given up", extra={"count": len(gone)})
+            # what keeps one from being staged keeps none from being given up
+            for step in (_finish, _expire):
+                try:
+                    await step(rt, opened)
+                except LumilioError as error:
+                    log.warning("uploads cannot be swept now", extra={"code": error.code, "reason": error.message})
         await trio.sleep(SWEEP_PERIOD_S)
 
 
@@ -330,6 +326,19 @@ async def _finish(rt: Runtime, opened: Opened) -> None:
                 await uploads.append(one.id, None, one.offset)
             except (Conflict, NotFound, Shape, Refused) as error:
                 log.info("an upload is not staged", extra={"upload": str(one.id), "code": error.code})
+
+
+async def _expire(rt: Runtime, opened: Opened) -> None:
+    """Forget what nobody goes on with.
+
+    Raises:
+        Unavailable: the disk fails, or the repository is offline.
+    """
+    with reaching(rt.repositories, opened):
+        now = datetime.now(UTC)
+        gone = await trio.to_thread.run_sync(partials.expire, opened.repository, now, limiter=rt.disk)
+    if gone:
+        log.info("uploads given up", extra={"count": len(gone)})
 
 
 def read_metadata(text: str) -> Mapping[str, str]:

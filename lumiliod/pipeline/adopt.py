@@ -5,7 +5,7 @@ import logging
 import trio
 
 from lumiliod.db import jobs as db_jobs
-from lumiliod.domain.errors import NotFound, Permanent, Unavailable
+from lumiliod.domain.errors import BAD_DATA, LumilioError, NotFound, Unavailable
 from lumiliod.jobs.backfill import backfill, queries
 from lumiliod.pipeline import kinds, strays
 from lumiliod.runtime import Opened, Runtime, reaching
@@ -21,7 +21,8 @@ async def staged(rt: Runtime, opened: Opened) -> None:
     Only while no upload of this repository is being ingested: at start, or when it has just come (back).
 
     Raises:
-        Unavailable: its disk fails (``repository_offline``); it is noted as lost, and all of this is to be done again.
+        Unavailable: its staging cannot be read (``repository_offline``); it is noted as lost, and all of this is to be
+            done again.
     """
     with reaching(rt.repositories, opened):
         found = await trio.to_thread.run_sync(_sweep, opened, limiter=rt.disk)
@@ -64,5 +65,8 @@ def _sweep(opened: Opened) -> list[Staged]:
         staging.sweep(opened.repository)
         derivatives.sweep_scratch(opened.repository)
         return staging.waiting(opened.repository)
-    except (Unavailable, Permanent) as error:
+    except LumilioError as error:
         raise Unavailable(error.message, code="repository_offline") from error
+    except BAD_DATA as error:
+        message = f"its staging holds what nobody foresaw: {type(error).__name__}: {error}"
+        raise Unavailable(message, code="repository_offline") from error

@@ -10,7 +10,7 @@ from lumiliod.db import jobs as db_jobs
 from lumiliod.db import trash
 from lumiliod.db.pool import Connection
 from lumiliod.domain.assets import FileStat
-from lumiliod.domain.errors import LumilioError, NotFound, Permanent
+from lumiliod.domain.errors import BAD_DATA, LumilioError, NotFound, Permanent
 from lumiliod.domain.ids import RepoPath
 from lumiliod.pipeline import kinds
 from lumiliod.runtime import Opened, Runtime, reaching
@@ -55,6 +55,10 @@ async def tell(rt: Runtime, opened: Opened) -> None:
         count = len(await found(rt, opened))
     except LumilioError as error:
         log.warning("the trash cannot be looked at", extra={"repository": str(opened.id), "code": error.code})
+        return
+    except BAD_DATA as error:
+        extra = {"repository": str(opened.id), "code": "bad_data", "reason": str(error)}
+        log.warning("the trash cannot be looked at", extra=extra)
         return
     if count:
         log.warning("the trash holds what no row knows", extra={"repository": str(opened.id), "files": count})

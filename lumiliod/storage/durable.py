@@ -213,10 +213,15 @@ def create_owned(folder: str, name: str | None = None, mode: int = 0o600) -> tup
 
 @contextmanager
 def owned_by_nobody(path: str) -> Iterator[int | None]:
-    """Hold the flock of a file or folder whose owner is gone, as its descriptor; None while the owner lives."""
+    """Hold the flock of a file or folder whose owner is gone, as its descriptor; None while the owner lives.
+
+    None, too, for what is gone, and for links and sockets, which we never make.
+    """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except FileNotFoundError:
+    except OSError as error:
+        if error.errno not in {errno.ENOENT, errno.ELOOP, errno.ENXIO}:
+            raise
         yield None
         return
     try:

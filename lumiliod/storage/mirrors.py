@@ -20,7 +20,7 @@ import msgspec
 from lumiliod.domain.errors import ConfigError, LumilioError, NotFound, Shape, Unavailable
 from lumiliod.domain.ids import Digest, RepoPath, RepositoryId, shown
 from lumiliod.storage import backend as backends
-from lumiliod.storage import durable, secrets
+from lumiliod.storage import durable, secrets, small_json
 from lumiliod.storage.backend import Backend
 from lumiliod.storage.local import LocalBackend
 from lumiliod.storage.repository import Repository, check_identity
@@ -140,15 +140,15 @@ def check_there(backend: Backend, mirror_id: UUID) -> None:
     """
     try:
         with backend.open(_mark_path(mirror_id)) as file:
-            mark = msgspec.json.decode(file.read(MARK_MAX_BYTES), type=Mark)
+            mark = small_json.decode(file.read(MARK_MAX_BYTES), Mark)
     except NotFound as error:
         raise _away("its mark is not there") from error
-    except msgspec.MsgspecError as error:
-        raise _away("its mark cannot be read") from error
     except OSError as error:
         raise _away(error.strerror or str(error)) from error
     except LumilioError as error:
         raise _away(error.message) from error
+    if mark is None:
+        raise _away("its mark cannot be read")
     if mark.mirror != mirror_id:
         raise _away("another mirror lies there")
 

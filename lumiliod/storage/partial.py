@@ -11,7 +11,6 @@ import fcntl
 import os
 import stat
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
@@ -19,17 +18,20 @@ from uuid import UUID
 import msgspec
 
 from lumiliod.domain.errors import Conflict
-from lumiliod.domain.ids import Digest, UploadId, UserId, uuid7
+from lumiliod.domain.ids import Digest, UploadId, UserId, canonical_id, uuid7
 from lumiliod.domain.naming import text_name
-from lumiliod.storage import durable, staging
+from lumiliod.storage import durable, small_json, staging
+from lumiliod.storage.one_by_one import each
 from lumiliod.storage.pump import check_room
 from lumiliod.storage.repository import Repository, check_identity
+from lumiliod.storage.small_json import DigestText, Moment, SizeBytes
 from lumiliod.storage.staging import PARTIAL, Staged
 
 MAX_AGE = timedelta(hours=24)
 """How long nothing may arrive before an upload is given up."""
 
 TERMS_MAX_BYTES = 1 << 18
+YEAR_MAX = 9000
 
 
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,18 +43,29 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     filename: str
-    size_bytes: int | None
+    size_bytes: SizeBytes | None
     metadata: str
-    created_at: datetime
-    touched_at: datetime
+    created_at: Moment
+    touched_at: Moment
     boot_id: str
     owner_id: UUID | None = None
-    promised: str | None = None
+    promised: DigestText | None = None
     is_part: bool = False
     parts: tuple[str, ...] | None = None
-    flushed_bytes: int = 0
-    unproven_from: int | None = None
-    digest: str | None = None
+    flushed_bytes: SizeBytes = 0
+    unproven_from: SizeBytes | None = None
+    digest: DigestText | None = None
+
+    def __post_init__(self) -> None:
+        """Make sure that what is said fits together.
+
+        Raises:
+            ValueError: it does not.
+        """
+        if self.digest is not None and self.size_bytes is None:
+            raise ValueError("a digest without a size")
+        if self.touched_at.year > YEAR_MAX:
+            raise ValueError("a time that cannot be reckoned with")
 
     @property
     def expires_at(self) -> datetime:
@@ -182,48 +195,66 @@ def remove(repo: Repository, id: UploadId) -> None:  # noqa: A002
 def expire(repo: Repository, now: datetime) -> list[UploadId]:
     """Forget what nobody goes on with; return those. What is whole is left to be staged. Blocks."""
     gone: list[UploadId] = []
+
+    def expire_bytes(id_: UUID) -> None:
+        upload_id = UploadId(id_)
+        terms = read_terms(repo, upload_id)
+        if terms is None:
+            # its maker was killed between two steps, or its terms cannot be read
+            is_over = os.lstat(bytes_path(repo, upload_id)).st_mtime <= (now - MAX_AGE).timestamp()
+        else:
+            one = find(repo, upload_id)
+            is_over = terms.expires_at <= now and terms.digest is None and not (one and one.is_unfinished)
+        if is_over and _removed(repo, upload_id):
+            gone.append(upload_id)
+
+    def expire_terms(id_: UUID) -> None:
+        # what remains of those that are complete is for senders who did not hear it
+        one = find(repo, UploadId(id_))
+        if one is not None and one.terms.expires_at <= now and _is_settled(repo, one.id) and _removed(repo, one.id):
+            gone.append(one.id)
+
     with durable.translated("sweep", repo.incoming, writing=True):
-        for id_ in _ids(repo, PARTIAL):
-            terms = read_terms(repo, id_)
-            if terms is None:
-                # its maker was killed between two steps, or its terms cannot be read
-                touched_at = datetime.fromtimestamp(os.lstat(bytes_path(repo, id_)).st_mtime, UTC)
-                is_over = touched_at + MAX_AGE <= now
-            else:
-                one = find(repo, id_)
-                is_over = terms.expires_at <= now and terms.digest is None and not (one and one.is_unfinished)
-            if is_over and _removed(repo, id_):
-                gone.append(id_)
-        for one in list(everything(repo)):
-            # what remains of those that are complete is for senders who did not hear it
-            if one.terms.expires_at <= now and _is_settled(repo, one.id) and _removed(repo, one.id):
-                gone.append(one.id)
+        each("sweep", list(_ids(repo, PARTIAL)), expire_bytes)
+        each("sweep", list(_ids(repo, f"{PARTIAL}.json")), expire_terms)
     return gone
 
 
 def recover(repo: Repository) -> list[UploadId]:
     """Take the last steps of uploads that were complete when their writer was killed; return those. Blocks."""
     done: list[UploadId] = []
+
+    def recover_one(id_: UUID) -> None:
+        one = find(repo, UploadId(id_))
+        if one is None or one.terms.digest is None or _is_settled(repo, one.id):
+            return
+        path = bytes_path(repo, one.id)
+        with durable.owned_by_nobody(path if os.path.lexists(path) else path.removesuffix(PARTIAL)) as fd:
+            if fd is not None:
+                stage(repo, one.id, one.terms)
+                done.append(one.id)
+
     with durable.translated("recover uploads in", repo.incoming, writing=True):
-        for one in list(everything(repo)):
-            if one.terms.digest is None or _is_settled(repo, one.id):
-                continue
-            path = bytes_path(repo, one.id)
-            with durable.owned_by_nobody(path if os.path.lexists(path) else path.removesuffix(PARTIAL)) as fd:
-                if fd is not None:
-                    stage(repo, one.id, one.terms)
-                    done.append(one.id)
+        each("recover", list(_ids(repo, f"{PARTIAL}.json")), recover_one)
     return done
 
 
 def stage(repo: Repository, id_: UploadId, terms: Terms) -> Staged:
-    """Take the steps from complete bytes to a staged file; each may have been taken before."""
+    """Take the steps from complete bytes to a staged file; each may have been taken before.
+
+    Raises:
+        Conflict: the terms do not say that it is complete (``upload_incomplete``), or another file has its name
+            (``name_taken``).
+    """
     path = os.path.join(repo.incoming, str(id_))
+    if terms.digest is None or terms.size_bytes is None:
+        raise Conflict(f"the upload {id_} is not complete", code="upload_incomplete")
     if os.path.lexists(f"{path}{PARTIAL}"):
-        durable.rename_new(f"{path}{PARTIAL}", path)
+        try:
+            durable.rename_new(f"{path}{PARTIAL}", path)
+        except FileExistsError as error:
+            raise Conflict(f"a file named {id_} is staged already", code="name_taken") from error
         durable.fsync_folder(repo.incoming)
-    assert terms.digest is not None
-    assert terms.size_bytes is not None
     staged = Staged(
         id=id_,
         path=path,
@@ -264,9 +295,9 @@ def _removed(repo: Repository, id_: UploadId) -> bool:
 def _ids(repo: Repository, suffix: str) -> Iterator[UploadId]:
     for name in sorted(os.listdir(repo.incoming)):
         stem = name.removesuffix(suffix)
-        if stem != name and len(stem) == 36:
-            with suppress(ValueError):
-                yield UploadId(UUID(stem))
+        id_ = canonical_id(stem)
+        if stem != name and id_ is not None:
+            yield UploadId(id_)
 
 
 def locked(path: str) -> int:
@@ -291,17 +322,8 @@ def write_terms(repo: Repository, id_: UploadId, terms: Terms) -> None:
 
 
 def read_terms(repo: Repository, id_: UploadId) -> Terms | None:
-    """Return what was said of an upload; None when there is none."""
-    try:
-        fd = os.open(f"{bytes_path(repo, id_)}.json", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except FileNotFoundError:
-        return None
-    try:
-        return msgspec.json.decode(os.read(fd, TERMS_MAX_BYTES), type=Terms)
-    except msgspec.DecodeError:
-        return None
-    finally:
-        os.close(fd)
+    """Return what was said of an upload; None when there is none, or nothing that can be believed."""
+    return small_json.read(f"{bytes_path(repo, id_)}.json", Terms, max_bytes=TERMS_MAX_BYTES)
 
 
 def boot_id() -> str:

@@ -9,6 +9,7 @@ import os
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from uuid import UUID
 
 import msgspec
@@ -16,13 +17,16 @@ import trio
 from blake3 import blake3
 
 from lumiliod.domain.errors import NotFound, Refused, Shape
-from lumiliod.domain.ids import Digest, UploadId, UserId, uuid7
+from lumiliod.domain.ids import Digest, UploadId, UserId, canonical_id, uuid7
 from lumiliod.domain.naming import text_name
-from lumiliod.storage import durable
+from lumiliod.storage import durable, small_json
+from lumiliod.storage.one_by_one import each
 from lumiliod.storage.pump import Source, check_room, in_thread, pump
 from lumiliod.storage.repository import Repository, check_identity
+from lumiliod.storage.small_json import DigestText, Moment, SizeBytes
 
 CLEANUP_TIMEOUT_S = 30.0
+MARK_MAX_BYTES = 1 << 16
 
 PARTIAL = ".upload"
 """Ends the name of what is still arriving in several requests; see :mod:`lumiliod.storage.partial`."""
@@ -32,9 +36,9 @@ class _Mark(msgspec.Struct, frozen=True):
     """Content of ``<uuid>.json``."""
 
     filename: str
-    digest: str
-    size_bytes: int
-    received_at: datetime
+    digest: DigestText
+    size_bytes: SizeBytes
+    received_at: Moment
     owner_id: UUID | None = None
 
 
@@ -146,25 +150,31 @@ def sweep(repo: Repository) -> list[str]:
     read was acknowledged once: it is kept in ``failed``.
     """
     removed: list[str] = []
+
+    def sweep_one(id_: UUID) -> None:
+        path = _data(repo, UploadId(id_))
+        with durable.owned_by_nobody(path) as fd:
+            if fd is None:
+                return
+            if os.path.lexists(f"{path}{PARTIAL}.json"):
+                return  # the last step of one that came in several requests: it is finished, not swept
+            # Looked for under the lock: the writer may have finished since the folder was read.
+            if os.path.lexists(f"{path}.json"):
+                if _read_mark(f"{path}.json") is None:
+                    fail(repo, UploadId(id_), "mark_unreadable", "what was received with the file cannot be read")
+                return
+            durable.unlink(path)
+            removed.append(str(id_))
+
+    def sweep_mark(suffix: str, id_: UUID) -> None:
+        path = _data(repo, UploadId(id_))
+        if not os.path.lexists(path) and durable.unlink(f"{path}{suffix}"):
+            removed.append(f"{id_}{suffix}")
+
     with durable.translated("sweep", repo.incoming, writing=True):
-        for id_ in _ids(repo, ""):
-            path = _data(repo, id_)
-            with durable.owned_by_nobody(path) as fd:
-                if fd is None:
-                    continue
-                if os.path.lexists(f"{path}{PARTIAL}.json"):
-                    continue  # the last step of one that came in several requests: it is finished, not swept
-                # Looked for under the lock: the writer may have finished since the folder was read.
-                if os.path.lexists(f"{path}.json"):
-                    if _read_mark(f"{path}.json") is None:
-                        fail(repo, id_, "mark_unreadable", "what was received with the file cannot be read")
-                    continue
-                durable.unlink(path)
-                removed.append(str(id_))
+        each("sweep", _ids(repo, ""), sweep_one)
         for suffix in (".json", ".json.tmp"):
-            for id_ in _ids(repo, suffix):
-                if not os.path.lexists(_data(repo, id_)) and durable.unlink(f"{_data(repo, id_)}{suffix}"):
-                    removed.append(f"{id_}{suffix}")
+            each("sweep", _ids(repo, suffix), partial(sweep_mark, suffix))
     return removed
 
 
@@ -311,23 +321,13 @@ def _ids(repo: Repository, suffix: str) -> list[UploadId]:
     found: list[UploadId] = []
     for name in sorted(os.listdir(repo.incoming)):
         stem = name.removesuffix(suffix) if suffix else name
-        if stem + suffix != name or len(stem) != 36:
+        if stem + suffix != name:
             continue
-        try:
-            found.append(UploadId(UUID(stem)))
-        except ValueError:
-            continue
+        id_ = canonical_id(stem)
+        if id_ is not None:
+            found.append(UploadId(id_))
     return found
 
 
 def _read_mark(path: str) -> _Mark | None:
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except FileNotFoundError:
-        return None
-    try:
-        return msgspec.json.decode(os.read(fd, 1 << 16), type=_Mark)
-    except msgspec.DecodeError:
-        return None
-    finally:
-        os.close(fd)
+    return small_json.read(path, _Mark, max_bytes=MARK_MAX_BYTES)

@@ -18,7 +18,7 @@ from blake3 import blake3
 
 from lumiliod.domain.assets import FileStat
 from lumiliod.domain.errors import Conflict, NotFound, Permanent, Shape, Unavailable
-from lumiliod.domain.ids import Digest, RepoPath, shown
+from lumiliod.domain.ids import Digest, RepoPath, canonical_id, shown
 from lumiliod.domain.naming import candidates
 from lumiliod.domain.repositories import DuplicateNames
 from lumiliod.storage import durable, local, trash_note
@@ -206,7 +206,7 @@ def ids(repo: Repository) -> tuple[dict[UUID, int | None], list[str]]:
     with durable.translated("list", repo.trash), _folder(repo) as trash:
         for name in sorted(os.listdir(trash)):
             note = name.removesuffix(".tmp") if name.endswith(".json.tmp") else name
-            id_ = _id(note.removesuffix(".json"))
+            id_ = canonical_id(note.removesuffix(".json"))
             kept = _look(name, trash)
             if kept is None:
                 continue
@@ -492,12 +492,3 @@ def _digest(fd: int) -> str:
 
 def _unstable(name: str) -> Unavailable:
     return Unavailable(f"{shown(name)} was replaced while it was moved", code="unstable", after_s=UNSTABLE_AFTER_S)
-
-
-def _id(text: str) -> UUID | None:
-    """Return the id a name is the canonical form of."""
-    try:
-        id_ = UUID(text)
-    except ValueError:
-        return None
-    return id_ if str(id_) == text else None

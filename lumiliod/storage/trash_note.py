@@ -1,16 +1,16 @@
 """What a file in the trash was, in a JSON file beside it: enough to put it back without the database."""
 
 import os
-from datetime import datetime
 from uuid import UUID
 
 import msgspec
 
-from lumiliod.domain.errors import Permanent, Shape
-from lumiliod.domain.ids import Digest, RepoPath, is_digest, path_bytes, path_from_bytes, shown
-from lumiliod.storage import durable, local
+from lumiliod.domain.errors import Shape
+from lumiliod.domain.ids import Digest, RepoPath, path_bytes, path_from_bytes, shown
+from lumiliod.storage import durable, small_json
 from lumiliod.storage.local import LocalBackend
 from lumiliod.storage.repository import Repository
+from lumiliod.storage.small_json import DigestText, Moment, SizeBytes
 
 MAX_BYTES = 1 << 16
 
@@ -29,14 +29,14 @@ class Note(msgspec.Struct, frozen=True, kw_only=True):
     repository_id: UUID
     asset_id: UUID
     owner_id: UUID
-    digest: str
-    size_bytes: int
+    digest: DigestText
+    size_bytes: SizeBytes
     path: str
     path_bytes: bytes
     original_filename: str
     mime_type: str
     why: str
-    deleted_at: datetime
+    deleted_at: Moment
     deleted_by: UUID | None = None
     version: int = 1
 
@@ -69,18 +69,14 @@ def write(repo: Repository, note: Note) -> None:
 def read(repo: Repository, id: UUID) -> Note | None:  # noqa: A002  the word of the room
     """Return the note of the file ``id``; None when there is none that can be believed. Blocks."""
     try:
-        fd = local.open_plain(_path(repo, id))
-    except (OSError, Permanent):
-        return None
-    try:
-        note = msgspec.json.decode(os.read(fd, MAX_BYTES), type=Note)
+        note = small_json.read(_path(repo, id), Note, max_bytes=MAX_BYTES)
+        if note is None:
+            return None
         parts(repo, note.place)
-    except (msgspec.MsgspecError, Shape):
+    except (OSError, Shape):
         return None
-    finally:
-        os.close(fd)
     is_ours = (note.id, note.repository_id, note.version) == (id, repo.id, 1)
-    return note if is_ours and is_digest(note.digest) else None
+    return note if is_ours else None
 
 
 def forget(repo: Repository, id: UUID) -> None:  # noqa: A002

@@ -230,6 +230,11 @@ def test_a_repository_whose_staging_fails_at_the_start_holds_nobody_up(
     # a folder where the terms of an upload should be: reading it fails as on a bad disk
     terms = tmp_path / "bad" / ".lumilio" / "staging" / "incoming" / f"{uuid4()}.upload.json"
     terms.mkdir()
+    # one rotten byte is no bad disk: of what was there, only what it says is not believed
+    rotten = tmp_path / "good" / ".lumilio"
+    (rotten / "staging" / "incoming" / f"{uuid4()}.upload.json").write_bytes(b'{"filename":"\xff"}')
+    (rotten / "staging" / "incoming" / f"{uuid4()}.json").write_bytes(b'{"filename":"\xff"}')
+    (rotten / "trash" / f"{uuid4()}.json").write_bytes(b'{"path":"\xff"}')
     daemon.start()
     with daemon.client as client:
         assert [client.repository(name).status for name in ("good", "bad")] == ["online", "offline"]

@@ -614,6 +614,10 @@ def test_the_mark_of_another_mirror_is_none(tmp_path: Path) -> None:
     )
     with pytest.raises(Unavailable):
         storage.check_there(backend, other)
+    for rotten in (b"\0", b'{"mirror":"\xff"}', b"[" * 60_000):
+        (tmp_path / "lumilio-mirror" / f"{mine}.json").write_bytes(rotten)
+        with pytest.raises(Unavailable, match="cannot be read"):
+            storage.check_there(backend, mine)
 
 
 def _made(path: Path) -> Path:

@@ -14,7 +14,7 @@ from blake3 import blake3
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lumiliod.domain.errors import Conflict, LumilioError, NotFound, Refused, Shape, Unavailable
+from lumiliod.domain.errors import Conflict, NotFound, Refused, Shape, Unavailable
 from lumiliod.domain.ids import Digest, UploadId, UserId
 from lumiliod.storage import partial, staging
 from lumiliod.storage.partial import Partial
@@ -328,9 +328,76 @@ def test_any_way_of_sending_ends_in_the_same_bytes(repo: Repository, seed: int, 
     assert staged.digest == blake3(content).hexdigest()
 
 
+def rotten(content: bytes) -> dict[str, bytes]:
+    """Return what bits that flip, and people, make of the terms of an upload."""
+    terms = msgspec.json.decode(content)
+    return {
+        "no JSON": b"\xff",
+        "no UTF-8": content.replace(b"a.jpg", b"\xff.jpg"),
+        "deep": b"[" * 200_000,
+        "deep below": content[:-1] + b',"extra":' + b'{"a":' * 50_000 + b"1" + b"}" * 50_001,
+        "long": content[:-1] + b',"extra":"' + b"x" * partial.TERMS_MAX_BYTES + b'"}',
+        **{
+            f"{name} = {value}": msgspec.json.encode(terms | {name: value})
+            for name, value in (
+                ("touched_at", "2020-01-01T00:00:00"),
+                ("created_at", "2020-01-01T00:00:00"),
+                ("touched_at", "9999-12-31T23:59:59Z"),
+                ("size_bytes", -1),
+                ("flushed_bytes", -1),
+                ("digest", "0"),
+                ("digest", "A" * 64),
+                ("digest", "a" * 64 + "\n"),
+                ("promised", "../" * 21 + "a"),
+            )
+        },
+        "digest without a size": msgspec.json.encode(terms | {"digest": "0" * 64, "size_bytes": None}),
+    }
+
+
 def test_terms_that_cannot_be_read_are_no_upload(repo: Repository) -> None:
+    """However one is rotten: it is no upload, is given up in its time, and keeps nobody else from anything."""
+    now = dt.datetime.now(dt.UTC)
     id_ = begin(repo)
-    Path(f"{partial.bytes_path(repo, id_)}.json").write_bytes(b"\xff")
-    assert partial.find(repo, id_) is None
-    with pytest.raises(LumilioError):
-        put(repo, id_, 0, b"x")
+    path = Path(f"{partial.bytes_path(repo, id_)}.json")
+    for what, content in rotten(path.read_bytes()).items():
+        path.write_bytes(content)
+        assert partial.find(repo, id_) is None, what
+        with pytest.raises(NotFound):
+            put(repo, id_, 0, b"x")
+        assert partial.recover(repo) == [], what
+        assert partial.expire(repo, now) == [], what
+        assert partial.expire(repo, now + 25 * HOUR) == [id_], what
+        Path(partial.bytes_path(repo, id_)).touch()
+        path.write_bytes(content)
+    path.unlink()
+    for make in (os.mkfifo, lambda path: os.symlink("nowhere", path)):
+        make(path)
+        assert partial.find(repo, id_) is None
+        path.unlink()
+
+
+def test_no_upload_keeps_others_from_being_given_up_or_finished(repo: Repository) -> None:
+    now = dt.datetime.now(dt.UTC)
+    lost = "0190A000-0000-7000-8000-ABCDEFABCDEF"  # no name that we make
+    for name in (lost, f"{lost}.upload", f"{lost}.upload.json", f"{lost}.json"):
+        Path(repo.incoming, name).write_bytes(b"x")
+        os.utime(Path(repo.incoming, name), (0, 0))
+    early, late, whole, taken = (begin(repo, 5) for _ in range(4))
+    for id_ in (whole, taken):
+        put(repo, id_, 0, b"12345")
+        changed_terms(repo, id_, digest=blake3(b"12345").hexdigest())
+    Path(repo.incoming, str(taken)).write_bytes(b"other")
+    # what cannot be removed: a folder where the bytes of one should be
+    Path(partial.bytes_path(repo, early)).unlink()
+    Path(partial.bytes_path(repo, early)).mkdir()
+    changed_terms(repo, early, touched_at=now - 25 * HOUR)
+    changed_terms(repo, late, touched_at=now - 25 * HOUR)
+    with pytest.raises(Unavailable):
+        partial.expire(repo, now)
+    assert partial.find(repo, late) is None
+    assert partial.recover(repo) == [whole]
+    assert [one.id for one in staging.waiting(repo)] == [whole]
+    assert Path(partial.bytes_path(repo, taken)).read_bytes() == b"12345"
+    assert staging.sweep(repo) == []
+    assert Path(repo.incoming, lost).exists()

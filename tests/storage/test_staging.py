@@ -358,13 +358,40 @@ async def test_sweep_removes_strays_and_nothing_else(repo: Repository) -> None:
     assert staging.waiting(repo) == [staged]
 
 
-async def test_sweep_keeps_bytes_whose_mark_is_unreadable(repo: Repository) -> None:
-    staged = await write(repo, b"bytes")
-    Path(f"{staged.path}.json").write_bytes(b"\0\0\0")
+@pytest.mark.parametrize(
+    ("was", "is_"),
+    [
+        (b"{", b"\0"),
+        (b"a.jpg", b"\xff.jpg"),
+        (b'"a.jpg"', b"[" * 30_000),
+        (b'"filename"', b'"x":' + b"[" * 20_000 + b"]" * 20_000 + b',"filename"'),
+        (b'+00:00"', b'"'),
+        (b'"digest":"', b'"digest":"../'),
+        (b'"size_bytes":', b'"size_bytes":-'),
+        (b"}", b" " * (1 << 16) + b"}"),
+    ],
+)
+async def test_sweep_keeps_bytes_whose_mark_is_unreadable(repo: Repository, was: bytes, is_: bytes) -> None:
+    staged, good = await write(repo, b"bytes"), await write(repo, b"good")
+    mark = Path(f"{staged.path}.json")
+    content = mark.read_bytes().replace(b"Z", b"+00:00")
+    assert was in content
+    mark.write_bytes(content.replace(was, is_, 1))
     assert staging.load(repo, staged.id) is None
+    assert staging.waiting(repo) == [good]
     assert staging.sweep(repo) == []
-    assert files(repo) == []
+    assert files(repo) == [str(good.id), f"{good.id}.json"]
     assert Path(repo.failed, str(staged.id)).read_bytes() == b"bytes"
+
+
+async def test_what_cannot_be_swept_keeps_no_other(repo: Repository) -> None:
+    first, second = sorted(str(uuid4()) for _ in range(2))
+    Path(repo.incoming, first).mkdir()
+    Path(repo.incoming, second).write_bytes(b"a writer that was killed")
+    Path(repo.incoming, str(uuid4())).symlink_to("nowhere")
+    with pytest.raises(Unavailable):
+        staging.sweep(repo)
+    assert not Path(repo.incoming, second).exists()
 
 
 async def test_fail_keeps_the_bytes_with_the_reason(repo: Repository) -> None:

@@ -482,7 +482,12 @@ def test_notes_that_cannot_be_believed(repo: Repository) -> None:
         msgspec.json.encode(msgspec.structs.replace(note, repository_id=uuid4())),
         msgspec.json.encode(msgspec.structs.replace(note, digest="../" + note.digest[3:])),
         msgspec.json.encode(msgspec.structs.replace(note, version=2)),
+        whole.replace(b"a.jpg", b"\xff.jpg"),
+        whole.replace(b'"a.jpg"', b"[" * 30_000),
+        whole.replace(b'"version"', b'"x":' + b"[" * 20_000 + b"]" * 20_000 + b',"version"'),
+        whole.replace(b"2026-01-01T00:00:00Z", b"2026-01-01T00:00:00"),
     ):
+        assert wrong != whole
         file.write_bytes(wrong)
         assert trash_note.read(repo, note.id) is None, wrong
     file.write_bytes(whole)
