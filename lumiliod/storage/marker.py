@@ -8,12 +8,14 @@ from uuid import UUID
 import msgspec
 import yaml
 
-from lumiliod.domain.errors import Permanent
+from lumiliod.domain.errors import Permanent, Shape
 from lumiliod.domain.ids import RepositoryId
 from lumiliod.domain.repositories import LocalSettings, Marker, SyncSettings
 
 NAME = ".lumiliorepo"
-MAX_BYTES = 1 << 20
+MAX_BYTES = 1 << 16
+DEPTH_MAX = 20
+NODES_MAX = 10_000
 
 _HEADER = "# Lumilio repository. The id is its identity: never copy this file into another folder.\n"
 _DURATION = re.compile(r"(?:\d+(?:\.\d*)?|\.\d+)(?:h|ms|m|s|us|µs|ns)")
@@ -56,6 +58,7 @@ def decode(raw: bytes) -> tuple[Marker, dict[str, Any]]:
         Permanent: it is no marker (``marker_invalid``; ``key`` says where).
     """
     try:
+        _check_shape(raw)
         tree: Any = yaml.load(raw, Loader=_LOADER)  # noqa: S506  builds nothing but str, list and dict
     except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
         raise _invalid("", f"not YAML: {error}") from error
@@ -68,12 +71,17 @@ def decode(raw: bytes) -> tuple[Marker, dict[str, Any]]:
         raise _invalid(where.strip("`").lstrip("."), what) from error
     if file.version.split(".")[0] != "1":
         raise _invalid("version", f"version {file.version} is newer than this program understands")
-    created_at = file.created_at if file.created_at.tzinfo else file.created_at.replace(tzinfo=UTC)
+    try:
+        created_at = (file.created_at if file.created_at.tzinfo else file.created_at.replace(tzinfo=UTC)).astimezone(
+            UTC
+        )
+    except OverflowError as error:
+        raise _invalid("created_at", "a time that cannot be reckoned with") from error
     sync, own = file.sync_settings, file.local_settings
     marker = Marker(
         id=RepositoryId(file.id),
         name=file.name,
-        created_at=created_at.astimezone(UTC),
+        created_at=created_at,
         storage_strategy=file.storage_strategy,
         version=file.version,
         sync_settings=SyncSettings(
@@ -93,7 +101,11 @@ def decode(raw: bytes) -> tuple[Marker, dict[str, Any]]:
 
 
 def encode(marker: Marker, kept: dict[str, Any] | None = None) -> bytes:
-    """Return the file for ``marker``; keys of ``kept`` that we do not know stay as they are (as text)."""
+    """Return the file for ``marker``; keys of ``kept`` that we do not know stay as they are (as text).
+
+    Raises:
+        Shape: :func:`decode` would refuse it, as it is too large (``marker_too_large``).
+    """
     sync, own = marker.sync_settings, marker.local_settings
     known: dict[str, Any] = {
         "version": marker.version,
@@ -117,7 +129,12 @@ def encode(marker: Marker, kept: dict[str, Any] | None = None) -> bytes:
     for section in ("sync_settings", "local_settings"):
         known[section] = _over((kept or {}).get(section), known[section])
     text: str = yaml.safe_dump(_over(kept, known), sort_keys=False, allow_unicode=True)
-    return (_HEADER + text).encode()
+    raw = (_HEADER + text).encode()
+    try:
+        _check_shape(raw)
+    except Permanent as error:
+        raise Shape(f"these settings do not fit into {NAME}: {error.message}", code="marker_too_large") from error
+    return raw
 
 
 def duration_seconds(text: str) -> float:
@@ -153,6 +170,29 @@ def _seconds(key: str, text: str) -> float:
         return duration_seconds(text)
     except ValueError as error:
         raise _invalid(key, f"expected a duration such as 5m or a number of seconds, got {text!r}") from error
+
+
+def _check_shape(raw: bytes) -> None:
+    """Refuse, before anything is built, what is no marker by its size or shape.
+
+    The C loader builds a tree by recursion, without a limit: some 200 KB of ``[`` end the process. Events come without.
+
+    Raises:
+        Permanent: too large, too deep, too many nodes, or an anchor or alias. yaml.YAMLError: it is no YAML.
+    """
+    if len(raw) > MAX_BYTES:
+        raise _invalid("", f"it is larger than {MAX_BYTES} bytes")
+    depth = nodes = 0
+    for event in yaml.parse(raw, Loader=_LOADER):
+        if isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        elif isinstance(event, yaml.NodeEvent):
+            nodes += 1
+            depth += isinstance(event, yaml.CollectionStartEvent)
+            if isinstance(event, yaml.AliasEvent) or event.anchor is not None:
+                raise _invalid("", "anchors and aliases are not understood")
+        if depth > DEPTH_MAX or nodes > NODES_MAX:
+            raise _invalid("", f"it is nested deeper than {DEPTH_MAX}, or has more than {NODES_MAX} nodes")
 
 
 def _over(kept: Any, known: dict[str, Any]) -> dict[str, Any]:

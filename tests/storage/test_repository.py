@@ -1,4 +1,5 @@
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -220,6 +221,15 @@ def test_open_reads_what_upstream_wrote_and_save_keeps_what_is_unknown(tmp_path:
         (UPSTREAM.replace(b'"1.0"', b'"2.0"'), "version"),
         (b"#" * (markers.MAX_BYTES + 1), ""),
         (b"a: " + b"[" * 5000, ""),
+        (b"a: " + b"[" * 60_000, ""),
+        (b"- " * 30_000, ""),
+        (b"{" * 60_000, ""),
+        (b"? " * 30_000, ""),
+        (UPSTREAM + b"extra: " + b"[" * 20 + b"]" * 20, ""),
+        (UPSTREAM + b"extra: [" + b"a," * 10_000 + b"]", ""),
+        (UPSTREAM + b"extra: &x [a]\nmore: *x", ""),
+        (UPSTREAM + b"extra: &x a", ""),
+        (re.sub(rb"(?m)^created_at: .*$", b"created_at: 0001-01-01T00:00:00+14:00", UPSTREAM), "created_at"),
     ],
 )
 def test_an_invalid_marker_says_where(raw: bytes, key: str, tmp_path: Path) -> None:
@@ -229,6 +239,25 @@ def test_an_invalid_marker_says_where(raw: bytes, key: str, tmp_path: Path) -> N
     assert caught.value.code == "marker_invalid"
     assert caught.value.detail["key"] == key
     assert not (tmp_path / ".lumilio").exists()
+
+
+def test_no_marker_ends_the_process(tmp_path: Path) -> None:
+    """The loader that is written in C builds by recursion, without a limit."""
+    for raw in (b"[" * 200_000, b"- " * 100_000):
+        (tmp_path / ".lumiliorepo").write_bytes(raw)
+        code = "import sys; from lumiliod.storage import repository; repository.peek(sys.argv[1])"
+        done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=False)
+        assert done.returncode == 1, done.returncode
+        assert "larger than a marker can be" in done.stderr
+
+
+def test_nothing_is_saved_that_could_not_be_opened(repo: Repository) -> None:
+    for patterns in (("x" * 70_000,), ("a",) * 10_001):
+        sync = replace(repo.marker.sync_settings, ignore_patterns=patterns)
+        with pytest.raises(Shape) as caught:
+            repository.save(repo, replace(repo.marker, sync_settings=sync))
+        assert caught.value.code == "marker_too_large"
+    assert repository.peek(repo.root) == repo.marker
 
 
 def test_open_needs_a_marker(tmp_path: Path) -> None:
