@@ -39,7 +39,8 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
 
     ``size_bytes`` is None until it is told. ``flushed_bytes`` survive a power failure, of the rest only those
     written since ``boot_id`` count; from ``unproven_from`` on nothing does: their checksum has not been seen.
-    ``digest`` is set when all bytes are there.
+    ``digest`` is set when all bytes are there. ``flush_failed``: once they did not go to the disk, so that the bytes
+    are read from there before they are believed.
     """
 
     filename: str
@@ -55,6 +56,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     flushed_bytes: SizeBytes = 0
     unproven_from: SizeBytes | None = None
     digest: DigestText | None = None
+    flush_failed: bool = False
 
     def __post_init__(self) -> None:
         """Make sure that what is said fits together.

@@ -10,9 +10,10 @@ from typing import Protocol
 import msgspec
 from blake3 import blake3
 
-from lumiliod.domain.errors import Conflict, NotFound, Refused, Shape
+from lumiliod.domain.errors import Conflict, NotFound, Refused, Shape, Unavailable
 from lumiliod.domain.ids import UploadId
 from lumiliod.storage import durable
+from lumiliod.storage.check import uncached_digest
 from lumiliod.storage.partial import (
     Partial,
     Terms,
@@ -88,6 +89,7 @@ class PartialWriter:
         self._min_free_bytes = min_free_bytes
         self._fd: int | None = None
         self._terms: Terms | None = None
+        self._flush_failed = False
         self._from = self._to = self._counted = self._flushed = self._begun = 0
 
     def __enter__(self) -> "PartialWriter":
@@ -166,11 +168,12 @@ class PartialWriter:
         assert self._fd is not None
         with durable.translated("stage", self._path, writing=True):
             check_room(self._repo, len(block), self._min_free_bytes)
+            durable.write_all(self._fd, block)
+            # only now: what the disk did not take is not among the bytes
             if self.hasher is not None:
                 self.hasher.update(block)
             if self._check is not None:
                 self._check.update(block)
-            durable.write_all(self._fd, block)
             self._to += len(block)
             if self._to - self._begun >= durable.WRITEBACK_BYTES:
                 durable.begin_writeback(self._fd, self._begun, self._to - self._begun)
@@ -195,9 +198,16 @@ class PartialWriter:
             raise Shape("the bytes that arrived have another checksum", code="checksum_mismatch")
 
     def settle(self) -> Partial:
-        """Make what was written durable and note it; then it counts even when the power fails."""
+        """Make what was written durable and note it; then it counts even when the power fails.
+
+        After a flush that failed only what had been flushed before it counts.
+
+        Raises:
+            Unavailable: it does not get to the disk.
+        """
         with durable.translated("stage", self._path, writing=True):
-            self._flush()
+            if not self._flush_failed:
+                self._flush()
         return Partial(self.id, self.terms, self._to)
 
     def complete(self) -> Staged:
@@ -205,6 +215,7 @@ class PartialWriter:
 
         Raises:
             Shape: not the bytes promised (``digest_mismatch``), or none (``empty_file``).
+            Unavailable: the disk does not take them, or gives others back (``io_error``).
         """
         assert self._fd is not None
         terms = self.terms
@@ -212,8 +223,8 @@ class PartialWriter:
         if not self._to:
             raise Shape("the file is empty", code="empty_file")
         with durable.translated("stage", self._path, writing=True):
-            os.fsync(self._fd)
-            digest = self.hasher.hexdigest() if self.hasher is not None else _digest(self._fd)
+            self._force(os.fsync)
+            digest = self._whole_digest()
             if terms.promised is not None and digest != terms.promised:
                 raise Shape("the bytes that arrived have another digest", code="digest_mismatch", digest=digest)
             self._keep(terms, flushed_bytes=self._to, digest=digest)
@@ -226,14 +237,53 @@ class PartialWriter:
             os.close(fd)
 
     def _flush(self) -> None:
-        assert self._fd is not None
-        os.fdatasync(self._fd)
+        self._force(os.fdatasync)
         self._flushed = self._to
-        self._keep(self.terms, flushed_bytes=self._to, unproven_from=self.terms.unproven_from)
+        self._keep(self.terms, flushed_bytes=self._to)
+
+    def _force(self, sync: Callable[[int], None]) -> None:
+        """Have the disk take what was written; where it does not, that is not here any more.
+
+        Linux tells of bytes that could not be written once, and takes their pages for clean: whoever asks again hears
+        that all is well (https://wiki.postgresql.org/wiki/Fsync_Errors). So it is never asked again.
+        """
+        assert self._fd is not None
+        try:
+            sync(self._fd)
+        except OSError:
+            self._give_back(self.terms.flushed_bytes)
+            raise
+
+    def _give_back(self, trusted_bytes: int) -> None:
+        """Forget all but the first bytes, whatever of that the disk still takes."""
+        assert self._fd is not None
+        self._flush_failed = True
+        self._to, self.hasher = min(self._to, trusted_bytes), None
+        try:
+            # of no boot: should the file keep its size, only what was flushed counts
+            self._keep(self.terms, flushed_bytes=self._to, boot_id="", flush_failed=True)
+        finally:
+            os.ftruncate(self._fd, self._to)
+
+    def _whole_digest(self) -> str:
+        """Return the digest of all bytes; read from the disk itself when a flush of this upload ever failed.
+
+        Raises:
+            Unavailable: the disk gives other bytes back than were written (``io_error``).
+        """
+        assert self._fd is not None
+        if not self.terms.flush_failed:
+            return self.hasher.hexdigest() if self.hasher is not None else _digest(self._fd)
+        digest, size_bytes = uncached_digest(self._fd)
+        if size_bytes != self._to or (self.hasher is not None and digest != self.hasher.hexdigest()):
+            self._give_back(0)
+            raise Unavailable("the disk gives other bytes back than were written", code="io_error", after_s=10)
+        return digest
 
     def _keep(self, terms: Terms, **changes: object) -> None:
         now = datetime.now(UTC)
-        self._terms = msgspec.structs.replace(terms, boot_id=boot_id(), touched_at=now, **changes)
+        known: dict[str, object] = {"boot_id": boot_id(), "touched_at": now, **changes}
+        self._terms = msgspec.structs.replace(terms, **known)
         write_terms(self._repo, self.id, self._terms)
 
 

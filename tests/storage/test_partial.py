@@ -1,9 +1,12 @@
 """Uploads in pieces: what counts after anything happened, and that complete ones are staged once."""
 
 import datetime as dt
+import errno
 import hashlib
+import itertools
 import os
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -16,7 +19,7 @@ from hypothesis import strategies as st
 
 from lumiliod.domain.errors import Conflict, NotFound, Refused, Shape, Unavailable
 from lumiliod.domain.ids import Digest, UploadId, UserId
-from lumiliod.storage import partial, staging
+from lumiliod.storage import partial, partial_writer, staging
 from lumiliod.storage.partial import Partial
 from lumiliod.storage.partial_writer import PartialWriter, join
 from lumiliod.storage.repository import Repository
@@ -147,6 +150,87 @@ def test_what_was_not_proven_does_not_count(repo: Repository) -> None:
     assert found(repo, id_).offset == 5
     put(repo, id_, 5, b"67890", checksum=("blake3", blake3(b"67890").digest()))
     assert found(repo, id_).offset == 10
+
+
+def failing(sync: Callable[[int], None], at: int = 1) -> Callable[[int], None]:
+    """Fail as a disk does that did not take what was written: Linux tells once, and then that all is well."""
+    calls = itertools.count(1)
+
+    def failing_once(fd: int) -> None:
+        if next(calls) == at:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        sync(fd)
+
+    return failing_once
+
+
+@pytest.mark.parametrize("at", [1, 2])
+def test_what_the_disk_did_not_take_does_not_count(repo: Repository, monkeypatch: pytest.MonkeyPatch, at: int) -> None:
+    """The first flush that fails is one in the middle, or the one at the end."""
+    monkeypatch.setattr(partial_writer, "FLUSH_BYTES", 5)
+    id_ = begin(repo, 12)
+    put(repo, id_, 0, b"12345")
+    with PartialWriter(repo, id_, hasher=blake3(b"12345")) as writer:
+        writer.begin(5)
+        with monkeypatch.context() as context:
+            context.setattr(os, "fdatasync", failing(os.fdatasync, at))
+            if at == 1:
+                with pytest.raises(Unavailable) as caught:
+                    writer.write(b"67890")
+                writer.settle()
+            else:
+                writer.write(b"67890")
+                writer.write(b"ab")
+                with pytest.raises(Unavailable) as caught:
+                    writer.settle()
+                writer.settle()
+        assert caught.value.code == "io_error"
+        assert writer.hasher is None
+    good = 5 if at == 1 else 10
+    assert found(repo, id_).offset == writer.offset == good
+    assert found(repo, id_).terms.flushed_bytes == good
+    assert os.stat(partial.bytes_path(repo, id_)).st_size == good
+    put(repo, id_, good, b"1234567890ab"[good:])
+    # a hash that somebody remembers is not believed any more
+    with PartialWriter(repo, id_, hasher=blake3(b"another")) as writer:
+        writer.begin(12)
+        with pytest.raises(Unavailable):
+            writer.complete()
+    assert found(repo, id_).offset == 0
+    put(repo, id_, 0, b"1234567890ab")
+    with PartialWriter(repo, id_) as writer:
+        writer.begin(12)
+        assert writer.complete().digest == blake3(b"1234567890ab").hexdigest()
+
+
+def test_the_last_flush_that_fails_completes_nothing(repo: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
+    id_ = begin(repo)
+    with PartialWriter(repo, id_) as writer:
+        writer.begin(0)
+        writer.write(b"1234567890")
+        with monkeypatch.context() as context:
+            context.setattr(os, "fsync", failing(os.fsync))
+            with pytest.raises(Unavailable):
+                writer.complete()
+    assert found(repo, id_).offset == 0
+    assert staging.waiting(repo) == []
+
+
+def test_bytes_that_the_disk_does_not_take_are_not_hashed(repo: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(fd: int, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    id_ = begin(repo)
+    with PartialWriter(repo, id_) as writer:
+        writer.begin(0)
+        writer.write(b"12345")
+        with monkeypatch.context() as context:
+            context.setattr(os, "write", full)
+            with pytest.raises(Unavailable):
+                writer.write(b"67890")
+        writer.settle()
+        assert writer.hasher is not None
+        assert (writer.offset, writer.hasher.hexdigest()) == (5, blake3(b"12345").hexdigest())
 
 
 def test_other_bytes_than_promised_are_no_upload(repo: Repository) -> None:
