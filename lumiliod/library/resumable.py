@@ -4,6 +4,7 @@ import base64
 import binascii
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -21,7 +22,7 @@ from lumiliod.runtime import Opened, Runtime, reaching
 from lumiliod.storage import partial as partials
 from lumiliod.storage import staging
 from lumiliod.storage.partial import Partial
-from lumiliod.storage.partial_writer import CHECKSUMS, PartialWriter, join
+from lumiliod.storage.partial_writer import CHECKSUMS, PartialWriter, join, whole_parts
 from lumiliod.storage.pump import Source, in_thread, pump
 from lumiliod.storage.staging import Staged
 
@@ -85,7 +86,8 @@ class Uploads:
             parts: the uploads it consists of.
 
         Raises:
-            Shape: metadata that are none, no name, nothing in it. Refused: too large, or over the quota.
+            Shape: metadata that are none, no name, nothing in it; too many parts (``too_many_parts``), or one of them
+                twice (``part_repeated``). Refused: too large, or over the quota.
             NotFound: no such repository or part. Conflict: a part is not complete. Unavailable: no room, or offline.
         """
         said = read_metadata(metadata)
@@ -96,6 +98,8 @@ class Uploads:
         name = said.get("filename") or said.get("name")
         if not name and not is_part:
             raise Shape("the metadata name no `filename`", code="no_filename")
+        if parts is not None:
+            size_bytes = await self._size_of(opened, parts)
         if size_bytes == 0 and not is_part:
             raise Shape("the file is empty", code="empty_file")
         self._check_size(opened, size_bytes)
@@ -110,7 +114,7 @@ class Uploads:
             promised=Digest(promised) if promised else None,
             is_part=is_part,
             parts=None if parts is None else [str(part) for part in parts],
-            min_free_bytes=self._rt.config.storage.min_free_mb * upload.MIB,
+            min_free_bytes=self._min_free_bytes,
         )
         with reaching(self._rt.repositories, opened):
             begun = await trio.to_thread.run_sync(create, limiter=self._rt.disk)
@@ -118,9 +122,26 @@ class Uploads:
                 return await self._join(opened, begun, parts)
         return _progress(begun)
 
+    async def _size_of(self, opened: Opened, parts: Sequence[UploadId]) -> int:
+        if len(parts) > PARTS_MAX:
+            raise Shape(f"an upload is put together of at most {PARTS_MAX} parts", code="too_many_parts")
+        if len(set(parts)) < len(parts):
+            raise Shape("a part is named twice", code="part_repeated")
+        with reaching(self._rt.repositories, opened):
+            found = await trio.to_thread.run_sync(whole_parts, opened.repository, parts, limiter=self._rt.disk)
+        return sum(part.offset for part in found)
+
     async def _join(self, opened: Opened, begun: Partial, parts: Sequence[UploadId]) -> Progress:
+        fill = partial(
+            join,
+            opened.repository,
+            begun.id,
+            parts,
+            max_bytes=self._limit(opened),
+            min_free_bytes=self._min_free_bytes,
+        )
         try:
-            await trio.to_thread.run_sync(join, opened.repository, begun.id, parts, limiter=self._rt.disk)
+            await trio.to_thread.run_sync(fill, limiter=self._rt.disk)
             done = await self.append(begun.id, None, await self._offset(opened, begun.id))
         except BaseException:
             with trio.CancelScope(shield=True):
@@ -175,11 +196,14 @@ class Uploads:
 
         Raises:
             NotFound: there is no such upload. Conflict: ``wrong_offset``, ``upload_locked``.
-            Refused: too large. Shape: not what was promised (``checksum_mismatch``, ``digest_mismatch`` …),
+            Refused: too large, or over the quota.
+            Shape: not what was promised (``checksum_mismatch``, ``digest_mismatch`` …),
                 or the client went away (``truncated_upload``). Unavailable: no room, or offline.
         """
         opened, _ = await self._find(id_)
         self._check_size(opened, size_bytes)
+        if size_bytes is not None:
+            await quota.check(self._rt, self._rt.owner_id, size_bytes)
         turn = Turn()
         await self._interrupt(id_)
         self._turns[id_] = turn
@@ -213,7 +237,7 @@ class Uploads:
             hasher=hasher if known_at == offset else None,
             checksum=checksum,
             max_bytes=self._limit(opened),
-            min_free_bytes=self._rt.config.storage.min_free_mb * upload.MIB,
+            min_free_bytes=self._min_free_bytes,
         )
         with writer:
             await in_thread(writer.begin, offset, size_bytes)
@@ -236,13 +260,19 @@ class Uploads:
             if not found.is_unfinished:
                 return found, None
             self._hashers.pop(id_, None)
-            completed = await outcome.acapture(in_thread, writer.complete)
-            if isinstance(completed, outcome.Error) and isinstance(completed.error, Shape):
-                # these bytes will never be what was promised
+            completed = await outcome.acapture(self._complete, writer)
+            if isinstance(completed, outcome.Error) and isinstance(completed.error, Shape | Refused):
+                # these bytes will never be what was promised, or may not be kept, and their sender hears it
                 writer.close()
                 await trio.to_thread.run_sync(_remove_quietly, opened, id_, limiter=self._rt.disk)
             staged = completed.unwrap()
             return Partial(id_, writer.terms, writer.offset), staged
+
+    async def _complete(self, writer: PartialWriter) -> Staged:
+        # what others sent meanwhile counts, too; a library that is away says nothing of it
+        with suppress(Unavailable):
+            await quota.check(self._rt, self._rt.owner_id, writer.offset)
+        return await in_thread(writer.complete)
 
     async def remove(self, id_: UploadId) -> None:
         """Give an upload up and forget its bytes.
@@ -280,6 +310,10 @@ class Uploads:
         if self._rt.repositories.offline():
             raise Unavailable("the upload may lie in a repository that is offline", code="repository_offline")
         raise NotFound(f"there is no upload {id_}", code="upload_not_found")
+
+    @property
+    def _min_free_bytes(self) -> int:
+        return self._rt.config.storage.min_free_mb * upload.MIB
 
     def _limit(self, opened: Opened) -> int | None:
         return upload.limit(self._rt, opened)
@@ -323,6 +357,8 @@ async def _finish(rt: Runtime, opened: Opened) -> None:
     with reaching(rt.repositories, opened):
         for one in await trio.to_thread.run_sync(unfinished, limiter=rt.disk):
             try:
+                # nobody would hear that it may not be kept: that is for who asks for it
+                await quota.check(rt, rt.owner_id, one.offset)
                 await uploads.append(one.id, None, one.offset)
             except (Conflict, NotFound, Shape, Refused) as error:
                 log.info("an upload is not staged", extra={"upload": str(one.id), "code": error.code})

@@ -2,17 +2,16 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 import msgspec
 from blake3 import blake3
 
 from lumiliod.domain.errors import Conflict, NotFound, Refused, Shape, Unavailable
 from lumiliod.domain.ids import UploadId
-from lumiliod.storage import durable
+from lumiliod.storage import durable, local
 from lumiliod.storage.check import uncached_digest
 from lumiliod.storage.partial import (
     Partial,
@@ -287,12 +286,11 @@ class PartialWriter:
         write_terms(self._repo, self.id, self._terms)
 
 
-def join(repo: Repository, target: UploadId, parts: Sequence[UploadId]) -> Partial:
-    """Fill an empty upload with the bytes of others, in their order. Blocks.
+def whole_parts(repo: Repository, parts: Sequence[UploadId]) -> list[Partial]:
+    """Return the parts of an upload, in their order. Blocks.
 
     Raises:
         NotFound: there is no such part. Conflict: one is not whole (``part_incomplete``).
-        Unavailable: no room.
     """
     found: list[Partial] = []
     for part in parts:
@@ -300,16 +298,52 @@ def join(repo: Repository, target: UploadId, parts: Sequence[UploadId]) -> Parti
         if one is None or not one.terms.is_part:
             raise NotFound(f"there is no part {part}", code="upload_not_found")
         if not one.is_whole:
-            raise Conflict(f"the part {part} is not complete", code="part_incomplete")
+            raise _incomplete(one)
         found.append(one)
-    with PartialWriter(repo, target) as writer:
+    return found
+
+
+def join(
+    repo: Repository,
+    target: UploadId,
+    parts: Sequence[UploadId],
+    *,
+    max_bytes: int | None = None,
+    min_free_bytes: int = 0,
+) -> Partial:
+    """Fill an empty upload with the bytes of others, in their order. Blocks.
+
+    Raises:
+        NotFound: there is no such part. Conflict: one is not whole (``part_incomplete``).
+        Refused: larger than allowed. Permanent: no plain file (``unreadable``). Unavailable: no room.
+    """
+    found = whole_parts(repo, parts)
+    with PartialWriter(repo, target, max_bytes=max_bytes, min_free_bytes=min_free_bytes) as writer:
         writer.begin(0, sum(one.offset for one in found))
         for one in found:
-            with durable.translated("read", str(one.id)), Path(bytes_path(repo, one.id)).open("rb") as file:
-                while block := file.read(durable.BLOCK_BYTES):
-                    durable.check_cancelled()
+            with durable.translated("read", str(one.id)):
+                fd = local.open_plain(bytes_path(repo, one.id))
+            with os.fdopen(fd, "rb") as file:
+                if os.fstat(fd).st_size != one.offset:
+                    raise _incomplete(one)
+                for block in _blocks(file, one.id):
+                    writer.count(len(block))
                     writer.write(block)
         return writer.settle()
+
+
+def _blocks(file: BinaryIO, id_: UploadId) -> Iterator[bytes]:
+    while True:
+        durable.check_cancelled()
+        with durable.translated("read", str(id_)):
+            block = file.read(durable.BLOCK_BYTES)
+        if not block:
+            return
+        yield block
+
+
+def _incomplete(part: Partial) -> Conflict:
+    return Conflict(f"the part {part.id} is not complete", code="part_incomplete")
 
 
 def _digest(fd: int) -> str:

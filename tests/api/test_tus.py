@@ -6,12 +6,13 @@ import json
 import os
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
-from uuid import UUID
+from uuid import UUID, uuid4
 
+import msgspec
 import pytest
 import trio
 import trio.testing
@@ -309,6 +310,96 @@ async def test_parts_that_are_put_together(tus: Tus) -> None:
     assert head.headers["upload-concat"] == final[1]
     for place in places:
         await tus.ask("HEAD", place, 404)
+
+
+def final_of(*places: str) -> tuple[str, str]:
+    return "Upload-Concat", "final;" + " ".join(f"/api/v1{place}" for place in places)
+
+
+async def whole_part(tus: Tus, content: bytes) -> str:
+    place = await tus.begin(len(content), ("Upload-Concat", "partial"))
+    await tus.send(place, 0, content)
+    return place
+
+
+async def test_parts_are_within_every_limit(tus: Tus, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = await whole_part(tus, b"12345"), await whole_part(tus, b"67890")
+    before = sorted(os.listdir(tus.opened.repository.incoming))
+    name = metadata(filename="a.jpg")
+
+    async def refused(*places: str, status: int) -> str:
+        code = await tus.code("POST", "/uploads", status, final_of(*places), name)
+        assert sorted(os.listdir(tus.opened.repository.incoming)) == before
+        return code
+
+    assert await refused(first, second, first, status=400) == "part_repeated"
+    assert await refused(*[f"/uploads/{uuid4()}" for _ in range(resumable.PARTS_MAX + 1)], status=400) == (
+        "too_many_parts"
+    )
+    assert await refused(status=400) == "empty_file"
+    await database.call(users.set_quota, "admin", 9)
+    assert await refused(first, second, status=413) == "quota_exceeded"
+    await database.call(users.set_quota, "admin", None)
+    config = tus.rt.config
+    with monkeypatch.context() as context:
+        storage = msgspec.structs.replace(config.storage, min_free_mb=1 << 40)
+        context.setattr(tus.rt, "config", msgspec.structs.replace(config, storage=storage))
+        assert await refused(first, second, status=507) == "no_space"
+    large = [await whole_part(tus, bytes(1000)) for _ in range(2)]
+    before = sorted(os.listdir(tus.opened.repository.incoming))
+    repo = tus.opened.repository
+    marker = replace(repo.marker, local_settings=replace(repo.marker.local_settings, max_file_size_kb=1))
+    limited = replace(tus.opened, repository=replace(repo, marker=marker))
+    tus.rt.repositories.put(tus.rt.repositories.row("Library"), limited)
+    assert await refused(*large, status=413) == "too_large"
+
+
+async def test_a_part_is_a_file_of_its_own(tus: Tus, tmp_path: Path) -> None:
+    place = await whole_part(tus, b"12345")
+    path = Path(partial.bytes_path(tus.opened.repository, UploadId(UUID(place.rpartition("/")[2]))))
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"54321")
+    path.unlink()
+    path.symlink_to(secret)
+    code = await tus.code("POST", "/uploads", 409, final_of(place), metadata(filename="a.jpg"))
+    assert code == "part_incomplete"
+    path.unlink()
+    path.write_bytes(b"123456")
+    code = await tus.code("POST", "/uploads", 409, final_of(place), metadata(filename="a.jpg"))
+    assert code == "part_incomplete"
+    assert staging.waiting(tus.opened.repository) == []
+
+
+async def test_a_length_that_is_told_later_is_within_the_quota(tus: Tus, database: Database) -> None:
+    await database.call(users.set_quota, "admin", 7)
+    place = await tus.begin(None)
+    await tus.send(place, 0, b"12345")
+    told = (BYTES, ("Upload-Offset", "5"), ("Upload-Length", "10"))
+    assert await tus.code("PATCH", place, 413, *told, body=b"67890") == "quota_exceeded"
+    assert await tus.offset(place) == 5
+    # each of two is within it, both are not; what is refused is forgotten
+    other = await tus.begin(7)
+    await tus.send(other, 0, b"123456")
+    await database.call(users.set_quota, "admin", 6)
+    assert await tus.code("PATCH", other, 413, BYTES, ("Upload-Offset", "6"), body=b"7") == "quota_exceeded"
+    await tus.ask("HEAD", other, 404)
+    assert staging.waiting(tus.opened.repository) == []
+
+
+async def test_what_may_not_be_kept_is_left_until_somebody_asks(
+    tus: Tus, database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    id_ = arrived(tus, b"12345")
+    await database.call(users.set_quota, "admin", 4)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(resumable.sweep, tus.rt)
+        while "an upload is not staged" not in caplog.text:
+            await trio.sleep(0.01)
+        nursery.cancel_scope.cancel()
+    found = partial.find(tus.opened.repository, id_)
+    assert found is not None
+    assert found.is_unfinished
 
 
 @pytest.mark.parametrize(
