@@ -7,6 +7,7 @@ counts. When all are there they become a staged file like any other, in three st
 repeated: the terms say ``digest``, the bytes take the name of a staged file, its mark is written.
 """
 
+import errno
 import fcntl
 import os
 import stat
@@ -17,7 +18,7 @@ from uuid import UUID
 
 import msgspec
 
-from lumiliod.domain.errors import Conflict
+from lumiliod.domain.errors import Conflict, Permanent
 from lumiliod.domain.ids import Digest, UploadId, UserId, canonical_id, uuid7
 from lumiliod.domain.naming import text_name
 from lumiliod.storage import durable, small_json, staging
@@ -184,7 +185,10 @@ def remove(repo: Repository, id: UploadId) -> None:  # noqa: A002
     """
     path = bytes_path(repo, id)
     with durable.translated("remove", str(id), writing=True):
-        fd = locked(path) if os.path.lexists(path) else None
+        try:
+            fd = locked(path)
+        except FileNotFoundError:
+            fd = None
         try:
             durable.unlink(path)
             durable.unlink(f"{path}.json")
@@ -247,10 +251,12 @@ def stage(repo: Repository, id_: UploadId, terms: Terms) -> Staged:
     Raises:
         Conflict: the terms do not say that it is complete (``upload_incomplete``), or another file has its name
             (``name_taken``).
+        Permanent: as many bytes as the terms say are not there (``upload_damaged``).
     """
     path = os.path.join(repo.incoming, str(id_))
     if terms.digest is None or terms.size_bytes is None:
         raise Conflict(f"the upload {id_} is not complete", code="upload_incomplete")
+    _check_there(f"{path}{PARTIAL}" if os.path.lexists(f"{path}{PARTIAL}") else path, terms.size_bytes)
     if os.path.lexists(f"{path}{PARTIAL}"):
         try:
             durable.rename_new(f"{path}{PARTIAL}", path)
@@ -268,6 +274,21 @@ def stage(repo: Repository, id_: UploadId, terms: Terms) -> Staged:
     )
     staging.mark(staged)
     return staged
+
+
+def _check_there(path: str, size_bytes: int) -> None:
+    """Make sure, before anybody is told of it, that a complete upload is there.
+
+    Raises:
+        Permanent: it is not (``upload_damaged``).
+    """
+    try:
+        there = os.lstat(path)
+    except FileNotFoundError as error:
+        raise Permanent("the bytes of this upload are gone", code="upload_damaged") from error
+    if not stat.S_ISREG(there.st_mode) or there.st_size != size_bytes:
+        message = f"{there.st_size} bytes of this upload are there instead of {size_bytes}"
+        raise Permanent(message, code="upload_damaged")
 
 
 def _is_settled(repo: Repository, id_: UploadId) -> bool:
@@ -303,14 +324,26 @@ def _ids(repo: Repository, suffix: str) -> Iterator[UploadId]:
 
 
 def locked(path: str) -> int:
-    """Open the bytes of an upload as the only one who writes them; closing gives them free."""
+    """Open the bytes of an upload as the only one who writes them; closing gives them free.
+
+    Raises:
+        FileNotFoundError: nothing has this name, or no longer: it was removed, or staged, before it was locked.
+        Conflict: somebody else writes them (``upload_locked``).
+    """
     fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         os.close(fd)
         raise Conflict("another request writes this upload", code="upload_locked") from error
-    return fd
+    try:
+        if os.path.samestat(os.fstat(fd), os.lstat(path)):
+            return fd
+    except BaseException:
+        os.close(fd)
+        raise
+    os.close(fd)
+    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
 
 
 def bytes_path(repo: Repository, id_: UploadId) -> str:

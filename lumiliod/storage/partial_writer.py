@@ -130,9 +130,14 @@ class PartialWriter:
             try:
                 self._fd = locked(self._path)
             except FileNotFoundError as error:
+                terms = read_terms(self._repo, self.id)
+                if terms is None:
+                    raise NotFound(f"there is no upload {self.id}", code="upload_not_found") from error
                 raise Conflict("this upload is complete", code="wrong_offset", offset=terms.size_bytes) from error
             # what the one before wrote last is only known now
-            terms = read_terms(self._repo, self.id) or terms
+            terms = read_terms(self._repo, self.id)
+            if terms is None:
+                raise NotFound(f"there is no upload {self.id}", code="upload_not_found")
             if terms.digest is not None:
                 raise Conflict("this upload is complete", code="wrong_offset", offset=terms.size_bytes)
             there = believed(terms, os.fstat(self._fd).st_size)

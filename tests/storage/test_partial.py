@@ -2,6 +2,7 @@
 
 import datetime as dt
 import errno
+import fcntl
 import hashlib
 import itertools
 import os
@@ -17,7 +18,7 @@ from blake3 import blake3
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lumiliod.domain.errors import Conflict, NotFound, Refused, Shape, Unavailable
+from lumiliod.domain.errors import Conflict, NotFound, Permanent, Refused, Shape, Unavailable
 from lumiliod.domain.ids import Digest, UploadId, UserId
 from lumiliod.storage import partial, partial_writer, staging
 from lumiliod.storage.partial import Partial
@@ -150,6 +151,62 @@ def test_what_was_not_proven_does_not_count(repo: Repository) -> None:
     assert found(repo, id_).offset == 5
     put(repo, id_, 5, b"67890", checksum=("blake3", blake3(b"67890").digest()))
     assert found(repo, id_).offset == 10
+
+
+def test_nobody_writes_what_was_removed_before_it_was_locked(repo: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between opening its file and locking it another request, or the sweeper, removes the upload."""
+    id_ = begin(repo, 5)
+    put(repo, id_, 0, b"12345")
+    lock = fcntl.flock
+
+    def removed_meanwhile(fd: int, how: int) -> None:
+        monkeypatch.setattr(fcntl, "flock", lock)
+        partial.remove(repo, id_)
+        lock(fd, how)
+
+    with PartialWriter(repo, id_) as writer:
+        monkeypatch.setattr(fcntl, "flock", removed_meanwhile)
+        with pytest.raises(NotFound) as caught:
+            writer.begin(5)
+    assert caught.value.code == "upload_not_found"
+    assert os.listdir(repo.incoming) == []
+
+
+def test_nobody_writes_what_was_staged_before_it_was_locked(repo: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
+    id_ = begin(repo, 5)
+    put(repo, id_, 0, b"12345")
+    lock = fcntl.flock
+
+    def staged_meanwhile(fd: int, how: int) -> None:
+        monkeypatch.setattr(fcntl, "flock", lock)
+        with PartialWriter(repo, id_) as other:
+            other.begin(5)
+            other.complete()
+        lock(fd, how)
+
+    with PartialWriter(repo, id_) as writer:
+        monkeypatch.setattr(fcntl, "flock", staged_meanwhile)
+        with pytest.raises(Conflict, match="complete"):
+            writer.begin(5)
+    assert staging.load(repo, id_) is not None
+
+
+def test_nothing_is_staged_that_is_not_there(repo: Repository) -> None:
+    short, link, gone = (begin(repo, 5) for _ in range(3))
+    for id_ in (short, link, gone):
+        put(repo, id_, 0, b"12345")
+        changed_terms(repo, id_, digest=blake3(b"12345").hexdigest())
+    os.truncate(partial.bytes_path(repo, short), 4)
+    Path(partial.bytes_path(repo, link)).rename(Path(repo.incoming, "elsewhere"))
+    Path(partial.bytes_path(repo, link)).symlink_to("elsewhere")
+    Path(partial.bytes_path(repo, gone)).unlink()
+    assert partial.recover(repo) == []
+    for id_ in (short, link, gone):
+        with pytest.raises(Permanent) as caught:
+            partial.stage(repo, id_, found(repo, id_).terms)
+        assert caught.value.code == "upload_damaged"
+        assert not os.path.lexists(Path(repo.incoming, f"{id_}.json"))
+    assert Path(partial.bytes_path(repo, short)).read_bytes() == b"1234"
 
 
 def failing(sync: Callable[[int], None], at: int = 1) -> Callable[[int], None]:
