@@ -69,16 +69,16 @@ class Line:
 
 
 def insert(conn: Connection, repository_id: RepositoryId, location: str, options: Mapping[str, str]) -> Mirror:
-    """Add a mirror.
+    """Add a mirror, or make a person's what only a marker declared there.
 
     Raises:
         Conflict: the repository has one there (``exists``).
     """
-    mirror_id = uuid7()
-    params = {"id": mirror_id, "repository_id": repository_id, "location": location, "options": Jsonb(dict(options))}
-    if conn.execute(Q["insert"], params).fetchone() is None:
+    params = {"id": uuid7(), "repository_id": repository_id, "location": location, "options": Jsonb(dict(options))}
+    row = conn.execute(Q["insert"], params).fetchone()
+    if row is None:
         raise Conflict(f"there is a mirror at {location} already", code="exists")
-    mirror = get(conn, mirror_id)
+    mirror = get(conn, row[0])
     assert mirror is not None
     return mirror
 

@@ -1,7 +1,9 @@
 -- name: insert
+-- a place that only a marker named so far becomes a person's
 INSERT INTO mirrors (id, repository_id, location, options)
 VALUES (%(id)s, %(repository_id)s, %(location)s, %(options)s::jsonb)
-ON CONFLICT (repository_id, location) DO NOTHING RETURNING id
+ON CONFLICT (repository_id, location) DO UPDATE SET declared = false, options = excluded.options
+WHERE mirrors.declared RETURNING id
 
 -- name: declare
 -- what markers say: a person's own mirror at the same place stays a person's

@@ -114,6 +114,12 @@ def _reach(rt: Runtime, mirror: Mirror, backend_of: BackendOf) -> Backend:
 def _introduce(rt: Runtime, mirror: Mirror, backend: Backend) -> None:
     repo = rt.repositories.get(mirror.repository_id).repository
     if mirror.location != storage.own_location(repo):
+        if mirror.declared:
+            # who brings a disk writes its marker: that alone does not say where originals may be copied to
+            message = f"{repo.name}'s marker wants copies in {mirror.location}, which a person has to confirm once: "
+            raise NotFound(
+                message + f"lumilio mirrors add {mirror.repository_id} {mirror.location}", code="unconfirmed"
+            )
         roots = [row.root for row in rt.repositories.rows()]
         storage.checked_location(mirror.location, mirror.options, roots, config.secrets_dir(rt.config))
     storage.introduce(backend, Mark(mirror.id, repo.id, repo.name), repo)

@@ -14,6 +14,7 @@ from uuid import UUID
 import pytest
 import trio
 
+from lumiliod.contract.integrity import NewMirror
 from lumiliod.db import mirrors
 from lumiliod.db.pool import Database
 from lumiliod.domain.assets import FileStat
@@ -22,7 +23,8 @@ from lumiliod.domain.ids import JobId, RepoPath, uuid7
 from lumiliod.domain.jobs import ClaimedJob
 from lumiliod.domain.repositories import LocalSettings
 from lumiliod.jobs.engine import Effect, Result, Running
-from lumiliod.pipeline import kinds, schedules
+from lumiliod.library import integrity as library_integrity
+from lumiliod.pipeline import kinds, mirror, schedules
 from lumiliod.storage import heal as storage_heal
 from lumiliod.storage import mirrors as storage
 from lumiliod.storage import repository
@@ -572,7 +574,9 @@ async def test_what_a_marker_declares(kept: Library, place: Path) -> None:
         return [row.location for row in await kept.rt.db.call(mirrors.all_rows)]
 
     assert await declared(LocalSettings()) == []
-    assert await declared(LocalSettings(create_backups=True, backup_path=str(place))) == [str(place)]
+    outside = LocalSettings(create_backups=True, backup_path=str(place))
+    assert await declared(outside) == [str(place)]
+    assert await declared(LocalSettings()) == []
     own = f"{kept.root}/.lumilio/backups/mirror"
     assert await declared(LocalSettings(create_backups=True, backup_path="backup")) == [own]
     (original,) = await kept.add(1)
@@ -581,6 +585,31 @@ async def test_what_a_marker_declares(kept: Library, place: Path) -> None:
     assert copy_of(Path(own), original).read_bytes() == original.content
     assert await declared(LocalSettings()) == []
     assert copy_of(Path(own), original).exists(), "what lies there stays"
+
+
+async def test_a_marker_alone_sends_no_originals_elsewhere(kept: Library, place: Path) -> None:
+    """Whoever brings a disk has written its marker: a person confirms the place, once."""
+    repo = kept.opened.repository
+    settings = LocalSettings(create_backups=True, backup_path=str(place))
+    marked = repository.save(repo, replace(repo.marker, local_settings=settings))
+    kept.rt.repositories._opened[kept.opened.id] = replace(kept.opened, repository=marked)
+    await kept.rt.db.call(schedules.declare_repositories, kept.rt.repositories)
+    (original,) = await kept.add(1)
+    (row,) = await kept.rt.db.call(mirrors.all_rows)
+    with pytest.raises(Unavailable) as caught:
+        await mirror.reached(kept.rt, row, kept.backend_of)
+    assert caught.value.code == "mirror_offline"
+    assert list(place.iterdir()) == []
+    (shown,) = (await library_integrity.mirrors(kept.rt)).items
+    assert (shown.status, shown.declared) == ("offline", True)
+    assert shown.status_reason is not None
+    assert f"lumilio mirrors add {repo.id} {place}" in shown.status_reason
+    confirmed = await library_integrity.add_mirror(kept.rt, NewMirror(repository=str(repo.id), location=str(place)))
+    assert (confirmed.id, confirmed.declared) == (row.id, False)
+    assert (await kept.run(kinds.mirror(row.id, kept.opened.id))).state == "completed"
+    assert copy_of(place, original).read_bytes() == original.content
+    with pytest.raises(Conflict):
+        await library_integrity.add_mirror(kept.rt, NewMirror(repository=str(repo.id), location=str(place)))
 
 
 def test_where_a_mirror_may_lie(tmp_path: Path) -> None:
