@@ -18,7 +18,7 @@ from uuid import UUID
 
 import msgspec
 
-from lumiliod.domain.errors import Conflict, Permanent
+from lumiliod.domain.errors import Conflict, Permanent, Retryable
 from lumiliod.domain.ids import Digest, UploadId, UserId, canonical_id, uuid7
 from lumiliod.domain.naming import text_name
 from lumiliod.storage import durable, small_json, staging
@@ -31,6 +31,10 @@ from lumiliod.storage.staging import PARTIAL, Staged
 MAX_AGE = timedelta(hours=24)
 """How long nothing may arrive before an upload is given up."""
 
+UPLOADS_MAX = 1000
+"""How many may be under way in a repository: each keeps room from others, for a day."""
+
+FULL_AFTER_S = 60.0
 TERMS_MAX_BYTES = 1 << 18
 YEAR_MAX = 9000
 
@@ -121,6 +125,8 @@ def create(
 
     Raises:
         Unavailable: no room (``no_space``), or the repository is offline.
+        Retryable: too many are under way (``too_many_uploads``); one that is put together of parts is always taken, as
+            they are gone afterwards.
     """
     check_identity(repo)
     now = datetime.now(UTC)
@@ -138,6 +144,9 @@ def create(
     )
     id_ = UploadId(uuid7())
     with durable.translated("stage an upload in", repo.incoming, writing=True):
+        if parts is None and len(list(_ids(repo, PARTIAL))) >= UPLOADS_MAX:
+            message = f"{UPLOADS_MAX} uploads are under way: finish one, or give one up"
+            raise Retryable(message, code="too_many_uploads", after_s=FULL_AFTER_S)
         awaited = sum((one.terms.size_bytes or one.offset) - one.offset for one in arriving(repo))
         check_room(repo, awaited + (size_bytes or 0), min_free_bytes)
         os.close(os.open(bytes_path(repo, id_), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644))

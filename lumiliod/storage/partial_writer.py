@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import BinaryIO, Protocol
 
 import msgspec
@@ -31,6 +31,9 @@ from lumiliod.storage.staging import Staged
 
 FLUSH_BYTES = 64 << 20
 """So much is lost at most of a request that a power failure cuts."""
+
+TOUCH_PERIOD = timedelta(hours=1)
+"""How old, at most, what is noted of the last byte is while bytes arrive."""
 
 
 class Hash(Protocol):
@@ -179,6 +182,8 @@ class PartialWriter:
             if self._check is not None:
                 self._check.update(block)
             self._to += len(block)
+            if datetime.now(UTC) - self.terms.touched_at > TOUCH_PERIOD:
+                self._keep(self.terms)
             if self._to - self._begun >= durable.WRITEBACK_BYTES:
                 durable.begin_writeback(self._fd, self._begun, self._to - self._begun)
                 self._begun = self._to
@@ -231,7 +236,7 @@ class PartialWriter:
             digest = self._whole_digest()
             if terms.promised is not None and digest != terms.promised:
                 raise Shape("the bytes that arrived have another digest", code="digest_mismatch", digest=digest)
-            self._keep(terms, flushed_bytes=self._to, digest=digest)
+            self._keep(terms, flushed_bytes=self._to, digest=digest, touched_at=datetime.now(UTC))
             return stage(self._repo, self.id, self.terms)
 
     def close(self) -> None:
@@ -285,8 +290,9 @@ class PartialWriter:
         return digest
 
     def _keep(self, terms: Terms, **changes: object) -> None:
-        now = datetime.now(UTC)
-        known: dict[str, object] = {"boot_id": boot_id(), "touched_at": now, **changes}
+        # a request that brings nothing keeps no upload alive
+        touched_at = datetime.now(UTC) if self._to > self._from else terms.touched_at
+        known: dict[str, object] = {"boot_id": boot_id(), "touched_at": touched_at, **changes}
         self._terms = msgspec.structs.replace(terms, **known)
         write_terms(self._repo, self.id, self._terms)
 

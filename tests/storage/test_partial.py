@@ -18,7 +18,7 @@ from blake3 import blake3
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lumiliod.domain.errors import Conflict, NotFound, Permanent, Refused, Shape, Unavailable
+from lumiliod.domain.errors import Conflict, NotFound, Permanent, Refused, Retryable, Shape, Unavailable
 from lumiliod.domain.ids import Digest, UploadId, UserId
 from lumiliod.storage import partial, partial_writer, staging
 from lumiliod.storage.partial import Partial
@@ -326,6 +326,38 @@ def test_room_is_kept_for_what_has_begun(repo: Repository) -> None:
     with pytest.raises(Unavailable) as caught:
         begin(repo, free_bytes // 2)
     assert caught.value.code == "no_space"
+
+
+def test_no_more_than_so_many_are_under_way(repo: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(partial, "UPLOADS_MAX", 3)
+    first, second, third = (begin(repo, 5, is_part=True) for _ in range(3))
+    with pytest.raises(Retryable) as caught:
+        begin(repo)
+    assert caught.value.code == "too_many_uploads"
+    begin(repo, None, parts=[str(first), str(second)])
+    for id_ in (first, second):
+        partial.remove(repo, id_)
+    put(repo, third, 0, b"12345")
+    begin(repo)
+
+
+def test_who_brings_nothing_keeps_no_upload_alive(repo: Repository) -> None:
+    now = dt.datetime.now(dt.UTC)
+    id_ = begin(repo)
+    put(repo, id_, 0, b"123")
+    then = now - 23 * HOUR
+    changed_terms(repo, id_, touched_at=then)
+    put(repo, id_, 3)
+    assert found(repo, id_).terms.touched_at == then
+    # killed before anything is settled: its bytes came nevertheless
+    writer = PartialWriter(repo, id_)
+    writer.begin(3)
+    writer.write(b"4")
+    writer.close()
+    assert found(repo, id_).terms.touched_at >= now
+    changed_terms(repo, id_, touched_at=then)
+    put(repo, id_, 4, checksum=("sha1", hashlib.sha1(b"").digest()))
+    assert partial.expire(repo, now + HOUR) == [id_]
 
 
 def test_what_nobody_goes_on_with_is_forgotten(repo: Repository) -> None:
