@@ -21,6 +21,9 @@ from lumiliod.library import upload
 from lumiliod.runtime import Runtime
 
 MAX_BATCH_FILES = 10_000
+MAX_BATCH_PARTS = MAX_BATCH_FILES + 100
+"""All parts of a batch together: fields take no room, but time."""
+
 MAX_BATCH_FRAMES_BYTES = MAX_BATCH_FILES * 400
 """What may surround the files of a batch: the rest of its length is files, and counts against the quota at once."""
 
@@ -192,9 +195,20 @@ async def _receive_batch(rt: Runtime, exchange: Exchange, repository: str | None
     failed: list[UploadFailure] = []
     first: LumilioError | None = None
     misplaced: Shape | None = None
+    parts = 0
     while part := await form.next_part():
+        parts += 1
+        if parts > MAX_BATCH_PARTS:
+            over = Shape(f"A batch holds at most {MAX_BATCH_PARTS} parts.", code="too_many_parts")
+            first = first or over
+            failed.append(
+                UploadFailure(filename=shown(part.filename or part.name), code=over.code, detail=over.message)
+            )
+            break
         if not part.filename:
             if part.name == "repository" and (accepted or failed):
+                if misplaced is not None:
+                    continue  # it was told
                 try:
                     _check_same(rt, repository, await part.text())
                 except Shape as error:

@@ -18,7 +18,7 @@ import trio.testing
 from quart_trio import QuartTrio
 
 from lumiliod.api import app as api
-from lumiliod.api import exchange
+from lumiliod.api import exchange, uploads
 from lumiliod.api.routes import operation_of
 from lumiliod.contract.assets import UploadTicket
 from lumiliod.contract.problems import Problem
@@ -495,6 +495,20 @@ async def test_a_batch(socket_path: str, sink: Sink) -> None:
         is_problem(reply, 413, "too_large")
         is_problem(await server.ask("POST", "/api/v1/assets/batch", FORM, form_of()), 400, "no_file")
         is_problem(await server.ask("POST", "/api/v1/assets/batch", [], b"x"), 400, "bad_multipart")
+
+
+async def test_a_batch_has_an_end(socket_path: str, sink: Sink, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uploads, "MAX_BATCH_PARTS", 6)
+    async with running(socket_path, with_repositories()) as server:
+        late = [("repository", None, b"other")] * 20
+        body = form_of(("repository", None, b"home"), ("x", "a.jpg", b"1"), *late)
+        reply = await server.ask("POST", "/api/v1/assets/batch", FORM, body)
+        codes = [failure["code"] for failure in reply.json["failed"]]
+        assert (reply.status, len(reply.json["accepted"])) == (202, 1)
+        assert codes == ["repository_after_file", "too_many_parts"]
+        fields = form_of(*[("note", None, b"")] * 7)
+        is_problem(await server.ask("POST", "/api/v1/assets/batch", FORM, fields), 400, "too_many_parts")
+    assert [name for name, _ in sink.taken] == ["a.jpg"]
 
 
 async def test_a_batch_of_many(socket_path: str, sink: Sink) -> None:
