@@ -229,10 +229,11 @@ def _end(daemon: Daemon) -> None:
 def _daemons(started_state: Path) -> Iterator[Callable[..., Daemon]]:
     made: list[Daemon] = []
 
-    def make(*extra: str) -> Daemon:
+    def make(*extra: str, fresh: bool = False) -> Daemon:
         state_dir = Path(tempfile.mkdtemp(prefix="lum-"))
-        # owners and modes are the server's concern
-        subprocess.run(["cp", "-a", f"{started_state}/.", state_dir], check=True)
+        if not fresh:
+            # owners and modes are the server's concern
+            subprocess.run(["cp", "-a", f"{started_state}/.", state_dir], check=True)
         daemon = Daemon(state_dir, extra=extra)
         made.append(daemon)
         return daemon
@@ -244,7 +245,10 @@ def _daemons(started_state: Path) -> Iterator[Callable[..., Daemon]]:
 
 @pytest.fixture
 def make_daemon(started_state: Path) -> Iterator[Callable[..., Daemon]]:
-    """Return a maker of daemons on state folders without a library; all are ended afterwards, their servers too."""
+    """Return a maker of daemons without a library; all are ended afterwards, their servers too.
+
+    With ``fresh`` nothing is there yet, not even a server's data.
+    """
     with _daemons(started_state) as make:
         yield make
 

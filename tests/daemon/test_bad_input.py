@@ -253,7 +253,7 @@ def test_an_offline_repository_is_not_an_empty_one(served: Daemon, root: Path, t
 
 def wait_until(holds: Callable[[], bool]) -> None:
     pause = threading.Event()
-    for _ in range(400):
+    for _ in range(1200):
         if holds():
             return
         pause.wait(0.05)

@@ -6,7 +6,9 @@ import signal
 import threading
 from pathlib import Path
 
+from lumiliod.db import embedded
 from tests.conftest import Daemon
+from tests.daemon.test_bad_input import wait_until
 from tests.daemon.test_kill import photograph
 
 
@@ -18,11 +20,18 @@ def test_killed_servers_come_back(daemon: Daemon, tmp_path: Path) -> None:
     daemon.cli("repos", "add", str(root), "--name", "photos")
     daemon.cli("scan", "photos")
     pause = threading.Event()
-    pid_file = daemon.state_dir / "postgres" / "data" / "postmaster.pid"
+    server = embedded.prepare(daemon.state_dir)
+    killed: set[int | None] = {None}
     for _ in range(3):
+        wait_until(lambda: embedded.running_pid(server) not in killed)
         pause.wait(0.4)
-        os.kill(int(pid_file.read_text().splitlines()[0]), signal.SIGKILL)
+        pid = embedded.running_pid(server)
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        killed.add(pid)
         pause.wait(1.5)
+    wait_until(lambda: embedded.running_pid(server) not in killed)
+    daemon.wait_until_ready()
     daemon.cli("wait", "--timeout", "120")
     assets = json.loads(daemon.cli("assets", "list", "--all", "--json").stdout)
     assert len(assets) == 30

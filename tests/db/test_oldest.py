@@ -25,7 +25,8 @@ async def test_postgresql_16_as_a_server_of_ones_own(
         root = tmp_path / "repo"
         root.mkdir()
         (root / "a.jpg").write_bytes(photograph(1))
-        await trio.to_thread.run_sync(_scan_through, make_daemon("--config", str(config)), root)
+        daemon = make_daemon("--config", str(config), fresh=True)
+        await trio.to_thread.run_sync(_scan_through, daemon, root)
         with psycopg.connect(server.conninfo) as conn:
             assert conn.info.server_version // 10_000 == 16
             assert conn.execute("SELECT status FROM assets").fetchone() == ("ready",)

@@ -354,7 +354,7 @@ def test_a_stopped_worker_is_fenced_off_and_comes_back(processes: Processes, tab
     go_on.touch()
     second = processes.start("fence", "plain")
     until(lambda: one(table, "SELECT state FROM job_history WHERE id = %s", job.id) == "completed")
-    assert "written" in second.said
+    until(lambda: "written" in second.said)
     assert effects(table).get("fenced") == 1
     assert one(table, "SELECT pid FROM chaos_effects WHERE key = 'fenced'") == second.pid
     assert one(table, "SELECT count(*) FROM workers WHERE id = %s", as_worker) == 0
