@@ -17,7 +17,7 @@ from lumiliod.domain.assets import FileRecord
 from lumiliod.domain.ids import AssetId, Digest, RepoPath, RepositoryId, UploadId
 from lumiliod.domain.media import AssetType, Identified
 from lumiliod.jobs.engine import Effect, Running
-from lumiliod.pipeline import ingest
+from lumiliod.pipeline import file_ingest, known_original, new_asset, upload_ingest
 from lumiliod.runtime import DigestLocks, Repositories, Runtime
 from lumiliod.storage import staging
 from lumiliod.storage.local import stat_of
@@ -51,7 +51,7 @@ async def examined(rt: Runtime, record: FileRecord) -> Effect:
     """Look at a file as its job does; the rows are to follow."""
     opened = rt.repositories.get(record.repository_id)
     stat = stat_of((Path(opened.repository.root) / record.path).stat())
-    return await ingest._examined(rt, opened, record, Digest(digest_of(A)), stat)
+    return await file_ingest._examined(rt, opened, record, Digest(digest_of(A)), stat)
 
 
 def conclude(shelf: Shelf, conn: Connection) -> None:
@@ -97,15 +97,15 @@ async def test_an_upload_loses_no_record_of_a_copy_a_scan_made_the_original(shel
     (shelf.path / "Trip" / "a.jpg").unlink()
     async with shelves.working(shelf) as rt:
         opened = rt.repositories.get(shelf.id)
-        state, former = await ingest._state_of_original(rt, asset, Digest(digest_of(A)))
+        state, former = await known_original.state_of_original(rt, asset, Digest(digest_of(A)))
         await rt.db.call(lambda conn: conclude(shelf, conn))
         (shelf.path / "inbox" / "again.jpg").write_bytes(A)
         stat = stat_of((shelf.path / "inbox" / "again.jpg").stat())
         placed = Placed(RepoPath("inbox/again.jpg"), stat, created=True)
-        taken = ingest._file_clock(stat)
+        taken = new_asset.file_clock(stat)
         identified = Identified(AssetType.PHOTO, "image/jpeg", ".jpg")
-        new = ingest._new_asset(rt.owner_id, "again.jpg", Digest(digest_of(A)), len(A), identified, taken)
-        await rt.jobs.call(lambda conn: ingest._admit_upload(opened, new, placed, state, former, conn))
+        new = new_asset.new_asset(rt.owner_id, "again.jpg", Digest(digest_of(A)), len(A), identified, taken)
+        await rt.jobs.call(lambda conn: upload_ingest._admit_upload(opened, new, placed, state, former, conn))
         await shelves.idle(rt)
     assert outcomes_of(shelf, asset) == [("Trip/b.jpg", "duplicate"), ("inbox/again.jpg", "asset")]
     assert record_ids(shelf, asset)["Trip/b.jpg"] == before["Trip/b.jpg"]
@@ -184,12 +184,14 @@ async def test_two_processes_take_the_same_bytes_at_the_same_moment(shelf: Shelf
         async def overtake() -> None:
             opened = other.repositories.get(shelf.id)
             if by == "upload":
-                await ingest.ingest_upload(other, opened, cast(Running, Later(other, nothing)), second)
+                await upload_ingest.ingest_upload(other, opened, cast(Running, Later(other, nothing)), second)
             else:
                 found = met(shelf, "inbox/a.jpg", A)
-                await ingest.ingest_file(other, opened, cast(Running, Later(other, nothing)), found.id)
+                await file_ingest.ingest_file(other, opened, cast(Running, Later(other, nothing)), found.id)
 
-        await ingest.ingest_upload(one, one.repositories.get(shelf.id), cast(Running, Later(one, overtake)), first)
+        await upload_ingest.ingest_upload(
+            one, one.repositories.get(shelf.id), cast(Running, Later(one, overtake)), first
+        )
     [(asset, path)] = shelf.sql(
         "SELECT a.id, convert_from(path, 'UTF8') FROM assets a JOIN file_records f ON f.asset_id = a.id"
         " WHERE outcome = 'asset'"

@@ -21,7 +21,7 @@ from lumiliod.domain.errors import LumilioError
 from lumiliod.domain.ids import AssetId, Digest, RepoPath, RepositoryId
 from lumiliod.domain.trash import Why
 from lumiliod.library import browse, trash
-from lumiliod.pipeline import ingest, kinds, strays
+from lumiliod.pipeline import kinds, settlement, strays
 from lumiliod.pipeline.retire import note_of
 from lumiliod.runtime import Runtime
 from lumiliod.storage import trash as storage
@@ -473,7 +473,7 @@ async def test_a_file_that_was_moved_since_it_was_read_brings_nothing_back(scene
             [seen] = files.seen(conn, opened.id, generation, [files.SeenFile(RepoPath("inbox/a.jpg"), stat)])
             record = files.get(conn, seen.id)
             assert record is not None
-            told = ingest._settle(opened, record, digest, stat, scene.asset, Outcome.ASSET, conn)
+            told = settlement.settle(opened, record, digest, stat, scene.asset, Outcome.ASSET, conn)
     assert told == {"outcome": "gone"}
     scene.check_trashed()
 

@@ -1,0 +1,102 @@
+"""How the file is that a known asset is served from, when its bytes are met once more."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+import trio
+
+from lumiliod.db import files, trash
+from lumiliod.domain.assets import FileRecord, FileStat
+from lumiliod.domain.errors import NotFound, Permanent
+from lumiliod.domain.ids import AssetId, Digest, RepoPath, RepositoryId
+from lumiliod.domain.trash import TrashState
+from lumiliod.pipeline import trash as removal
+from lumiliod.runtime import Opened, Runtime, reaching
+from lumiliod.storage import originals, repository
+from lumiliod.storage import trash as trash_storage
+
+
+class Original(Enum):
+    """How the file is that a known asset is served from."""
+
+    NONE = "the asset was not known"
+    GOOD = "its bytes are there"
+    DAMAGED = "a file is there with other bytes, or none can be read"
+    GONE = "no file is there"
+
+
+@dataclass(frozen=True, slots=True)
+class Former:
+    """The record of the file that an asset was served from when that was looked at, and how that file was."""
+
+    record: FileRecord
+    state: Original
+
+
+async def state_of_original(rt: Runtime, asset_id: AssetId, digest: Digest) -> tuple[Original, FileRecord | None]:
+    """Read an asset's original again before bytes that were given once more are let go; return its record, too.
+
+    Raises:
+        Unavailable: its repository is offline; nothing is concluded from that.
+    """
+    record = await rt.db.call(files.original_of, asset_id)
+    if record is not None:
+        opened = rt.repositories.get(record.repository_id)
+        return await _state_of_file(rt, opened, opened.repository.absolute(record.path), digest), record
+    states = {await _state_of_file(rt, opened, path, digest) for opened, path in await _held_in_trash(rt, asset_id)}
+    return next((state for state in (Original.GOOD, Original.DAMAGED) if state in states), Original.GONE), None
+
+
+async def _state_of_file(rt: Runtime, opened: Opened, path: str, digest: Digest) -> Original:
+    try:
+        found, _ = await trio.to_thread.run_sync(_read_at, opened, path, limiter=rt.disk)
+    except NotFound:
+        await _check_reached(rt, opened)
+        return Original.GONE
+    except Permanent:
+        await _check_reached(rt, opened)
+        return Original.DAMAGED
+    return Original.GOOD if found == digest else Original.DAMAGED
+
+
+async def _held_in_trash(rt: Runtime, asset_id: AssetId) -> list[tuple[Opened, str]]:
+    """Return every path at which the bytes of an asset in the trash may lie.
+
+    Raises:
+        Unavailable: it is being purged, or a repository of it is offline.
+    """
+    found = await rt.db.call(trash.item, asset_id)
+    if found is None:
+        return []
+    if found.state is TrashState.DOOMED:
+        raise removal.moving(asset_id)
+    hidden: list[tuple[RepositoryId, RepoPath]] = await rt.db.call(trash.hidden_paths, asset_id)
+    paths = [(rt.repositories.get(repository_id), path) for repository_id, path in hidden]
+    held = [(opened, opened.repository.absolute(path)) for opened, path in paths]
+    for file in found.files:
+        opened = rt.repositories.get(file.repository_id)
+        # on the way there it may still be at its place, on the way back there again
+        held.append((opened, trash_storage.path_of(opened.repository, file.id)))
+        held.append((opened, opened.repository.absolute(file.path)))
+    return held
+
+
+async def look_at(rt: Runtime, record: FileRecord) -> Former:
+    """Look at a file; one that is in the state its record was written for is good."""
+    opened = rt.repositories.get(record.repository_id)
+    try:
+        found = await trio.to_thread.run_sync(opened.backend.stat, record.path, limiter=rt.disk)
+    except (NotFound, Permanent) as error:
+        await _check_reached(rt, opened)
+        return Former(record, Original.GONE if isinstance(error, NotFound) else Original.DAMAGED)
+    is_unchanged = (found.size_bytes, found.mtime_ns) == (record.stat.size_bytes, record.stat.mtime_ns)
+    return Former(record, Original.GOOD if is_unchanged else Original.DAMAGED)
+
+
+async def _check_reached(rt: Runtime, opened: Opened) -> None:
+    with reaching(rt.repositories, opened):
+        await trio.to_thread.run_sync(repository.check_identity, opened.repository, limiter=rt.disk)
+
+
+def _read_at(opened: Opened, path: str) -> tuple[Digest, FileStat]:
+    return originals.digest_file(path, root=opened.repository.root)
