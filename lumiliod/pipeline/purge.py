@@ -20,6 +20,7 @@ from lumiliod.jobs.kind import FIRST, Kind, each
 from lumiliod.pipeline import kinds
 from lumiliod.pipeline.retire import note_of
 from lumiliod.runtime import Runtime, reaching
+from lumiliod.storage import derivatives
 from lumiliod.storage import trash as storage
 from lumiliod.storage.repository import Repository
 
@@ -122,7 +123,7 @@ async def _check_came_back(rt: Runtime, asset_id: AssetId) -> None:
 async def _remove(rt: Runtime, found: TrashItem) -> int:
     if not found.hidden:
         for repository_id, path in await rt.db.call(trash.derivatives, found.asset_id):
-            await _at(rt, repository_id, storage.remove_derivative, path, found.asset_id)
+            await _at(rt, repository_id, derivatives.remove, path, found.asset_id)
     freed_bytes = 0
     for file in found.files:
         freed_bytes += await _at(rt, file.repository_id, storage.remove, note_of(found, file), file.stat)

@@ -25,8 +25,9 @@ from lumiliod.pipeline import heal, kinds
 from lumiliod.pipeline import trash as removal
 from lumiliod.pipeline.mirror import BackendOf
 from lumiliod.runtime import Opened, Runtime, reaching
-from lumiliod.storage import mirrors, repository, trash_note
+from lumiliod.storage import mirrors, repository, trash_entry, trash_note, trash_return
 from lumiliod.storage import trash as storage
+from lumiliod.storage.trash_move import UNSTABLE_AFTER_S
 from lumiliod.storage.trash_note import Note
 
 
@@ -123,7 +124,7 @@ async def _retire(rt: Runtime, found: TrashItem) -> Effect:
         with reaching(rt.repositories, opened):
             try:
                 stat = await trio.to_thread.run_sync(
-                    storage.put, opened.repository, note_of(found, file), file.stat, limiter=rt.disk
+                    trash_entry.put, opened.repository, note_of(found, file), file.stat, limiter=rt.disk
                 )
                 kept.append((file.id, stat))
             except (NotFound, Permanent) as error:
@@ -131,7 +132,7 @@ async def _retire(rt: Runtime, found: TrashItem) -> Effect:
                 await trio.to_thread.run_sync(repository.check_identity, opened.repository, limiter=rt.disk)
                 if await trio.to_thread.run_sync(_is_kept, opened, file.id, limiter=rt.disk):
                     message = f"{file.id} came into the trash while it was looked for"
-                    raise Unavailable(message, code="unstable", after_s=storage.UNSTABLE_AFTER_S) from error
+                    raise Unavailable(message, code="unstable", after_s=UNSTABLE_AFTER_S) from error
                 lost.append(file.id)
     return partial(_retired, found.asset_id, kept, lost)
 
@@ -182,7 +183,7 @@ async def _taken_back(
 def _take_back(opened: Opened, found: TrashItem, file: TrashFile) -> tuple[RepoPath, FileStat]:
     repo, note = opened.repository, note_of(found, file)
     naming = repo.marker.local_settings.handle_duplicate_filenames
-    path, stat = storage.take_back(repo, note, file.stat, naming)
+    path, stat = trash_return.take_back(repo, note, file.stat, naming)
     trash_note.forget(repo, file.id)
     return path, stat
 

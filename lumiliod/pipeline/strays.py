@@ -14,7 +14,7 @@ from lumiliod.domain.errors import BAD_DATA, LumilioError, NotFound, Permanent
 from lumiliod.domain.ids import RepoPath
 from lumiliod.pipeline import kinds
 from lumiliod.runtime import Opened, Runtime, reaching
-from lumiliod.storage import repository, trash_note
+from lumiliod.storage import repository, trash_note, trash_return
 from lumiliod.storage import trash as storage
 from lumiliod.storage.trash_note import Note
 
@@ -97,7 +97,7 @@ def _take_back(opened: Opened, note: Note) -> tuple[RepoPath, FileStat]:
     repo = opened.repository
     # nothing is on record, so it is read: only the bytes its note tells of go back
     unknown = FileStat(note.size_bytes, 0, 0)
-    return storage.take_back(repo, note, unknown, repo.marker.local_settings.handle_duplicate_filenames)
+    return trash_return.take_back(repo, note, unknown, repo.marker.local_settings.handle_duplicate_filenames)
 
 
 def _look_at(conn: Connection, opened: Opened, path: RepoPath, stat: FileStat) -> None:

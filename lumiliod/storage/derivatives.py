@@ -6,8 +6,9 @@ import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from uuid import UUID
 
-from lumiliod.domain.errors import Conflict, Permanent, Shape, Unavailable
+from lumiliod.domain.errors import Conflict, NotFound, Permanent, Shape, Unavailable
 from lumiliod.domain.ids import AssetId, shown
 from lumiliod.storage import durable, local
 from lumiliod.storage.repository import DAMAGED_AFTER_S, Repository, check_identity, repair
@@ -39,6 +40,27 @@ def put(repo: Repository, asset_id: AssetId, size: int, source: str, extension: 
     with durable.translated("store", relative, writing=True), _our_folder(repo, *folders) as folder:
         os.rename(source, name, dst_dir_fd=folder)
     return relative
+
+
+def remove(repo: Repository, path: str, asset_id: UUID) -> None:
+    """Unlink a derivative of an asset, if it is there; ``path`` is relative to ``.lumilio``.
+
+    Raises:
+        Shape: the path is not that of a derivative of this asset (``bad_path``).
+        Unavailable: the disk does not take it now.
+    """
+    *folders, name = path.split("/")
+    is_plain = all(part not in {"", ".", ".."} for part in folders) and "\0" not in path
+    if not is_plain or folders[:1] != ["assets"] or not name.startswith(str(asset_id)):
+        raise Shape(f"{shown(path)!r} is no derivative of {asset_id}", code="bad_path")
+    try:
+        with (
+            durable.translated("remove", path, writing=True),
+            local.folder_below(repo.root, (".lumilio", *folders)) as folder,
+        ):
+            os.unlink(name, dir_fd=folder)
+    except (NotFound, Permanent):  # gone, or a link: what is behind that is not ours
+        return
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from lumiliod.library import browse, trash
 from lumiliod.pipeline import kinds, settlement, strays
 from lumiliod.pipeline.retire import note_of
 from lumiliod.runtime import Runtime
-from lumiliod.storage import trash as storage
+from lumiliod.storage import trash_entry
 from lumiliod.storage.local import stat_of
 from tests import meanwhile, stepping
 from tests.pipeline import removing
@@ -45,7 +45,7 @@ def put_into_trash(shelf: Shelf, asset_id: AssetId) -> None:
         found = db_trash.item(conn, asset_id)
         assert found is not None
         repo = shelf.repository()
-        kept = [(file.id, storage.put(repo, note_of(found, file), file.stat)) for file in found.files]
+        kept = [(file.id, trash_entry.put(repo, note_of(found, file), file.stat)) for file in found.files]
         db_trash.retired(conn, asset_id, kept, [])
 
 
@@ -272,7 +272,7 @@ async def test_two_processes_that_remove_the_same_file(scene: Scene) -> None:
             found = db_trash.item(conn, scene.asset)
         assert found is not None
         for file in found.files:
-            storage.put(scene.shelf.repository(), note_of(found, file), file.stat)
+            trash_entry.put(scene.shelf.repository(), note_of(found, file), file.stat)
 
     async with shelves.working(scene.shelf) as rt:
         with meanwhile.before("open", move):

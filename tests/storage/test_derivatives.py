@@ -99,3 +99,30 @@ def moved_away(repo: Repository, tmp_path: Path, folder: str) -> Path:
     os.rename(f"{repo.root}/{folder}", outside)
     os.symlink(outside, f"{repo.root}/{folder}")
     return outside
+
+
+def test_derivatives_of_this_asset_only(repo: Repository) -> None:
+    asset = UUID(int=0xAB)
+    folder = Path(repo.lumilio, "assets/thumbnails/150/ab")
+    folder.mkdir(parents=True)
+    mine, other = folder / f"{asset}.jpg", folder / f"{UUID(int=5)}.jpg"
+    for file in (mine, other):
+        file.write_bytes(b"picture")
+    below = "assets/thumbnails/150/ab"
+    for path in (
+        f"{below}/{other.name}",
+        f"assets/../trash/{asset}",
+        f"trash/{asset}",
+        f"/{below}/{mine.name}",
+        "assets",
+    ):
+        with pytest.raises(Shape):
+            derivatives.remove(repo, path, asset)
+    derivatives.remove(repo, f"{below}/{mine.name}", asset)
+    derivatives.remove(repo, f"{below}/{mine.name}", asset)
+    derivatives.remove(repo, f"assets/nowhere/{mine.name}", asset)
+    assert os.listdir(folder) == [other.name]
+    Path(repo.lumilio, "assets/linked").symlink_to(folder)
+    mine.write_bytes(b"picture")
+    derivatives.remove(repo, f"assets/linked/{mine.name}", asset)
+    assert mine.exists()

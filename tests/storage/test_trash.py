@@ -18,7 +18,7 @@ from lumiliod.domain.assets import FileStat
 from lumiliod.domain.errors import LumilioError, NotFound, Permanent, Shape, Unavailable
 from lumiliod.domain.ids import RepoPath
 from lumiliod.domain.repositories import DuplicateNames
-from lumiliod.storage import durable, trash, trash_note
+from lumiliod.storage import durable, trash, trash_entry, trash_note, trash_return
 from lumiliod.storage.local import stat_of
 from lumiliod.storage.repository import Repository
 from lumiliod.storage.trash_note import Note
@@ -68,7 +68,7 @@ def kept(repo: Repository, note: Note) -> Path:
 def put(repo: Repository, path: str = "inbox/a.jpg") -> tuple[Path, Note, FileStat]:
     place, stat = write(repo, path)
     note = note_of(repo, path)
-    return place, note, trash.put(repo, note, stat)
+    return place, note, trash_entry.put(repo, note, stat)
 
 
 @pytest.fixture
@@ -87,12 +87,12 @@ def test_there_and_back(repo: Repository) -> None:
     place, note, stat = put(repo)
     assert not place.exists()
     assert stat == stat_of(kept(repo, note).stat())
-    assert trash.put(repo, note, stat) == stat  # again
+    assert trash_entry.put(repo, note, stat) == stat  # again
     trash.verify(repo, note, stat)
-    assert trash.take_back(repo, note, stat, "rename") == ("inbox/a.jpg", stat)
+    assert trash_return.take_back(repo, note, stat, "rename") == ("inbox/a.jpg", stat)
     assert place.read_bytes() == BYTES
     assert not kept(repo, note).exists()
-    assert trash.take_back(repo, note, stat, "rename") == ("inbox/a.jpg", stat)  # again
+    assert trash_return.take_back(repo, note, stat, "rename") == ("inbox/a.jpg", stat)  # again
     assert os.listdir(repo.temp) == []
 
 
@@ -112,18 +112,18 @@ def test_the_note_tells_everything(repo: Repository) -> None:
 def test_nothing_gives_way_to_what_comes_back(repo: Repository, naming: DuplicateNames, expected: str) -> None:
     place, note, stat = put(repo)
     place.write_bytes(b"newer")
-    path, _ = trash.take_back(repo, note, stat, naming)
+    path, _ = trash_return.take_back(repo, note, stat, naming)
     assert path.startswith(f"inbox/{expected}")
     assert place.read_bytes() == b"newer"
     assert Path(repo.root, path).read_bytes() == BYTES
-    assert trash.take_back(repo, note, stat, naming)[0] == path  # found again
+    assert trash_return.take_back(repo, note, stat, naming)[0] == path  # found again
 
 
 def test_the_same_bytes_in_its_place_are_another_file(repo: Repository) -> None:
     place, note, stat = put(repo)
     place.write_bytes(BYTES)
     os.utime(place, ns=(stat.mtime_ns, stat.mtime_ns))
-    assert trash.take_back(repo, note, stat, "rename")[0] == "inbox/a (1).jpg"
+    assert trash_return.take_back(repo, note, stat, "rename")[0] == "inbox/a (1).jpg"
     assert place.read_bytes() == BYTES
 
 
@@ -131,21 +131,21 @@ def test_a_folder_that_is_none_any_more(repo: Repository) -> None:
     _, note, stat = put(repo, "inbox/2024/a.jpg")
     Path(repo.root, "inbox", "2024").rmdir()
     Path(repo.root, "inbox", "2024").write_bytes(b"a file now")
-    assert trash.take_back(repo, note, stat, "rename")[0] == "inbox/a.jpg"
-    assert trash.take_back(repo, note, stat, "rename")[0] == "inbox/a.jpg"
+    assert trash_return.take_back(repo, note, stat, "rename")[0] == "inbox/a.jpg"
+    assert trash_return.take_back(repo, note, stat, "rename")[0] == "inbox/a.jpg"
 
 
 def test_a_lost_folder_is_made_again(repo: Repository) -> None:
     _, note, stat = put(repo, "inbox/2024/07/a.jpg")
     Path(repo.root, "inbox", "2024", "07").rmdir()
     Path(repo.root, "inbox", "2024").rmdir()
-    assert trash.take_back(repo, note, stat, "rename")[0] == "inbox/2024/07/a.jpg"
+    assert trash_return.take_back(repo, note, stat, "rename")[0] == "inbox/2024/07/a.jpg"
 
 
 def test_a_folder_that_goes_while_it_comes_back_is_made_again(repo: Repository) -> None:
     _, note, stat = put(repo, "inbox/2024/07/a.jpg")
     with meanwhile.before("open", meanwhile.removing(Path(repo.root, "inbox", "2024", "07"), 3)):
-        path, _ = trash.take_back(repo, note, stat, "rename")
+        path, _ = trash_return.take_back(repo, note, stat, "rename")
     assert path == "inbox/2024/07/a.jpg"
     assert Path(repo.root, path).read_bytes() == BYTES
 
@@ -154,11 +154,11 @@ def test_other_bytes_at_its_place_stay(repo: Repository) -> None:
     place, stat = write(repo)
     place.write_bytes(b"edited")
     with pytest.raises(Permanent) as caught:
-        trash.put(repo, note_of(repo), stat)
+        trash_entry.put(repo, note_of(repo), stat)
     assert caught.value.code == "changed"
     place.write_bytes(BYTES[::-1])  # of the same size
     with pytest.raises(Permanent):
-        trash.put(repo, note_of(repo), stat)
+        trash_entry.put(repo, note_of(repo), stat)
     assert place.read_bytes() == BYTES[::-1]
     assert os.listdir(repo.trash) == []
 
@@ -167,7 +167,7 @@ def test_a_touched_file_is_the_same(repo: Repository) -> None:
     place, stat = write(repo)
     os.utime(place, ns=(1, 1))
     note = note_of(repo)
-    assert trash.put(repo, note, stat).mtime_ns == 1
+    assert trash_entry.put(repo, note, stat).mtime_ns == 1
     assert not place.exists()
 
 
@@ -175,7 +175,7 @@ def test_what_is_nowhere_is_missing(repo: Repository) -> None:
     place, stat = write(repo)
     place.unlink()
     note = note_of(repo)
-    for act in (lambda: trash.put(repo, note, stat), lambda: trash.take_back(repo, note, stat, "rename")):
+    for act in (lambda: trash_entry.put(repo, note, stat), lambda: trash_return.take_back(repo, note, stat, "rename")):
         with pytest.raises(NotFound) as caught:
             act()
         assert caught.value.code == "file_missing"
@@ -187,14 +187,14 @@ def test_a_link_at_its_place_is_not_followed(repo: Repository, tmp_path: Path) -
     place.rename(outside)
     place.symlink_to(outside)
     with pytest.raises(Permanent):
-        trash.put(repo, note_of(repo), stat)
+        trash_entry.put(repo, note_of(repo), stat)
     inbox = Path(repo.inbox)
     place.unlink()
     inbox.rmdir()
     inbox.symlink_to(tmp_path)
     write(repo, "../a.jpg")
     with pytest.raises(Permanent):
-        trash.put(repo, note_of(repo), stat)
+        trash_entry.put(repo, note_of(repo), stat)
     assert outside.read_bytes() == BYTES
 
 
@@ -213,7 +213,7 @@ def test_replaced_while_it_is_moved(repo: Repository, monkeypatch: pytest.Monkey
     monkeypatch.setattr(durable, "rename_new", late)
     note = note_of(repo)
     with pytest.raises(Unavailable) as caught:
-        trash.put(repo, note, stat)
+        trash_entry.put(repo, note, stat)
     assert caught.value.code == "unstable"
     assert place.read_bytes() == b"theirs"
     assert not kept(repo, note).exists()
@@ -228,13 +228,13 @@ def test_moved_by_another_process_meanwhile(repo: Repository, at: str, is_saved_
 
     def move(args: tuple[Any, ...]) -> None:
         if not others and isinstance(args[0], str) and args[0].endswith(at):
-            others.append(trash.put(repo, note, stat))
+            others.append(trash_entry.put(repo, note, stat))
             if is_saved_anew:
                 place.write_bytes(b"another picture")
 
     with meanwhile.before("open", move), suppress(Unavailable):
-        assert trash.put(repo, note, stat) == others[0]
-    assert others == [trash.put(repo, note, stat)]
+        assert trash_entry.put(repo, note, stat) == others[0]
+    assert others == [trash_entry.put(repo, note, stat)]
     assert kept(repo, note).read_bytes() == BYTES
     assert place.exists() == is_saved_anew
     assert not is_saved_anew or place.read_bytes() == b"another picture"
@@ -263,10 +263,10 @@ def test_links_made_instead_of_renames(repo: Repository, monkeypatch: pytest.Mon
     monkeypatch.setattr(durable, "_renameat2", lambda *_: False)
     place, note, stat = put(repo)
     os.link(kept(repo, note), place)
-    assert trash.put(repo, note, stat) == stat
+    assert trash_entry.put(repo, note, stat) == stat
     assert not place.exists()
     os.link(kept(repo, note), place)
-    assert trash.take_back(repo, note, stat, "rename") == ("inbox/a.jpg", stat)
+    assert trash_return.take_back(repo, note, stat, "rename") == ("inbox/a.jpg", stat)
     assert not kept(repo, note).exists()
     assert place.read_bytes() == BYTES
 
@@ -276,7 +276,7 @@ def test_across_file_systems(repo: Repository, other_disk: Path) -> None:
     assert not place.exists()
     assert kept(repo, note).read_bytes() == BYTES
     assert (stat.mtime_ns, stat.inode) == (kept(repo, note).stat().st_mtime_ns, kept(repo, note).stat().st_ino)
-    path, back = trash.take_back(repo, note, stat, "rename")
+    path, back = trash_return.take_back(repo, note, stat, "rename")
     assert (path, place.read_bytes(), back.mtime_ns) == ("Trip/a.jpg", BYTES, stat.mtime_ns)
     assert os.listdir(repo.temp) == []
     assert os.listdir(other_disk) == ["a.jpg"]
@@ -288,11 +288,11 @@ def test_across_file_systems_killed_before_the_first_is_unlinked(repo: Repositor
     note = note_of(repo, "Trip/a.jpg")
     kept(repo, note).write_bytes(BYTES)
     os.utime(kept(repo, note), ns=(stat.mtime_ns, stat.mtime_ns))
-    there = trash.put(repo, note, stat)
+    there = trash_entry.put(repo, note, stat)
     assert not place.exists()
     place.write_bytes(BYTES)
     os.utime(place, ns=(stat.mtime_ns, stat.mtime_ns))
-    assert trash.take_back(repo, note, there, "rename")[0] == "Trip/a.jpg"
+    assert trash_return.take_back(repo, note, there, "rename")[0] == "Trip/a.jpg"
     assert not kept(repo, note).exists()
     assert os.listdir(other_disk) == ["a.jpg"]
 
@@ -321,11 +321,11 @@ def test_what_a_person_saves_while_the_trash_is_read_stays(repo: Repository, sav
         meanwhile.before("open", lambda args: save(place) if args[0] == str(note.id) else None),
         pytest.raises(Unavailable) as caught,
     ):
-        trash.put(repo, note, stat)
+        trash_entry.put(repo, note, stat)
     assert caught.value.code == "unstable"
     assert os.listdir(place.parent) == ["a.jpg"]
     assert place.read_bytes() == b"theirs"
-    assert trash.put(repo, note, stat) == stat_of(kept(repo, note).stat())
+    assert trash_entry.put(repo, note, stat) == stat_of(kept(repo, note).stat())
     assert place.read_bytes() == b"theirs"
 
 
@@ -334,12 +334,12 @@ def test_what_a_person_saves_just_before_the_unlink_stays(repo: Repository) -> N
     place, note, stat = leftover(repo, "Trip/a.jpg")
     save_by_rename(place)
     place.rename(place.with_name(f".lumilio-{note.id}.gone"))
-    assert trash.put(repo, note, stat) == stat_of(kept(repo, note).stat())
+    assert trash_entry.put(repo, note, stat) == stat_of(kept(repo, note).stat())
     assert os.listdir(place.parent) == ["a.jpg"]
     assert place.read_bytes() == b"theirs"
     place.rename(place.with_name(f".lumilio-{note.id}.gone"))
     place.write_bytes(b"newer")
-    assert trash.put(repo, note, stat) == stat_of(kept(repo, note).stat())
+    assert trash_entry.put(repo, note, stat) == stat_of(kept(repo, note).stat())
     assert sorted(os.listdir(place.parent)) == ["a (1).jpg", "a.jpg"]
     assert (place.read_bytes(), place.with_name("a (1).jpg").read_bytes()) == (b"newer", b"theirs")
 
@@ -353,7 +353,7 @@ def test_a_disk_that_keeps_other_bytes_than_it_was_given(repo: Repository, other
         os.pwrite(args[0], b"rot", 0)
 
     with meanwhile.before("os.utime", rot), pytest.raises(Unavailable):
-        trash.put(repo, note, stat)
+        trash_entry.put(repo, note, stat)
     assert place.read_bytes() == BYTES
     assert not kept(repo, note).exists()
     assert os.listdir(repo.temp) == []
@@ -366,14 +366,14 @@ def test_a_file_that_is_written_while_it_is_copied_stays(repo: Repository, other
         meanwhile.before("os.utime", lambda _args: place.write_bytes(b"theirs")),
         pytest.raises(Unavailable),
     ):
-        trash.put(repo, note, stat)
+        trash_entry.put(repo, note, stat)
     assert place.read_bytes() == b"theirs"
 
 
 def test_a_half_copy_is_written_anew(repo: Repository, other_disk: Path) -> None:
     _, note, stat = put(repo, "Trip/a.jpg")
     (other_disk / f".lumilio-{note.id}.part").write_bytes(b"half")
-    assert trash.take_back(repo, note, stat, "rename")[0] == "Trip/a.jpg"
+    assert trash_return.take_back(repo, note, stat, "rename")[0] == "Trip/a.jpg"
     assert os.listdir(other_disk) == ["a.jpg"]
 
 
@@ -382,7 +382,7 @@ def test_a_damaged_copy_costs_nothing(repo: Repository, other_disk: Path) -> Non
     place, stat = write(repo, "Trip/a.jpg", BYTES[::-1])
     note = note_of(repo, "Trip/a.jpg")  # the stat is as on record, so nothing was read before
     with pytest.raises(Unavailable):
-        trash.put(repo, note, stat)
+        trash_entry.put(repo, note, stat)
     assert place.read_bytes() == BYTES[::-1]
     assert not kept(repo, note).exists()
 
@@ -431,7 +431,7 @@ def test_on_another_disk_the_bytes_tell(repo: Repository) -> None:
     Path(f"{file}.old").unlink()
     verified = trash.verify(repo, note, stat)
     assert verified.inode == file.stat().st_ino
-    path, found = trash.take_back(repo, note, stat, "rename")
+    path, found = trash_return.take_back(repo, note, stat, "rename")
     assert (path, found) == ("inbox/a.jpg", stat_of(Path(repo.root, path).stat()))
     Path(repo.root, path).rename(file)
     assert trash.remove(repo, note, stat) == len(BYTES)
@@ -444,8 +444,8 @@ def test_nothing_in_a_repository_that_is_another(repo: Repository) -> None:
     for act in (
         lambda: trash.verify(repo, note, stat),
         lambda: trash.remove(repo, note, stat),
-        lambda: trash.take_back(repo, note, stat, "rename"),
-        lambda: trash.put(repo, note, stat),
+        lambda: trash_return.take_back(repo, note, stat, "rename"),
+        lambda: trash_entry.put(repo, note, stat),
     ):
         with pytest.raises(Unavailable) as caught:
             act()
@@ -462,10 +462,10 @@ def test_no_way_out_of_the_repository(repo: Repository, path: str) -> None:
     note = note_of(repo, path)
     stat = FileStat(len(BYTES), 0, 0)
     with pytest.raises(Shape):
-        trash.put(repo, note, stat)
+        trash_entry.put(repo, note, stat)
     kept(repo, note).write_bytes(BYTES)
     with pytest.raises(Shape):
-        trash.take_back(repo, note, stat, "rename")
+        trash_return.take_back(repo, note, stat, "rename")
     trash_note.write(repo, note)
     assert trash_note.read(repo, note.id) is None
 
@@ -497,33 +497,6 @@ def test_notes_that_cannot_be_believed(repo: Repository) -> None:
     assert trash_note.read(repo, note.id) is None
 
 
-def test_derivatives_of_this_asset_only(repo: Repository) -> None:
-    asset = UUID(int=0xAB)
-    folder = Path(repo.lumilio, "assets/thumbnails/150/ab")
-    folder.mkdir(parents=True)
-    mine, other = folder / f"{asset}.jpg", folder / f"{UUID(int=5)}.jpg"
-    for file in (mine, other):
-        file.write_bytes(b"picture")
-    below = "assets/thumbnails/150/ab"
-    for path in (
-        f"{below}/{other.name}",
-        f"assets/../trash/{asset}",
-        f"trash/{asset}",
-        f"/{below}/{mine.name}",
-        "assets",
-    ):
-        with pytest.raises(Shape):
-            trash.remove_derivative(repo, path, asset)
-    trash.remove_derivative(repo, f"{below}/{mine.name}", asset)
-    trash.remove_derivative(repo, f"{below}/{mine.name}", asset)
-    trash.remove_derivative(repo, f"assets/nowhere/{mine.name}", asset)
-    assert os.listdir(folder) == [other.name]
-    Path(repo.lumilio, "assets/linked").symlink_to(folder)
-    mine.write_bytes(b"picture")
-    trash.remove_derivative(repo, f"assets/linked/{mine.name}", asset)
-    assert mine.exists()
-
-
 def test_what_lies_there(repo: Repository) -> None:
     _, note, _ = put(repo)
     lonely, bare = uuid4(), uuid4()
@@ -544,7 +517,7 @@ def test_a_trash_that_is_a_link_is_not_used(repo: Repository, tmp_path: Path) ->
     Path(repo.trash).rmdir()
     Path(repo.trash).symlink_to(tmp_path)
     with pytest.raises(Unavailable) as caught:
-        trash.put(repo, note_of(repo), stat)
+        trash_entry.put(repo, note_of(repo), stat)
     assert caught.value.code == "repository_damaged"
     assert place.exists()
 
