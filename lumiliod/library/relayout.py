@@ -17,9 +17,10 @@ from lumiliod.contract.relayout import (
     RelayoutTicket,
 )
 from lumiliod.db import jobs as db_jobs
-from lumiliod.db import relayout as journal
+from lumiliod.db import relayout as db_relayout
+from lumiliod.db import relayout_journal as journal
 from lumiliod.db.pool import Connection
-from lumiliod.db.relayout import NewMove, Trouble
+from lumiliod.db.relayout_journal import NewMove, Trouble
 from lumiliod.domain.errors import Conflict, NotFound, Shape
 from lumiliod.domain.ids import path_from_bytes, shown, uuid7
 from lumiliod.domain.jobs import JobFilter
@@ -85,8 +86,8 @@ async def begin(rt: Runtime, ref: str, wanted: RelayoutRequest) -> RelayoutTicke
         Conflict: another re-layout is not at its end (``relayout_open``).
     """
     opened, layout = await _opened(rt, ref), _layout(wanted.to)
-    last = await rt.db.call(journal.latest, opened.id)
-    if last is not None and last.state in journal.OPEN:
+    last = await rt.db.call(db_relayout.latest, opened.id)
+    if last is not None and last.state in db_relayout.OPEN:
         if last.state != "running" or last.to_strategy != wanted.to:
             raise _is_open(opened, last)
         ticket = await rt.jobs.call(_go_on, opened, last, "running")
@@ -104,7 +105,7 @@ async def undo(rt: Runtime, ref: str) -> RelayoutTicket:
         NotFound: no such repository, or nothing to undo (``relayout_not_found``). Unavailable: it is offline.
     """
     opened = await _opened(rt, ref)
-    last = await rt.db.call(journal.latest, opened.id)
+    last = await rt.db.call(db_relayout.latest, opened.id)
     if last is None or last.state == "undone":
         raise NotFound(f"there is no re-layout of {opened.repository.name} to undo", code="relayout_not_found")
     if last.state == "running":
@@ -121,8 +122,8 @@ async def show(rt: Runtime, ref: str) -> Relayout:
         NotFound: no such repository, or it had none (``relayout_not_found``).
     """
     row = rt.repositories.row(ref)
-    await rt.db.call(journal.halt)
-    last = await rt.db.call(journal.latest, row.id)
+    await rt.db.call(db_relayout.halt)
+    last = await rt.db.call(db_relayout.latest, row.id)
     if last is None:
         raise NotFound(f"{row.name} had no re-layout", code="relayout_not_found")
     counts, troubles = await rt.db.call(_read, last.id)
@@ -167,8 +168,8 @@ def _layout(name: str) -> Layout:
 
 
 def _arranged(conn: Connection, opened: Opened, layout: Layout) -> tuple[Arrangement, tuple[int, int, int]]:
-    found = arrange(opened.repository, layout, journal.inbox(conn, opened.id))
-    return found, journal.staying(conn, opened.id)
+    found = arrange(opened.repository, layout, db_relayout.inbox(conn, opened.id))
+    return found, db_relayout.staying(conn, opened.id)
 
 
 def _begin(conn: Connection, opened: Opened, layout: Layout, wanted: RelayoutRequest) -> RelayoutTicket:
@@ -177,18 +178,18 @@ def _begin(conn: Connection, opened: Opened, layout: Layout, wanted: RelayoutReq
     relayout_id = uuid7()
     job = kinds.rearrange(relayout_id, opened.id)
     before = opened.repository.marker.storage_strategy
-    row = journal.NewRelayout(relayout_id, opened.id, before, wanted.to, job.id, verify=wanted.verify)
+    row = db_relayout.NewRelayout(relayout_id, opened.id, before, wanted.to, job.id, verify=wanted.verify)
     journal.insert(conn, row, found.moves)
-    journal.set_strategy(conn, opened.id, wanted.to)
+    db_relayout.set_strategy(conn, opened.id, wanted.to)
     db_jobs.enqueue(conn, [job])
     return RelayoutTicket(relayout_id=relayout_id, task_id=job.id, moves=len(found.moves))
 
 
-def _go_on(conn: Connection, opened: Opened, last: journal.Relayout, state: journal.State) -> RelayoutTicket:
+def _go_on(conn: Connection, opened: Opened, last: db_relayout.Relayout, state: db_relayout.State) -> RelayoutTicket:
     job = kinds.rearrange(last.id, opened.id)
     task = kinds.enqueue_one(conn, job)
-    journal.go_on(conn, last.id, state, task)
-    journal.set_strategy(conn, opened.id, last.from_strategy if state == "undoing" else last.to_strategy)
+    db_relayout.go_on(conn, last.id, state, task)
+    db_relayout.set_strategy(conn, opened.id, last.from_strategy if state == "undoing" else last.to_strategy)
     counts = journal.counts(conn, last.id)
     moves = counts.pending + counts.done if state == "undoing" else counts.pending
     return RelayoutTicket(relayout_id=last.id, task_id=task, moves=moves)
@@ -209,7 +210,7 @@ def _example(move: NewMove) -> PlannedMove:
     return PlannedMove(from_path=shown(move.from_path), to_path=shown(move.to_path))
 
 
-def _is_open(opened: Opened, last: journal.Relayout) -> Conflict:
+def _is_open(opened: Opened, last: db_relayout.Relayout) -> Conflict:
     doing = "is undone" if last.state == "undoing" else f"to {last.to_strategy} is under way"
     return Conflict(
         f"a re-layout of {opened.repository.name} {doing}: let it end, or undo it",

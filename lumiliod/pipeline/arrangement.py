@@ -6,7 +6,8 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from lumiliod.db.relayout import InboxFile, NewMove
+from lumiliod.db.relayout import InboxFile
+from lumiliod.db.relayout_journal import NewMove
 from lumiliod.domain.ids import Digest, RepoPath, path_from_bytes
 from lumiliod.domain.naming import candidates, digest_uuid, split_name
 from lumiliod.domain.repositories import DuplicateNames

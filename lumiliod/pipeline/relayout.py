@@ -20,10 +20,13 @@ import trio
 
 from lumiliod.db import job_admin, trash
 from lumiliod.db import jobs as db_jobs
-from lumiliod.db import relayout as journal
+from lumiliod.db import relayout as db_relayout
+from lumiliod.db import relayout_journal as journal
+from lumiliod.db import relayout_records as records
 from lumiliod.db import repositories as db_repositories
 from lumiliod.db.pool import Connection
-from lumiliod.db.relayout import Move, Relayout
+from lumiliod.db.relayout import Relayout
+from lumiliod.db.relayout_journal import Move
 from lumiliod.domain.assets import FileStat
 from lumiliod.domain.errors import Conflict, NotFound, Permanent, Shape, Unavailable
 from lumiliod.domain.ids import RepoPath
@@ -75,17 +78,17 @@ def setup(rt: Runtime) -> Kind:
     """Bind the job kind ``relayout``."""
 
     async def run(running: Running) -> None:
-        work = await rt.db.call(journal.get, running.decoded(Args).relayout)
-        if work is None or work.state not in journal.OPEN:
+        work = await rt.db.call(db_relayout.get, running.decoded(Args).relayout)
+        if work is None or work.state not in db_relayout.OPEN:
             return
-        await rt.db.call(journal.set_job, work.id, running.job.id)
+        await rt.db.call(db_relayout.set_job, work.id, running.job.id)
         opened = rt.repositories.get(work.repository_id)
         try:
             with reaching(rt.repositories, opened):
                 await relay(rt, opened, running, work)
         except trio.Cancelled:
             with trio.CancelScope(shield=True, deadline=trio.current_time() + CLOSE_TIMEOUT_S):
-                await rt.db.call(journal.halt)
+                await rt.db.call(db_relayout.halt)
             raise
 
     return Kind(
@@ -279,18 +282,18 @@ def _free_names(conn: Connection, opened: Opened, work: Relayout, seen: Move) ->
         names = list(names_of(opened, planned))
     else:
         names = list(names_of(opened, seen))
-    taken = journal.taken(conn, opened.id, seen, names[:NAMES])
+    taken = records.taken(conn, opened.id, seen, names[:NAMES])
     return [name for name in names if name not in taken]
 
 
 def _make(conn: Connection, opened: Opened, work: Relayout, seen: Move, looked: Look | None) -> Fate:
     """Move a file and write where it lies; whatever fails leaves no row, and the file is found by the next look."""
-    state, record = journal.hold(conn, work, seen)
+    state, record = records.hold(conn, work, seen)
     if looked is None or state != seen.state:
         return "done"
     if record != seen.record:
         return "later"
-    if seen.asset_id is not None and journal.is_in_use(conn, seen.asset_id):
+    if seen.asset_id is not None and records.is_in_use(conn, seen.asset_id):
         return "in_use"
     stat = storage.carry_out(opened.repository, looked, seen.digest)
     if work.state == "undoing":
@@ -302,7 +305,7 @@ def _make(conn: Connection, opened: Opened, work: Relayout, seen: Move, looked: 
 
 def _write(conn: Connection, opened: Opened, work: Relayout, seen: Move, looked: Look, stat: FileStat) -> None:
     merged = looked.keeps_another
-    if not (merged and journal.merge(conn, opened.id, seen.record_id, looked.target)):
+    if not (merged and records.merge(conn, opened.id, seen.record_id, looked.target)):
         _put(conn, opened, seen, looked, stat)
     reason = MERGED if merged else None
     journal.end_move(conn, work.id, seen, "done", to_path=looked.target, merged=merged, reason=reason)
@@ -310,7 +313,7 @@ def _write(conn: Connection, opened: Opened, work: Relayout, seen: Move, looked:
 
 def _write_back(conn: Connection, opened: Opened, work: Relayout, seen: Move, looked: Look, stat: FileStat) -> None:
     if seen.record is None:
-        if not journal.add_record(conn, opened.id, seen, looked.target, stat):
+        if not records.add_record(conn, opened.id, seen, looked.target, stat):
             raise Permanent("its asset is gone", code="asset_gone")
     elif seen.record.path != looked.target:
         _put(conn, opened, seen, looked, stat)
@@ -318,7 +321,7 @@ def _write_back(conn: Connection, opened: Opened, work: Relayout, seen: Move, lo
 
 
 def _put(conn: Connection, opened: Opened, seen: Move, looked: Look, stat: FileStat) -> None:
-    displaced = journal.put(conn, opened.id, seen.record_id, looked.target, stat)
+    displaced = records.put(conn, opened.id, seen.record_id, looked.target, stat)
     if displaced is not None:
         trash.retire_without_file(conn, displaced)
 
@@ -331,7 +334,7 @@ def _look_anew(conn: Connection, opened: Opened, seen: Move) -> bool:
         stat = opened.backend.stat(seen.from_path)
     except (NotFound, Permanent):
         return False
-    if not journal.adopt(conn, opened.id, seen, stat):
+    if not records.adopt(conn, opened.id, seen, stat):
         return False
     db_jobs.enqueue(conn, [kinds.ingest_file(seen.record_id, opened.id)])
     return True
@@ -339,13 +342,13 @@ def _look_anew(conn: Connection, opened: Opened, seen: Move) -> bool:
 
 def _settle_without(conn: Connection, opened: Opened, work: Relayout, seen: Move, reason: str) -> None:
     """End a move whose file was not there to be moved: it has arrived and a scan was quicker, or it stays."""
-    state, _ = journal.hold(conn, work, seen)
+    state, _ = records.hold(conn, work, seen)
     if state != seen.state:
         return
     if seen.asset_id is not None:
         is_undo = work.state == "undoing"
         names = [seen.from_path] if is_undo else list(islice(names_of(opened, seen), NAMES))
-        arrived = journal.of_asset_at(conn, opened.id, seen.asset_id, names)
+        arrived = records.of_asset_at(conn, opened.id, seen.asset_id, names)
         if arrived is not None and (seen.record is None or seen.record.path == arrived[1]):
             record_id, path = arrived
             to_path = None if is_undo else path
@@ -363,14 +366,14 @@ def _skip(conn: Connection, work: Relayout, seq: int, reason: str) -> None:
 
 def _sweep(conn: Connection, opened: Opened, work: Relayout) -> int:
     """Plan moves for what came by the old layout while this ran; return how many."""
-    files = journal.inbox(conn, opened.id)
+    files = db_relayout.inbox(conn, opened.id)
     found = arrange(opened.repository, opened.layout, files, leave=journal.planned(conn, work.id))
     return journal.add_moves(conn, work.id, found.moves)
 
 
 def _conclude(work: Relayout, conn: Connection) -> Result:
     is_undo = work.state == "undoing"
-    journal.finish(conn, work)
+    db_relayout.finish(conn, work)
     # who read a file's old name just before it was moved may look again
     job_admin.retry(conn, journal.misled(conn, work.id))
     counts = journal.counts(conn, work.id)

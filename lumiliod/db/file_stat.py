@@ -1,0 +1,21 @@
+"""How the state of a file fits into the columns of a row: bigints, where the file system has more."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from lumiliod.domain.assets import FileStat
+
+_INODE_MASK = (1 << 64) - 1
+_TIME_MAX_NS = (1 << 63) - 1
+
+
+def file_stat(row: Mapping[str, Any]) -> FileStat:
+    """Return a state from the columns ``size_bytes``, ``mtime_ns`` and ``inode``."""
+    return FileStat(row["size_bytes"], row["mtime_ns"], row["inode"] & _INODE_MASK)
+
+
+def columns(stat: FileStat) -> dict[str, int]:
+    """Fit a state into bigints: unsigned inodes, and years beyond 2262."""
+    inode = stat.inode - (1 << 64) if stat.inode >= 1 << 63 else stat.inode
+    mtime_ns = max(min(stat.mtime_ns, _TIME_MAX_NS), -_TIME_MAX_NS - 1)
+    return {"size_bytes": stat.size_bytes, "mtime_ns": mtime_ns, "inode": inode}
