@@ -12,6 +12,9 @@ from lumiliod.domain.media import AssetType
 INBOX = "inbox/"
 """Begins the path of every original that is ours to move."""
 
+TRASH = ".lumilio/trash/"
+"""Begins the path of every file in the trash."""
+
 
 class TrashState(StrEnum):
     """Where the files of an asset in the trash are, or are going."""

@@ -20,10 +20,12 @@ from lumiliod.contract.integrity import (
     VerifyRequest,
     VerifyTicket,
 )
+from lumiliod.db import findings as db_findings
 from lumiliod.db import integrity as db_integrity
+from lumiliod.db import integrity_runs
 from lumiliod.db import mirrors as db_mirrors
+from lumiliod.db.findings import Finding as FindingRow
 from lumiliod.db.integrity import Coverage as CoverageRow
-from lumiliod.db.integrity import Finding as FindingRow
 from lumiliod.db.mirrors import Mirror as MirrorRow
 from lumiliod.db.mirrors import MirrorSize
 from lumiliod.db.pool import Connection
@@ -108,7 +110,7 @@ async def findings(
 
 async def ignore(rt: Runtime, ids: Sequence[UUID]) -> Ignored:
     """Have open findings trouble nobody any more, for as long as they stay what they are."""
-    return Ignored(count=len(await rt.db.call(db_integrity.ignore, ids)))
+    return Ignored(count=len(await rt.db.call(db_findings.ignore, ids)))
 
 
 async def mirrors(rt: Runtime) -> MirrorList:
@@ -188,8 +190,8 @@ def _overview(
 ) -> tuple[list[CoverageRow], dict[str, int], tuple[float | None, dt.datetime | None], tuple[int, int], dt.datetime]:
     return (
         list(db_integrity.coverage(conn, days).values()),
-        db_integrity.counts(conn),
-        db_integrity.speed(conn),
+        db_findings.counts(conn),
+        integrity_runs.speed(conn),
         db_mirrors.fewer_copies(conn, copies),
         db_integrity.now(conn),
     )
@@ -203,7 +205,7 @@ def _findings(
     before: UUID | None,
     count: int,
 ) -> list[FindingRow]:
-    return db_integrity.page(conn, state=state, kind=kind, repository_id=repository_id, before=before, count=count)
+    return db_findings.page(conn, state=state, kind=kind, repository_id=repository_id, before=before, count=count)
 
 
 def _files_of(conn: Connection, asset_id: AssetId) -> bool:

@@ -7,9 +7,10 @@ from uuid import UUID
 import trio
 
 from lumiliod.contract.integrity import Applied, AppliedList, Plan, PlanApproval, PlanItem
-from lumiliod.db import files, integrity, mirrors, trash
+from lumiliod.db import files, findings, integrity, mirrors, trash
 from lumiliod.db.files import SeenFile
-from lumiliod.db.integrity import Expected, Finding
+from lumiliod.db.findings import Finding
+from lumiliod.db.integrity import Expected
 from lumiliod.db.pool import Connection
 from lumiliod.domain.errors import Conflict, LumilioError, NotFound, Shape
 from lumiliod.domain.ids import JobId
@@ -64,12 +65,12 @@ async def apply(rt: Runtime, approval: PlanApproval) -> AppliedList:
         if finding_id not in applied:
             gone = NotFound("this finding is not open, or does not hold any more", code="finding_not_open")
             applied[finding_id] = _failed(finding_id, approval.action or "none", gone)
-    await rt.db.call(integrity.close_settled)
+    await rt.db.call(findings.close_settled)
     return AppliedList(items=[applied[finding_id] for finding_id in ids] if ids else list(applied.values()))
 
 
 def _proposed(conn: Connection, ids: list[UUID] | None, after: UUID, count: int) -> list[tuple[Finding, _Proposal]]:
-    return [(row, _proposal(conn, row)) for row in integrity.standing(conn, ids, after, count)]
+    return [(row, _proposal(conn, row)) for row in findings.standing(conn, ids, after, count)]
 
 
 def _proposal(conn: Connection, row: Finding) -> _Proposal:
@@ -147,7 +148,7 @@ async def _do(rt: Runtime, row: Finding, action: str) -> JobId | None:
             return await rt.jobs.call(_adopt, row)
         case "quarantine":
             await _in_thread(rt, row, partial(_set_aside, row))
-            await rt.db.call(integrity.close, row.id, "resolved")
+            await rt.db.call(findings.close, row.id, "resolved")
         case _:
             await _accept_missing(rt, row)
     return None
@@ -164,7 +165,7 @@ def _adopt(conn: Connection, row: Finding) -> JobId:
     assert row.found is not None
     generation = integrity.generation(conn, row.repository_id)
     (record,) = files.seen(conn, row.repository_id, generation, [SeenFile(row.path, row.found)])
-    integrity.close(conn, row.id, "resolved")
+    findings.close(conn, row.id, "resolved")
     return kinds.enqueue_one(conn, kinds.ingest_file(record.id, row.repository_id))
 
 
@@ -193,7 +194,7 @@ def _check_missing(expected: Expected, opened: Opened) -> None:
 
 
 def _forget(conn: Connection, expected: Expected, row: Finding) -> None:
-    integrity.close(conn, row.id, "resolved")
+    findings.close(conn, row.id, "resolved")
     if expected.in_trash:
         trash.drop_files(conn, [expected.id])
         return

@@ -6,9 +6,11 @@ from uuid import UUID
 
 import trio
 
-from lumiliod.db import integrity, mirrors
+from lumiliod.db import findings, integrity, integrity_runs, mirrors
 from lumiliod.db import jobs as db_jobs
-from lumiliod.db.integrity import Expected, NewFinding, Run, Spent
+from lumiliod.db.findings import NewFinding
+from lumiliod.db.integrity import Expected
+from lumiliod.db.integrity_runs import Run, Spent
 from lumiliod.db.mirrors import Copy, Mirror
 from lumiliod.db.pool import Connection
 from lumiliod.domain.errors import Unavailable
@@ -58,14 +60,14 @@ def _record(conn: Connection, run_id: UUID | None, expected: Expected, checked: 
     is_bad = checked.verdict not in {Verdict.GOOD, Verdict.UNSTABLE}
     if run_id is not None:
         unstable = int(checked.verdict is Verdict.UNSTABLE)
-        integrity.count(conn, run_id, Spent(checked.read_bytes, checked.read_s, int(is_bad), unstable))
+        integrity_runs.count(conn, run_id, Spent(checked.read_bytes, checked.read_s, int(is_bad), unstable))
     if checked.verdict is Verdict.UNSTABLE:
         return
     if not integrity.stamp(conn, expected, good=not is_bad, found=checked.found):
         return
     if not is_bad:
         integrity.relax(conn)
-        integrity.close_of_file(conn, expected.id, "resolved")
+        findings.close_of_file(conn, expected.id, "resolved")
         return
     finding = NewFinding(
         kind=checked.verdict,
@@ -78,7 +80,7 @@ def _record(conn: Connection, run_id: UUID | None, expected: Expected, checked: 
         file_id=expected.id,
         asset_id=expected.asset_id,
     )
-    finding_id, is_open = integrity.report(conn, finding)
+    finding_id, is_open = findings.report(conn, finding)
     is_changed = checked.verdict is Verdict.CHANGED
     if is_changed and checked.found is not None and not expected.in_trash:
         if is_open and integrity.reopen(conn, expected, checked.found):
@@ -108,12 +110,12 @@ def record_copy(conn: Connection, run_id: UUID | None, mirror: Mirror, copy: Cop
     """Write down the verdict on a copy, and have a bad one made anew."""
     is_bad = checked.verdict is not Verdict.GOOD
     if run_id is not None:
-        integrity.count(conn, run_id, Spent(checked.read_bytes, checked.read_s, int(is_bad)))
+        integrity_runs.count(conn, run_id, Spent(checked.read_bytes, checked.read_s, int(is_bad)))
     path = storage.original_path(copy.digest)
     if not is_bad:
         integrity.relax(conn)
         mirrors.stamp_copy(conn, mirror.id, copy.digest)
-        integrity.close_of_copy(conn, mirror.id, path, "resolved")
+        findings.close_of_copy(conn, mirror.id, path, "resolved")
         return
     finding = NewFinding(
         kind=checked.verdict,
@@ -125,7 +127,7 @@ def record_copy(conn: Connection, run_id: UUID | None, mirror: Mirror, copy: Cop
         mirror_id=mirror.id,
         asset_id=copy.asset_id,
     )
-    integrity.report(conn, finding)
+    findings.report(conn, finding)
     mirrors.drop_copy(conn, mirror.id, copy.digest)
     db_jobs.enqueue(conn, [kinds.mirror(mirror.id, mirror.repository_id)])
 

@@ -10,9 +10,10 @@ from uuid import UUID
 import msgspec
 import trio
 
-from lumiliod.db import integrity, mirrors
+from lumiliod.db import findings, integrity, mirrors
 from lumiliod.db import jobs as db_jobs
-from lumiliod.db.integrity import Expected, Finding
+from lumiliod.db.findings import Finding
+from lumiliod.db.integrity import Expected
 from lumiliod.db.mirrors import Copy, Mirror
 from lumiliod.db.pool import Connection
 from lumiliod.domain.assets import FileStat
@@ -63,7 +64,7 @@ async def heal(rt: Runtime, running: Running, finding_id: UUID, backend_of: Back
     Raises:
         Permanent: there is no good copy (``no_good_copy``). Unavailable: every copy there may be is away.
     """
-    finding = await rt.db.call(integrity.finding, finding_id)
+    finding = await rt.db.call(findings.finding, finding_id)
     if finding is None or finding.state not in {"open", "ignored"}:
         return
     if finding.mirror_id is not None:
@@ -99,7 +100,7 @@ async def mended(rt: Runtime, opened: Opened, file_id: UUID, backend_of: Backend
     checked = await examine(rt, opened, expected, None, UNLIMITED)
     if checked.verdict is Verdict.GOOD:
         return checked.found
-    finding = await rt.db.call(integrity.finding_of_file, file_id)
+    finding = await rt.db.call(findings.finding_of_file, file_id)
     if finding is None:
         return None
     try:
@@ -200,7 +201,7 @@ def _settle(finding: Finding, expected: Expected, stat: FileStat, conn: Connecti
 
 
 def _resolve(finding: Finding, conn: Connection) -> Result:
-    integrity.close(conn, finding.id, "resolved")
+    findings.close(conn, finding.id, "resolved")
     return {"outcome": "resolved"}
 
 

@@ -11,8 +11,10 @@ import msgspec
 import trio
 
 from lumiliod import config
-from lumiliod.db import integrity, mirrors
-from lumiliod.db.integrity import Expected, NewFinding, Run
+from lumiliod.db import findings, mirrors
+from lumiliod.db.findings import NewFinding
+from lumiliod.db.integrity import Expected
+from lumiliod.db.integrity_runs import Run
 from lumiliod.db.mirrors import BEFORE_ALL, Copy, Line, Mirror
 from lumiliod.db.pool import Connection
 from lumiliod.domain.errors import ConfigError, LumilioError, NotFound, Refused, Shape, Unavailable
@@ -199,7 +201,7 @@ async def _remade(rt: Runtime, opened: Opened, mirror: Mirror, backend: Backend,
 
 def _record_copy(conn: Connection, mirror: Mirror, original: Expected) -> None:
     mirrors.put_copy(conn, mirror.id, original)
-    integrity.close_of_copy(conn, mirror.id, storage.original_path(original.digest), "healed")
+    findings.close_of_copy(conn, mirror.id, storage.original_path(original.digest), "healed")
 
 
 def _distrust(conn: Connection, mirror: Mirror, original: Expected, checked: Checked) -> None:
@@ -213,7 +215,7 @@ def _distrust(conn: Connection, mirror: Mirror, original: Expected, checked: Che
         mirror_id=mirror.id,
         asset_id=original.asset_id,
     )
-    integrity.report(conn, finding)
+    findings.report(conn, finding)
     mirrors.set_status(conn, mirror.id, "degraded", "it does not keep what it is given")
 
 

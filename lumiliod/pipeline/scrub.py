@@ -13,9 +13,10 @@ from uuid import UUID
 
 import msgspec
 
-from lumiliod.db import integrity, mirrors
+from lumiliod.db import integrity, integrity_runs, mirrors
 from lumiliod.db import jobs as db_jobs
-from lumiliod.db.integrity import START, Expected, Run
+from lumiliod.db.integrity import START, Expected
+from lumiliod.db.integrity_runs import Run
 from lumiliod.db.pool import Connection
 from lumiliod.domain.errors import LumilioError, Unavailable
 from lumiliod.domain.ids import AssetId, RepositoryId, shown
@@ -112,7 +113,7 @@ async def scrub(rt: Runtime, running: Running, backend_of: BackendOf) -> None:
             part = await rt.db.call(_begin_copies, running.job.id, mirror.id, days * MIRROR_SLOWER)
             if part is not None:
                 tally.found += await check_copies(rt, running, mirror, part, throttle, backend_of)
-                await rt.db.call(integrity.end_run, part.id, KEEP_RUNS_DAYS)
+                await rt.db.call(integrity_runs.end_run, part.id, KEEP_RUNS_DAYS)
         except LumilioError as error:
             # a mirror that is away, or not understood, keeps nothing else from being read
             log.info("a mirror was not read", extra={"mirror": str(mirror.id), "code": error.code})
@@ -125,7 +126,7 @@ async def verify(rt: Runtime, running: Running, wanted: VerifyArgs) -> None:
     Raises:
         Unavailable: the one repository that is wanted is away.
     """
-    run = await rt.db.call(integrity.begin_run, running.job.id, "verify")
+    run = await rt.db.call(integrity_runs.begin_run, running.job.id, "verify")
     tally = _tally(run)
     if wanted.asset is not None:
         files = await rt.db.call(integrity.files_of_asset, AssetId(wanted.asset), run.started_at)
@@ -203,7 +204,7 @@ def credit_bytes(left_bytes: int, age_s: float, total_bytes: int, days: int) -> 
 
 
 def _begin(conn: Connection, job_id: UUID, ids: list[RepositoryId], days: int) -> Run | None:
-    run = integrity.run_of_job(conn, job_id)
+    run = integrity_runs.run_of_job(conn, job_id)
     if run is not None:
         return run
     _, total = integrity.totals(conn, ids)
@@ -211,7 +212,7 @@ def _begin(conn: Connection, job_id: UUID, ids: list[RepositoryId], days: int) -
 
 
 def _begin_copies(conn: Connection, job_id: UUID, mirror_id: UUID, days: int) -> Run | None:
-    run = integrity.run_of_job(conn, job_id, mirror_id)
+    run = integrity_runs.run_of_job(conn, job_id, mirror_id)
     if run is not None:
         return run
     return _begin_within(conn, job_id, mirror_id, mirrors.copies_bytes(conn, mirror_id), days)
@@ -219,11 +220,11 @@ def _begin_copies(conn: Connection, job_id: UUID, mirror_id: UUID, days: int) ->
 
 def _begin_within(conn: Connection, job_id: UUID, mirror_id: UUID | None, total: int, days: int) -> Run | None:
     """Begin a slice with what it may read; None when that is nothing."""
-    left, age_s = integrity.last_scrub(conn, job_id, mirror_id) or (0, float(DAY_S))
+    left, age_s = integrity_runs.last_scrub(conn, job_id, mirror_id) or (0, float(DAY_S))
     budget = credit_bytes(left, age_s, total, days)
     if budget <= 0:
         return None
-    return integrity.begin_run(conn, job_id, "scrub", mirror_id=mirror_id, budget_bytes=budget)
+    return integrity_runs.begin_run(conn, job_id, "scrub", mirror_id=mirror_id, budget_bytes=budget)
 
 
 def _tally(run: Run | None) -> Tally:
@@ -231,12 +232,12 @@ def _tally(run: Run | None) -> Tally:
 
 
 def _count_orphans(conn: Connection, run_id: UUID, found: int) -> None:
-    integrity.count_found(conn, run_id, found, walked=True)
+    integrity_runs.count_found(conn, run_id, found, walked=True)
 
 
 def _end(run: Run | None, result: Result, conn: Connection) -> Result:
     if run is not None:
-        integrity.end_run(conn, run.id, KEEP_RUNS_DAYS)
+        integrity_runs.end_run(conn, run.id, KEEP_RUNS_DAYS)
     jobs, _ = kinds.missing_mirrors(conn, UUID(int=0))
     db_jobs.enqueue(conn, jobs)
     return result

@@ -8,8 +8,9 @@ from itertools import islice
 
 import trio
 
-from lumiliod.db import integrity
-from lumiliod.db.integrity import NewFinding, Run
+from lumiliod.db import findings, integrity
+from lumiliod.db.findings import NewFinding
+from lumiliod.db.integrity_runs import Run
 from lumiliod.db.pool import Connection
 from lumiliod.domain.assets import FileStat
 from lumiliod.domain.ids import RepoPath, RepositoryId, path_bytes
@@ -85,7 +86,7 @@ async def look(rt: Runtime, opened: Opened, run: Run, *, age_s: float = AGE_S) -
                 found += len(unknown)
         await trio.to_thread.run_sync(repository.check_identity, repo, limiter=rt.disk)
     if walk.complete:
-        await rt.db.call(integrity.close_unmet, opened.id, run.started_at)
+        await rt.db.call(findings.close_unmet, opened.id, run.started_at)
     return found
 
 
@@ -115,4 +116,4 @@ def _report(conn: Connection, repository_id: RepositoryId, unknown: list[tuple[R
             digest=None,
             found=found,
         )
-        integrity.report(conn, finding)
+        findings.report(conn, finding)

@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 
 from lumiliod.api import app as api
-from lumiliod.db import integrity, mirrors
+from lumiliod.db import integrity_runs, mirrors
 from lumiliod.db.pool import Database
 from lumiliod.domain.ids import JobId
 from lumiliod.pipeline import untracked
@@ -142,7 +142,7 @@ async def test_a_plan_and_what_a_person_approves(asked: Asked, tmp_path: Path) -
     litter.write_bytes(b"thumbnail")
     run = await kept.verified()
     assert run.result is not None
-    found_run = await kept.rt.db.call(integrity.run_of_job, run.id)
+    found_run = await kept.rt.db.call(integrity_runs.run_of_job, run.id)
     assert found_run is not None
     await untracked.look(kept.rt, kept.opened, found_run, age_s=0.0)
     plan = await asked.plan()
@@ -197,7 +197,7 @@ async def test_adopting_makes_a_record_and_its_job(asked: Asked) -> None:
     stray = asked.kept.root / "inbox" / "stray.jpg"
     stray.write_bytes(b"bytes")
     run = await asked.kept.verified()
-    found_run = await asked.kept.rt.db.call(integrity.run_of_job, run.id)
+    found_run = await asked.kept.rt.db.call(integrity_runs.run_of_job, run.id)
     assert found_run is not None
     await untracked.look(asked.kept.rt, asked.kept.opened, found_run, age_s=0.0)
     (applied,) = (await asked.ask("POST", "/integrity/plan/apply", all=True))["items"]

@@ -16,9 +16,9 @@ import trio
 from blake3 import blake3
 
 from lumiliod.config import Config, Integrity
-from lumiliod.db import assets, files, integrity, job_admin, mirrors, users
+from lumiliod.db import assets, files, findings, job_admin, mirrors, users
 from lumiliod.db import repositories as db_repositories
-from lumiliod.db.integrity import Finding
+from lumiliod.db.findings import Finding
 from lumiliod.db.job_admin import JobRow
 from lumiliod.db.mirrors import Mirror
 from lumiliod.db.pool import Connection, Database
@@ -272,7 +272,7 @@ def bound(rt: Runtime, backend_of: BackendOf) -> list[Kind]:
 
 
 def _findings(conn: Connection, state: str | None) -> list[Finding]:
-    return integrity.page(conn, state=state, kind=None, repository_id=None, before=None, count=1000)
+    return findings.page(conn, state=state, kind=None, repository_id=None, before=None, count=1000)
 
 
 def _open_jobs(conn: Connection, wanted: tuple[str, ...]) -> list[tuple[str, str | None]]:

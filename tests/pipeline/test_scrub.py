@@ -13,7 +13,7 @@ import pytest
 import trio
 
 from lumiliod.config import Integrity
-from lumiliod.db import integrity, job_admin
+from lumiliod.db import findings, integrity_runs, job_admin
 from lumiliod.db.pool import Database
 from lumiliod.domain.schedules import Timing
 from lumiliod.jobs import schedule
@@ -63,7 +63,7 @@ async def test_what_is_good_again_is_resolved_and_what_is_ignored_stays_so(kept:
         original.rot()
     await kept.verified()
     ids = {found.path: found.id for found in await kept.findings()}
-    await kept.rt.db.call(integrity.ignore, [ids[second.relative]])
+    await kept.rt.db.call(findings.ignore, [ids[second.relative]])
     first.rot()
     await kept.verified()
     assert {one.path: one.state for one in await kept.findings(None)} == {
@@ -330,7 +330,7 @@ async def test_orphans_are_found_and_closed(kept: Library) -> None:
         row[0][0],
         kept.opened.id,
     )
-    run = await kept.rt.db.call(integrity.begin_run, known.file_id, "verify")
+    run = await kept.rt.db.call(integrity_runs.begin_run, known.file_id, "verify")
     assert await untracked.look(kept.rt, kept.opened, run) == 0, "they are too young"
     assert await untracked.look(kept.rt, kept.opened, run, age_s=0.0) == 2
     assert {(one.path, one.kind, one.code) for one in await kept.findings()} == {
@@ -338,7 +338,7 @@ async def test_orphans_are_found_and_closed(kept: Library) -> None:
         (".lumilio/assets/thumbnails/150/aa/old.jpg", "untracked", "no_derivative"),
     }
     stray.unlink()
-    later = await kept.rt.db.call(integrity.begin_run, known.asset_id, "verify")
+    later = await kept.rt.db.call(integrity_runs.begin_run, known.asset_id, "verify")
     assert await untracked.look(kept.rt, kept.opened, later, age_s=0.0) == 1
     assert [one.path for one in await kept.findings()] == [".lumilio/assets/thumbnails/150/aa/old.jpg"]
 
@@ -347,7 +347,7 @@ async def test_orphans_of_a_root_that_is_away(kept: Library) -> None:
     await kept.add(1)
     stray = kept.root / "inbox" / "stray.jpg"
     stray.write_bytes(b"bytes")
-    run = await kept.rt.db.call(integrity.begin_run, kept.opened.id, "verify")
+    run = await kept.rt.db.call(integrity_runs.begin_run, kept.opened.id, "verify")
     assert await untracked.look(kept.rt, kept.opened, run, age_s=0.0) == 1
     kept.root.rename(kept.root.with_name("away"))
     row = await kept.verified()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lumiliod.contract.integrity import PlanApproval
-from lumiliod.db import integrity, trash
+from lumiliod.db import findings, trash
 from lumiliod.db.pool import Connection, Database
 from lumiliod.domain.trash import TrashState, Why
 from lumiliod.library import plan
@@ -217,6 +217,6 @@ async def test_a_finding_of_what_went_back_meanwhile_heals_nothing(kept: Library
     assert await restored(kept, original) is None
     await kept.run(kinds.heal(finding.id, finding.repository_id))
     assert not original.path.exists()
-    row = await kept.rt.db.call(integrity.finding, finding.id)
+    row = await kept.rt.db.call(findings.finding, finding.id)
     assert row is not None
     assert row.state == "resolved"
