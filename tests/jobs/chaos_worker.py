@@ -85,11 +85,11 @@ async def close(running: Running) -> None:
 
 
 async def fence(running: Running) -> None:
-    """Wait for a file, then write whatever happened meanwhile."""
+    """Wait for a file, then write whatever happened meanwhile, also to one whose lease was found lost first."""
     print("begun", flush=True)
-    while not await trio.Path(running.args["go_on"]).exists():
-        await trio.sleep(POLL_S)
     with trio.CancelScope(shield=True):
+        while not await trio.Path(running.args["go_on"]).exists():
+            await trio.sleep(POLL_S)
         try:
             await running.complete(partial(note_and_follow, running.args["key"]))
         except Fenced:
