@@ -329,14 +329,16 @@ def exclusive(repo: Repository) -> Iterator[None]:
     with durable.translated("lock", path, writing=True):
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            holder = os.pread(fd, 32, 0).decode("ascii", "replace").strip() or "unknown"
-            message = f"repository {repo.name} is in use by process {holder}"
-            raise Conflict(message, code="repository_in_use", pid=holder) from error
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+        with durable.translated("lock", path, writing=True):
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                holder = os.pread(fd, 32, 0).decode("ascii", "replace").strip() or "unknown"
+                message = f"repository {repo.name} is in use by process {holder}"
+                raise Conflict(message, code="repository_in_use", pid=holder) from error
+        with suppress(OSError):  # who it is helps people; a disk that is full keeps nobody from serving what it has
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
         yield
     finally:
         os.close(fd)

@@ -217,8 +217,10 @@ async def test_a_bad_copy_heals_nothing_and_is_made_anew(kept: Library, place: P
     if copy_of(place, original).read_bytes() != original.content:
         await kept.run(kinds.mirror(first_id, kept.opened.id))
     assert copy_of(place, original).read_bytes() == original.content
-    states = {(one.mirror_id, one.state) for one in await kept.findings(None)}
-    assert states == {(None, "healed"), (first_id, "healed")}
+    states = {one.mirror_id: one.state for one in await kept.findings(None)}
+    # whoever reads the good bytes before their row is written says that it has resolved itself
+    assert states.keys() == {None, first_id}
+    assert set(states.values()) <= {"healed", "resolved"}
 
 
 async def test_when_every_copy_is_bad_all_of_them_stay(kept: Library, place: Path) -> None:

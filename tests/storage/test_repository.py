@@ -4,6 +4,7 @@ import shutil
 import stat
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -332,6 +333,16 @@ def test_a_disk_mounted_over_it_is_offline(small_disk: Path) -> None:
     repository.check_identity(repo)
     with pytest.raises(Retryable):
         repository.check_identity(Repository(str(small_disk.parent), repo.marker, repo.device))
+
+
+def test_a_full_disk_keeps_nobody_from_owning_a_repository(small_disk: Path) -> None:
+    repo = repository.create(str(small_disk), "Full")
+    with (small_disk / "filler").open("wb", buffering=0) as filler, suppress(OSError):
+        while True:
+            filler.write(bytes(4096))
+    assert os.statvfs(small_disk).f_bavail == 0
+    with repository.exclusive(repo), pytest.raises(Conflict), repository.exclusive(repo):
+        raise AssertionError("it was owned twice")
 
 
 def test_one_owner_at_a_time(repo: Repository) -> None:
