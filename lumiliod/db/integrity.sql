@@ -112,6 +112,9 @@ SELECT p.path FROM unnest(%(paths)s::text[], %(folders)s::text[]) AS p (path, fo
 WHERE NOT EXISTS (SELECT 1 FROM derivatives d WHERE d.repository_id = %(repository_id)s::uuid
                     AND d.path IN (p.path, p.folder))
 
+-- name: gone_assets
+SELECT i.id FROM unnest(%(ids)s::uuid[]) AS i (id) WHERE NOT EXISTS (SELECT 1 FROM assets a WHERE a.id = i.id)
+
 -- name: relax
 -- that a file is good may be forgotten in a power cut: it is read again then
 SELECT set_config('synchronous_commit', 'off', true)

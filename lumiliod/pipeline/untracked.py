@@ -15,7 +15,7 @@ from lumiliod.db.pool import Connection
 from lumiliod.domain.assets import FileStat
 from lumiliod.domain.ids import RepoPath, RepositoryId, path_bytes
 from lumiliod.runtime import Opened, Runtime, reaching
-from lumiliod.storage import local, repository
+from lumiliod.storage import derivatives, local, repository
 from lumiliod.storage.repository import Repository
 
 PAGE = 1000
@@ -82,12 +82,33 @@ async def look(rt: Runtime, opened: Opened, run: Run, *, age_s: float = AGE_S) -
             unknown = await rt.db.call(_unknown, opened.id, page)
             if unknown:
                 await trio.to_thread.run_sync(repository.check_identity, repo, limiter=rt.disk)
+                unknown = await _without_leftovers(rt, repo, unknown)
                 await rt.db.call(_report, opened.id, unknown)
                 found += len(unknown)
         await trio.to_thread.run_sync(repository.check_identity, repo, limiter=rt.disk)
     if walk.complete:
         await rt.db.call(findings.close_unmet, opened.id, run.started_at)
     return found
+
+
+async def _without_leftovers(
+    rt: Runtime, repo: Repository, unknown: list[tuple[RepoPath, FileStat]]
+) -> list[tuple[RepoPath, FileStat]]:
+    """Remove derivatives of assets that are gone, and return all other files.
+
+    A job that was drawing while its asset was purged leaves them. They are ours, and no person has to be asked.
+    """
+    named = {path: path.removeprefix(".lumilio/") for path, _ in unknown if path.startswith(f"{DERIVATIVES}/")}
+    owners = {path: owner for path, name in named.items() if (owner := derivatives.owner_of(name)) is not None}
+    gone = await rt.db.call(integrity.gone_assets, list(owners.values()))
+    left = {path: owner for path, owner in owners.items() if owner in gone}
+
+    def remove() -> None:
+        for path, owner in left.items():
+            derivatives.remove(repo, named[path], owner)
+
+    await trio.to_thread.run_sync(remove, limiter=rt.disk)
+    return [one for one in unknown if one[0] not in left]
 
 
 def _unknown(

@@ -63,6 +63,19 @@ def remove(repo: Repository, path: str, asset_id: UUID) -> None:
         return
 
 
+def owner_of(path: str) -> AssetId | None:
+    """Return the asset whose derivative a path, relative to ``.lumilio``, is by its name; None when it is none."""
+    parts = path.split("/")
+    if len(parts) != 5 or not parts[2].isdigit():
+        return None
+    stem, _, suffix = parts[4].partition(".")
+    try:
+        asset_id = AssetId(UUID(stem))
+        return asset_id if path == _relative(asset_id, int(parts[2]), suffix) else None
+    except (ValueError, Shape):
+        return None
+
+
 @contextmanager
 def scratch(repo: Repository) -> Iterator[str]:
     """Give a private folder on the repository's file system, removed afterwards with all it holds.

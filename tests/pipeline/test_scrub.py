@@ -15,10 +15,12 @@ import trio
 from lumiliod.config import Integrity
 from lumiliod.db import findings, integrity_runs, job_admin
 from lumiliod.db.pool import Database
+from lumiliod.domain.ids import AssetId, uuid7
 from lumiliod.domain.schedules import Timing
 from lumiliod.jobs import schedule
 from lumiliod.pipeline import kinds, schedules, untracked
 from lumiliod.pipeline.scrub import CATCH_UP_S, DAY_S, credit_bytes
+from lumiliod.storage import derivatives
 from lumiliod.storage import repository as storage
 
 from .originals import Library, library, reopened, serving, taken_in
@@ -341,6 +343,22 @@ async def test_orphans_are_found_and_closed(kept: Library) -> None:
     later = await kept.rt.db.call(integrity_runs.begin_run, known.asset_id, "verify")
     assert await untracked.look(kept.rt, kept.opened, later, age_s=0.0) == 1
     assert [one.path for one in await kept.findings()] == [".lumilio/assets/thumbnails/150/aa/old.jpg"]
+
+
+async def test_what_was_drawn_of_an_asset_that_was_purged_meanwhile_is_removed(kept: Library) -> None:
+    (known,) = await kept.add(1)
+    repo, purged = kept.opened.repository, AssetId(uuid7())
+    places = [Path(derivatives.thumbnail_path(repo, id_, 150, "jpg")) for id_ in (known.asset_id, purged)]
+    named_else = places[1].with_name(f"{purged}.txt.jpg")
+    for place in (*places, named_else):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(b"thumbnail")
+    run = await kept.rt.db.call(integrity_runs.begin_run, known.file_id, "verify")
+    assert await untracked.look(kept.rt, kept.opened, run) == 0, "they are too young"
+    assert all(place.exists() for place in places)
+    assert await untracked.look(kept.rt, kept.opened, run, age_s=0.0) == 2
+    assert [place.exists() for place in (*places, named_else)] == [True, False, True]
+    assert {one.code for one in await kept.findings()} == {"no_derivative"}
 
 
 async def test_orphans_of_a_root_that_is_away(kept: Library) -> None:
