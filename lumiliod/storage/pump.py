@@ -49,7 +49,8 @@ async def pump(sink: Sink, source: Source) -> None:
     full_in, full = trio.open_memory_channel[tuple[bytearray, int]](BUFFERS)
     free_in, free = trio.open_memory_channel[bytearray](BUFFERS)
     try:
-        with free:
+        # whoever fails closes nothing: the other one would take that for an error of its own
+        with full, free, free_in:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_write_blocks, sink, full, free_in)
                 async with full_in:
@@ -113,11 +114,10 @@ async def _write_blocks(
     full: trio.MemoryReceiveChannel[tuple[bytearray, int]],
     free: trio.MemorySendChannel[bytearray],
 ) -> None:
-    async with full, free:
-        async for block, filled in full:
-            with memoryview(block) as view, view[:filled] as content:
-                await in_thread(sink.write, content)
-            free.send_nowait(block)
+    async for block, filled in full:
+        with memoryview(block) as view, view[:filled] as content:
+            await in_thread(sink.write, content)
+        free.send_nowait(block)
 
 
 def _first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -76,7 +76,7 @@ async def test_only_a_file_that_takes_the_time_is_condemned(
     monkeypatch.syspath_prepend(tmp_path)
     path = tmp_path / "file"
     path.write_text(f"{what} {tmp_path / 'log'}")
-    async with opened(MediaSettings(workers=1, wall_limit_s=0.6), ["odd_type:Odd"]) as media:
+    async with opened(MediaSettings(workers=1, wall_limit_s=1.5), ["odd_type:Odd"]) as media:
         with pytest.raises(error) as raised:
             await media.identify(str(path))
         assert not media.pids
