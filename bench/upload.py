@@ -35,6 +35,7 @@ from scripts.daemon_process import Daemon, DaemonFailed, end_on_signals, running
 
 TUS_REQUEST_BYTES = 256 << 20
 SAMPLE_S = 0.02
+REST_S = 1.0
 HASH = "import sys, blake3; blake3.blake3(max_threads=blake3.blake3.AUTO).update_mmap(sys.argv[1]).hexdigest()"
 GOAL_RATIO, GOAL_GROWTH_MB = 0.5, 64.0
 
@@ -81,8 +82,10 @@ def _measure(root: Path, mb: int, rounds: int) -> None:
         }
         for number in range(1, rounds + 1):
             for name, flush in (("cp + b3sum", False), ("cp + sync + b3sum", True)):
+                _rested()
                 walls.setdefault(name, []).append(_copied(source, root / "copy", flush=flush))
             for name, send in senders.items():
+                _rested()
                 with _memory(daemon) as grown:
                     began = time.perf_counter()
                     send()
@@ -91,6 +94,12 @@ def _measure(root: Path, mb: int, rounds: int) -> None:
                 _settled(daemon, root / "repo")
             print(f"round {number} of {rounds} done", flush=True)
     _report(mb, rounds, walls, growth)
+
+
+def _rested() -> None:
+    """Let the disk end what the one before left to it: what was written, and what was given back."""
+    os.sync()
+    time.sleep(REST_S)
 
 
 def _copied(source: Path, target: Path, *, flush: bool) -> float:

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import BinaryIO, Protocol
@@ -29,8 +30,8 @@ from lumiliod.storage.pump import check_room
 from lumiliod.storage.repository import Repository, check_identity
 from lumiliod.storage.staging import Staged
 
-FLUSH_BYTES = 64 << 20
-"""So much is lost at most of a request that a power failure cuts."""
+FLUSH_BYTES, FLUSH_S = 64 << 20, 2.0
+"""So much is lost at most of a request that a power failure cuts: bytes of a slow one, seconds of a quick one."""
 
 TOUCH_PERIOD = timedelta(hours=1)
 """How old, at most, what is noted of the last byte is while bytes arrive."""
@@ -93,6 +94,7 @@ class PartialWriter:
         self._terms: Terms | None = None
         self._flush_failed = False
         self._from = self._to = self._counted = self._flushed = self._begun = 0
+        self._flushed_at = time.monotonic()
 
     def __enter__(self) -> "PartialWriter":
         return self
@@ -187,8 +189,11 @@ class PartialWriter:
             if self._to - self._begun >= durable.WRITEBACK_BYTES:
                 durable.begin_writeback(self._fd, self._begun, self._to - self._begun)
                 self._begun = self._to
-            if self._to - self._flushed >= FLUSH_BYTES and self._check is None:
+            if self._is_flush_due() and self._check is None:
                 self._flush()
+
+    def _is_flush_due(self) -> bool:
+        return self._to - self._flushed >= FLUSH_BYTES and time.monotonic() - self._flushed_at >= FLUSH_S
 
     def prove(self) -> None:
         """Compare this request's bytes with their checksum.
@@ -247,7 +252,7 @@ class PartialWriter:
 
     def _flush(self) -> None:
         self._force(os.fdatasync)
-        self._flushed = self._to
+        self._flushed, self._flushed_at = self._to, time.monotonic()
         self._keep(self.terms, flushed_bytes=self._to)
 
     def _force(self, sync: Callable[[int], None]) -> None:

@@ -225,6 +225,7 @@ def failing(sync: Callable[[int], None], at: int = 1) -> Callable[[int], None]:
 def test_what_the_disk_did_not_take_does_not_count(repo: Repository, monkeypatch: pytest.MonkeyPatch, at: int) -> None:
     """The first flush that fails is one in the middle, or the one at the end."""
     monkeypatch.setattr(partial_writer, "FLUSH_BYTES", 5)
+    monkeypatch.setattr(partial_writer, "FLUSH_S", 0.0)
     id_ = begin(repo, 12)
     put(repo, id_, 0, b"12345")
     with PartialWriter(repo, id_, hasher=blake3(b"12345")) as writer:
