@@ -122,18 +122,21 @@ async def _retire(rt: Runtime, found: TrashItem) -> Effect:
     for file in found.files:
         opened = rt.repositories.get(file.repository_id)
         with reaching(rt.repositories, opened):
+            why: NotFound | Permanent
             try:
                 stat = await trio.to_thread.run_sync(
                     trash_entry.put, opened.repository, note_of(found, file), file.stat, limiter=rt.disk
                 )
                 kept.append((file.id, stat))
+                continue
             except (NotFound, Permanent) as error:
-                # a root that went away in the middle says nothing of the file
-                await trio.to_thread.run_sync(repository.check_identity, opened.repository, limiter=rt.disk)
-                if await trio.to_thread.run_sync(_is_kept, opened, file.id, limiter=rt.disk):
-                    message = f"{file.id} came into the trash while it was looked for"
-                    raise Unavailable(message, code="unstable", after_s=UNSTABLE_AFTER_S) from error
-                lost.append(file.id)
+                why = error
+            # a root that went away in the middle says nothing of the file
+            await trio.to_thread.run_sync(repository.check_identity, opened.repository, limiter=rt.disk)
+            if await trio.to_thread.run_sync(_is_kept, opened, file.id, limiter=rt.disk):
+                message = f"{file.id} came into the trash while it was looked for"
+                raise Unavailable(message, code="unstable", after_s=UNSTABLE_AFTER_S) from why
+            lost.append(file.id)
     return partial(_retired, found.asset_id, kept, lost)
 
 
