@@ -76,7 +76,7 @@ class RequestBody:
             chunk = bytearray(min(PIECE_BYTES, self._loan.left_bytes))
             with memoryview(chunk) as view:
                 count = await self._read_direct(self._loan, view)
-            return bytes(chunk[:count])
+                return bytes(view[:count])
         rest, self._rest = self._rest, memoryview(b"")
         return bytes(rest)
 

@@ -53,9 +53,10 @@ def left_bytes(connection: object) -> int:
     """Return how much h11 expects of a body of known length, 0 for all others or when that cannot be told."""
     if not isinstance(connection, h11.Connection) or connection.their_state is not h11.SEND_BODY:
         return 0
-    left = getattr(getattr(connection, "_reader", None), "_remaining", None)
-    has_length = type(getattr(connection, "_reader", None)).__name__ == "ContentLengthReader"
-    return left if has_length and isinstance(left, int) and not connection.trailing_data[0] else 0
+    reader = getattr(connection, "_reader", None)
+    left = getattr(reader, "_remaining", None)
+    is_known = type(reader).__name__ == "ContentLengthReader" and not connection.trailing_data[0]
+    return left if is_known and isinstance(left, int) else 0
 
 
 def pass_over(connection: object, size_bytes: int) -> None:

@@ -11,11 +11,20 @@ _TIME_MAX_NS = (1 << 63) - 1
 
 def file_stat(row: Mapping[str, Any]) -> FileStat:
     """Return a state from the columns ``size_bytes``, ``mtime_ns`` and ``inode``."""
-    return FileStat(row["size_bytes"], row["mtime_ns"], row["inode"] & _INODE_MASK)
+    return FileStat(row["size_bytes"], row["mtime_ns"], unsigned(row["inode"]))
 
 
 def columns(stat: FileStat) -> dict[str, int]:
     """Fit a state into bigints: unsigned inodes, and years beyond 2262."""
-    inode = stat.inode - (1 << 64) if stat.inode >= 1 << 63 else stat.inode
     mtime_ns = max(min(stat.mtime_ns, _TIME_MAX_NS), -_TIME_MAX_NS - 1)
-    return {"size_bytes": stat.size_bytes, "mtime_ns": mtime_ns, "inode": inode}
+    return {"size_bytes": stat.size_bytes, "mtime_ns": mtime_ns, "inode": signed(stat.inode)}
+
+
+def signed(inode: int) -> int:
+    """Fit an unsigned 64-bit inode number into a bigint."""
+    return inode - (1 << 64) if inode >= 1 << 63 else inode
+
+
+def unsigned(inode: int) -> int:
+    """Return the inode number that :func:`signed` made a bigint of."""
+    return inode & _INODE_MASK

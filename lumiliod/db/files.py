@@ -7,6 +7,7 @@ from uuid import UUID
 
 from psycopg.rows import dict_row
 
+from lumiliod.db.file_stat import columns
 from lumiliod.db.pool import Connection
 from lumiliod.db.sql import Queries
 from lumiliod.domain.assets import FileRecord, FileStat, Outcome
@@ -58,6 +59,7 @@ def next_generation(conn: Connection, repository_id: RepositoryId) -> int:
 
 def seen(conn: Connection, repository_id: RepositoryId, generation: int, page: Sequence[SeenFile]) -> list[Recorded]:
     """Record one page of a walk in one statement."""
+    states = [columns(file.stat) for file in page]
     rows = conn.execute(
         Q["seen"],
         {
@@ -66,8 +68,8 @@ def seen(conn: Connection, repository_id: RepositoryId, generation: int, page: S
             "ids": [uuid7() for _ in page],
             "paths": [path_bytes(file.path) for file in page],
             "sizes": [file.stat.size_bytes for file in page],
-            "mtimes": [_clamped(file.stat.mtime_ns) for file in page],
-            "inodes": [_signed(file.stat.inode) for file in page],
+            "mtimes": [state["mtime_ns"] for state in states],
+            "inodes": [state["inode"] for state in states],
             "outcomes": [str(file.outcome) for file in page],
             "reasons": [file.reason for file in page],
         },
@@ -118,7 +120,7 @@ def _placed(
         "path": path_bytes(path),
         "digest": bytes.fromhex(digest),
         "asset_id": asset_id,
-        **_stat(stat),
+        **columns(stat),
     }
 
 
@@ -164,7 +166,7 @@ def settle(
         "reason": None,
         "asset_id": asset_id,
         "digest": bytes.fromhex(digest),
-        **_stat(stat),
+        **columns(stat),
     }
     if not conn.execute(Q["settle"], params).rowcount:
         raise Conflict("the record of this file is gone", code="record_gone")
@@ -172,7 +174,7 @@ def settle(
 
 def reject(conn: Connection, record_id: UUID, outcome: Outcome, reason: str, stat: FileStat) -> None:
     """Say why a file, in the state ``stat``, is no asset."""
-    params = {"id": record_id, "outcome": outcome, "reason": storable(reason), **_stat(stat)}
+    params = {"id": record_id, "outcome": outcome, "reason": storable(reason), **columns(stat)}
     conn.execute(Q["reject"], params)
 
 
@@ -281,18 +283,4 @@ def _record(row: dict[str, object]) -> FileRecord:
 
 
 def _as_seen(record: FileRecord) -> dict[str, object]:
-    return {"id": record.id, "asset_id": record.asset_id, "path": path_bytes(record.path), **_stat(record.stat)}
-
-
-def _stat(stat: FileStat) -> dict[str, int]:
-    return {"size_bytes": stat.size_bytes, "mtime_ns": _clamped(stat.mtime_ns), "inode": _signed(stat.inode)}
-
-
-def _clamped(mtime_ns: int) -> int:
-    """Fit a time into a bigint; file systems can hold years beyond 2262."""
-    return max(min(mtime_ns, (1 << 63) - 1), -(1 << 63))
-
-
-def _signed(inode: int) -> int:
-    """Fit an unsigned 64-bit inode number into a bigint."""
-    return inode - (1 << 64) if inode >= 1 << 63 else inode
+    return {"id": record.id, "asset_id": record.asset_id, "path": path_bytes(record.path), **columns(record.stat)}

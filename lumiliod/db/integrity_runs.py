@@ -2,7 +2,6 @@
 
 import datetime as dt
 from dataclasses import dataclass
-from typing import cast
 from uuid import UUID
 
 from psycopg.rows import class_row
@@ -81,13 +80,6 @@ def end_run(conn: Connection, run_id: UUID, keep_days: int) -> None:
     conn.execute(Q["end_run"], {"id": run_id})
     findings.close_settled(conn)
     conn.execute(Q["forget_runs"], {"days": keep_days})
-
-
-def walked_at(conn: Connection) -> dt.datetime | None:
-    """Return when orphans were looked for at last."""
-    row = conn.execute(Q["walked_at"]).fetchone()
-    assert row is not None
-    return cast("dt.datetime | None", row[0])
 
 
 def speed(conn: Connection) -> tuple[float | None, dt.datetime | None]:

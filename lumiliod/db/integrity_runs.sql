@@ -31,9 +31,6 @@ UPDATE integrity_runs SET finished_at = now() WHERE id = %(id)s::uuid
 -- name: forget_runs
 DELETE FROM integrity_runs WHERE started_at < now() - make_interval(days => %(days)s::int)
 
--- name: walked_at
-SELECT max(started_at) FROM integrity_runs WHERE walked AND finished_at IS NOT NULL
-
 -- name: speed
 -- bytes a second of the last passes that read something, and when the last one began
 SELECT sum(read_bytes) / nullif(sum(read_s), 0), max(started_at) FROM (

@@ -9,6 +9,7 @@ from uuid import UUID
 from psycopg import errors
 from psycopg.rows import class_row
 
+from lumiliod.db.file_stat import signed, unsigned
 from lumiliod.db.pool import Connection
 from lumiliod.db.sql import Queries
 from lumiliod.domain.assets import FileStat
@@ -20,8 +21,6 @@ Q = Queries(__file__)
 
 CHANNEL = "lumilio_repositories"
 """Notification channel: rows of repositories, or their markers, have changed; the payload is empty."""
-
-_INODE_MASK = (1 << 64) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,12 +178,12 @@ def stats(conn: Connection, repository_id: RepositoryId, after: RepoPath | None,
     """Return a page of the files that are there, by the bytes of their paths, beyond ``after``."""
     params = {"id": repository_id, "after": b"" if after is None else path_bytes(after), "count": count}
     return [
-        KnownFile(row[0], path_from_bytes(row[1]), FileStat(row[2], row[3], row[4] & _INODE_MASK))
+        KnownFile(row[0], path_from_bytes(row[1]), FileStat(row[2], row[3], unsigned(row[4])))
         for row in conn.execute(Q["stats"], params)
     ]
 
 
 def set_inodes(conn: Connection, inodes: Mapping[UUID, int]) -> None:
     """Write the inode numbers that files have on another disk, by their records."""
-    signed = [inode - (1 << 64) if inode >= 1 << 63 else inode for inode in inodes.values()]
+    signed = [signed(inode) for inode in inodes.values()]
     conn.execute(Q["set_inodes"], {"ids": list(inodes), "inodes": signed})

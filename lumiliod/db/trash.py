@@ -14,6 +14,7 @@ from uuid import UUID
 from psycopg.rows import dict_row
 
 from lumiliod.db import files
+from lumiliod.db.file_stat import columns, file_stat, unsigned
 from lumiliod.db.pool import Connection
 from lumiliod.db.sql import Queries
 from lumiliod.domain.assets import FileStat
@@ -23,8 +24,6 @@ from lumiliod.domain.text import storable
 from lumiliod.domain.trash import TrashFile, TrashItem, TrashState, Why
 
 Q = Queries(__file__)
-
-_INODE_MASK = (1 << 64) - 1
 
 
 class Comeback(Enum):
@@ -131,7 +130,7 @@ def replaceable(
     """Return the asset whose only file is at ``path``, and the state of that file on record; None for any other."""
     params = {"repository_id": repository_id, "path": path_bytes(path), "owner_id": owner_id}
     row = conn.execute(Q["replaceable"], params).fetchone()
-    return (AssetId(row[0]), FileStat(row[1], row[2], row[3] & _INODE_MASK)) if row else None
+    return (AssetId(row[0]), FileStat(row[1], row[2], unsigned(row[3]))) if row else None
 
 
 def leaving(conn: Connection, repository_id: RepositoryId, path: RepoPath) -> AssetId | None:
@@ -331,15 +330,7 @@ def unknown(conn: Connection, repository_id: RepositoryId, ids: Sequence[UUID]) 
 
 def adopt(conn: Connection, repository_id: RepositoryId, path: RepoPath, stat: FileStat) -> UUID:
     """Have a file looked at that was put back from the trash without a row; return its record."""
-    inode = stat.inode - (1 << 64) if stat.inode >= 1 << 63 else stat.inode
-    params = {
-        "id": uuid7(),
-        "repository_id": repository_id,
-        "path": path_bytes(path),
-        "size_bytes": stat.size_bytes,
-        "mtime_ns": _clamped(stat.mtime_ns),
-        "inode": inode,
-    }
+    params = {"id": uuid7(), "repository_id": repository_id, "path": path_bytes(path), **columns(stat)}
     row = conn.execute(Q["adopt"], params).fetchone()
     assert row is not None
     return cast("UUID", row[0])
@@ -347,9 +338,7 @@ def adopt(conn: Connection, repository_id: RepositoryId, path: RepoPath, stat: F
 
 def _set_stats(conn: Connection, stats: Sequence[tuple[UUID, FileStat]]) -> None:
     for id_, stat in stats:
-        inode = stat.inode - (1 << 64) if stat.inode >= 1 << 63 else stat.inode
-        params = {"id": id_, "size_bytes": stat.size_bytes, "mtime_ns": _clamped(stat.mtime_ns), "inode": inode}
-        conn.execute(Q["set_stat"], params)
+        conn.execute(Q["set_stat"], {"id": id_, **columns(stat)})
 
 
 def _leave(conn: Connection, asset_id: AssetId) -> None:
@@ -379,10 +368,5 @@ def _item(row: dict[str, Any], its_files: Sequence[TrashFile]) -> TrashItem:
 
 
 def _file(row: dict[str, Any]) -> TrashFile:
-    stat = FileStat(row["size_bytes"], row["mtime_ns"], row["inode"] & _INODE_MASK)
     path = path_from_bytes(row["path"])
-    return TrashFile(row["id"], RepositoryId(row["repository_id"]), path, stat, row["was_original"])
-
-
-def _clamped(mtime_ns: int) -> int:
-    return max(min(mtime_ns, (1 << 63) - 1), -(1 << 63))
+    return TrashFile(row["id"], RepositoryId(row["repository_id"]), path, file_stat(row), row["was_original"])

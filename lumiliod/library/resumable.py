@@ -351,7 +351,7 @@ async def _finish(rt: Runtime, opened: Opened) -> None:
     """
 
     def unfinished() -> list[Partial]:
-        return [one for one in partials.everything(opened.repository) if one.is_unfinished]
+        return [one for one in partials.arriving(opened.repository) if one.is_unfinished]
 
     uploads = Uploads(rt)
     with reaching(rt.repositories, opened):

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import BinaryIO, TypeVar
 
+from blake3 import blake3
+
 from lumiliod.domain.assets import FileStat
 from lumiliod.domain.errors import Conflict, NotFound, Permanent, Shape, Unavailable
 from lumiliod.domain.ids import RepoPath, path_bytes, shown
@@ -281,6 +283,16 @@ def _exists(name: str, folder: int) -> bool:
     except FileNotFoundError:
         return False
     return True
+
+
+def digest_open(fd: int) -> str:
+    """Return the digest of an open file, whatever its offset. Raises OSError."""
+    hasher, offset = blake3(), 0
+    while block := os.pread(fd, durable.BLOCK_BYTES, offset):
+        durable.check_cancelled()
+        hasher.update(block)
+        offset += len(block)
+    return hasher.hexdigest()
 
 
 def _same_bytes(source_fd: int, name: str, folder: int) -> bool:

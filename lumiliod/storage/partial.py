@@ -178,14 +178,6 @@ def arriving(repo: Repository) -> Iterator[Partial]:
             yield one
 
 
-def everything(repo: Repository) -> Iterator[Partial]:
-    """Yield every upload of a repository. Blocks."""
-    for id_ in list(_ids(repo, f"{PARTIAL}.json")):
-        one = find(repo, id_)
-        if one is not None:
-            yield one
-
-
 def remove(repo: Repository, id: UploadId) -> None:  # noqa: A002
     """Forget an upload and the bytes that are not a staged file yet. Blocks.
 

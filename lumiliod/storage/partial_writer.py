@@ -287,7 +287,7 @@ class PartialWriter:
         """
         assert self._fd is not None
         if not self.terms.flush_failed:
-            return self.hasher.hexdigest() if self.hasher is not None else _digest(self._fd)
+            return self.hasher.hexdigest() if self.hasher is not None else local.digest_open(self._fd)
         digest, size_bytes = uncached_digest(self._fd)
         if size_bytes != self._to or (self.hasher is not None and digest != self.hasher.hexdigest()):
             self._give_back(0)
@@ -360,14 +360,3 @@ def _blocks(file: BinaryIO, id_: UploadId) -> Iterator[bytes]:
 
 def _incomplete(part: Partial) -> Conflict:
     return Conflict(f"the part {part.id} is not complete", code="part_incomplete")
-
-
-def _digest(fd: int) -> str:
-    """Hash a file from its start; the hash of what an earlier process wrote is gone with it."""
-    hasher = blake3()
-    offset = 0
-    while block := os.pread(fd, durable.BLOCK_BYTES, offset):
-        durable.check_cancelled()
-        hasher.update(block)
-        offset += len(block)
-    return hasher.hexdigest()

@@ -12,7 +12,7 @@ from lumiliod.domain.errors import Permanent, Unavailable
 from lumiliod.domain.ids import Digest, shown
 from lumiliod.storage import durable, local, trash_note
 from lumiliod.storage.repository import Repository, check_identity
-from lumiliod.storage.trash_folder import digest_of, digest_open, look, open_named, opened_folder
+from lumiliod.storage.trash_folder import digest_of, look, open_named, opened_folder
 from lumiliod.storage.trash_move import drop, give_back, move, unstable
 from lumiliod.storage.trash_note import Note
 
@@ -89,7 +89,7 @@ def _aside(note: Note) -> str:
 
 def _check_bytes(fd: int, note: Note, known: FileStat) -> None:
     found = local.stat_of(os.fstat(fd))
-    if found != known and (found.size_bytes != known.size_bytes or digest_open(fd) != note.digest):
+    if found != known and (found.size_bytes != known.size_bytes or local.digest_open(fd) != note.digest):
         raise Permanent(f"other bytes lie under the name of {shown(note.place)}", code="changed")
 
 

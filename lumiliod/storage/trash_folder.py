@@ -5,11 +5,9 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from blake3 import blake3
-
 from lumiliod.domain.errors import Conflict, Permanent, Unavailable
 from lumiliod.domain.ids import shown
-from lumiliod.storage import durable, local
+from lumiliod.storage import local
 from lumiliod.storage.repository import DAMAGED_AFTER_S, Repository
 
 
@@ -51,16 +49,6 @@ def digest_of(name: str, folder: int) -> str:
     """Return the digest of a plain file."""
     fd = local.open_plain(name, folder)
     try:
-        return digest_open(fd)
+        return local.digest_open(fd)
     finally:
         os.close(fd)
-
-
-def digest_open(fd: int) -> str:
-    """Return the digest of an open file."""
-    hasher, offset = blake3(), 0
-    while block := os.pread(fd, durable.BLOCK_BYTES, offset):
-        durable.check_cancelled()
-        hasher.update(block)
-        offset += len(block)
-    return hasher.hexdigest()
