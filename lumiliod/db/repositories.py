@@ -185,5 +185,5 @@ def stats(conn: Connection, repository_id: RepositoryId, after: RepoPath | None,
 
 def set_inodes(conn: Connection, inodes: Mapping[UUID, int]) -> None:
     """Write the inode numbers that files have on another disk, by their records."""
-    signed = [signed(inode) for inode in inodes.values()]
-    conn.execute(Q["set_inodes"], {"ids": list(inodes), "inodes": signed})
+    as_bigints = [signed(inode) for inode in inodes.values()]
+    conn.execute(Q["set_inodes"], {"ids": list(inodes), "inodes": as_bigints})
