@@ -4,7 +4,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
 from lumiliod.cli.program import TEMPORARY, Failed
@@ -13,6 +13,11 @@ from lumiliod.contract.problems import Problem
 
 if TYPE_CHECKING:
     from lumiliod.client import Client
+
+_Answer = TypeVar("_Answer")
+
+DATABASE_AWAY = "database_unavailable"
+"""The code of a problem that is over as soon as the database runs again, which the daemon sees to."""
 
 FINISHED = frozenset({"completed", "cancelled", "discarded"})
 """States a job never leaves by itself."""
@@ -37,11 +42,27 @@ def finished_job(client: "Client", task_id: UUID, timeout_s: float | None = None
     """
     started = time.monotonic()
     for pause_s in pauses():
-        job = client.task(task_id)
-        if job.state in FINISHED:
+        job = unless_away(lambda: client.task(task_id))
+        if job is not None and job.state in FINISHED:
             return job
         sleep(pause_s, started, timeout_s)
     raise AssertionError
+
+
+def unless_away(ask: Callable[[], _Answer]) -> _Answer | None:
+    """Return an answer; None while the daemon's database is away, which is no reason to stop waiting.
+
+    Raises:
+        ApiError, Unreachable: any other failure.
+    """
+    from lumiliod.client import ApiError
+
+    try:
+        return ask()
+    except ApiError as error:
+        if error.problem.code != DATABASE_AWAY:
+            raise
+        return None
 
 
 def sleep(pause_s: float, started: float, timeout_s: float | None) -> None:

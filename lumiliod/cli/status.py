@@ -5,7 +5,7 @@ import time
 import click
 
 from lumiliod.cli.output import pairs, print_json, table
-from lumiliod.cli.polling import pauses, progress, sleep
+from lumiliod.cli.polling import pauses, progress, sleep, unless_away
 from lumiliod.cli.program import Command, Options, connected
 from lumiliod.contract.status import Status
 
@@ -31,9 +31,10 @@ def wait(options: Options, timeout_s: float | None) -> None:
     most = 0
     with connected(options) as client, progress("Waiting", hidden=options.json) as advance:
         rests = pauses()
-        while (now := client.status()).open_jobs or now.scans:
-            most = max(most, now.open_jobs)
-            advance(most - now.open_jobs, most)
+        while (now := unless_away(client.status)) is None or now.open_jobs or now.scans:
+            if now is not None:
+                most = max(most, now.open_jobs)
+                advance(most - now.open_jobs, most)
             sleep(next(rests), started, timeout_s)
     if options.json:
         print_json(now)

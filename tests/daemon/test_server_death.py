@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -22,6 +24,11 @@ def test_killed_servers_come_back(daemon: Daemon, tmp_path: Path) -> None:
     pause = threading.Event()
     server = embedded.prepare(daemon.state_dir)
     killed: set[int | None] = {None}
+    waiting = subprocess.Popen(
+        [sys.executable, "-m", "lumiliod.cli", "--socket", daemon.socket, "wait", "--timeout", "120"],
+        stderr=subprocess.PIPE,
+        env=daemon.environ,
+    )
     for _ in range(3):
         wait_until(lambda: embedded.running_pid(server) not in killed)
         pause.wait(0.4)
@@ -31,7 +38,9 @@ def test_killed_servers_come_back(daemon: Daemon, tmp_path: Path) -> None:
         killed.add(pid)
         pause.wait(1.5)
     wait_until(lambda: embedded.running_pid(server) not in killed)
-    daemon.wait_until_ready()
+    # whoever waits bears that the database is away for a moment
+    _, told = waiting.communicate()
+    assert waiting.returncode == 0, told
     daemon.cli("wait", "--timeout", "120")
     assets = json.loads(daemon.cli("assets", "list", "--all", "--json").stdout)
     assert len(assets) == 30
