@@ -1,10 +1,11 @@
 """What a power failure leaves of a folder: what was forced to the disk, and nothing else.
 
-The strictest reading of POSIX, harsher than any journal: what was not forced may be there or not. The bytes of a
+A strict reading of POSIX, harsher than any journal: what was not forced may be there or not. The bytes of a
 file are those of its last fsync(2), or all of them; the names in a folder those of the last fsync(2) of that folder, or
 of any moment since, each folder for itself, so that a rename whose two folders were not both forced may leave both
-names or none. What becomes of what is drawn by lot; ``LUMILIO_LOT`` draws the same again. Source of the model: "All
-File Systems Are Not Created Equal", Pillai et al., OSDI 2014, section 2.
+names; but never none: a file system without a journal (ext2) is the only one that can end so. What becomes of what is
+drawn by lot; ``LUMILIO_LOT`` draws the same again. Source of the model: "All File Systems Are Not Created Equal",
+Pillai et al., OSDI 2014, section 2 and table 1.
 
 :func:`watch` follows what this process does below one folder; :func:`lose` makes it so, just before the process
 ends itself. Not modelled: what the database had not flushed, what worker processes wrote (nothing of theirs is
@@ -34,11 +35,20 @@ class _Dirty:
 
 @dataclass
 class _Change:
-    """One name that came to a folder or left it: the folder's descriptor, and another name of what bore it before."""
+    """One name that came to a folder or left it: the folder's descriptor, and another name of what bore it before.
+
+    ``left`` is how a file that was renamed to this name left its old one.
+    """
 
     folder: int
     name: str
     keeper: str | None
+    left: "_Change | None" = None
+    is_undone: bool = False
+
+    @property
+    def path(self) -> str:
+        return f"/proc/self/fd/{self.folder}/{self.name}"
 
 
 @dataclass
@@ -87,17 +97,22 @@ def lose() -> None:
     lot = os.environ.get("LUMILIO_LOT") or secrets.token_hex(4)
     print(f"the power fails below {_world.root}, lot {lot}", flush=True)
     rng = random.Random(lot)
+    undone: list[_Change] = []
     for found in _world.folders.values():
         kept = rng.choice((0, rng.randrange(len(found) + 1), len(found)))
-        for change in reversed(found[kept:]):
-            _restore(change, _world.keep)
+        undone += reversed(found[kept:])
+    for change in undone:
+        _restore(change, _world.keep)
+    for change in undone:
+        if (left := change.left) is not None and not left.is_undone and not os.path.lexists(left.path):
+            _restore(left, _world.keep)
     for dirty in _world.files.values():
         if rng.random() < 0.5:
             _os["ftruncate"](dirty.fd, dirty.size_bytes)
 
 
 def _restore(change: _Change, keep: str) -> None:
-    path = f"/proc/self/fd/{change.folder}/{change.name}"
+    path, change.is_undone = change.path, True
     if os.path.lexists(path):
         # whoever bears the name now did not bear it then
         _os["rename"](path, os.path.join(keep, secrets.token_hex(8)))
@@ -139,7 +154,9 @@ def _place(path: Any, dir_fd: int | None) -> tuple[str, str] | None:
     return (folder, name) if folder == _world.root or folder.startswith(f"{_world.root}/") else None
 
 
-def _note(place: tuple[str, str] | None, act: Callable[[], Any]) -> Any:
+def _note(
+    place: tuple[str, str] | None, act: Callable[[], Any], noted: Callable[[_Change], None] = lambda change: None
+) -> Any:
     """Do something to a name, and remember what bore it before."""
     assert _world is not None
     if place is None:
@@ -160,7 +177,9 @@ def _note(place: tuple[str, str] | None, act: Callable[[], Any]) -> Any:
         return done  # renameat2(2) is not supported here: what stands in for it is watched itself
     fd = _os["open"](folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     of = os.fstat(fd)
-    _world.folders.setdefault((of.st_dev, of.st_ino), []).append(_Change(fd, name, keeper))
+    change = _Change(fd, name, keeper)
+    _world.folders.setdefault((of.st_dev, of.st_ino), []).append(change)
+    noted(change)
     return done
 
 
@@ -196,8 +215,8 @@ def _sync(call: Callable[..., Any], fd: int) -> None:
     key = (found.st_dev, found.st_ino)
     if dirty := _world.files.pop(key, None):
         os.close(dirty.fd)
-    for change in _world.folders.pop(key, []):
-        os.close(change.folder)
+    # the changes keep their descriptors: another one may refer to them
+    _world.folders.pop(key, None)
 
 
 def _rename(
@@ -219,7 +238,12 @@ def _renameat2(
 
 
 def _moved(source: tuple[str, str] | None, target: tuple[str, str] | None, act: Callable[[], Any]) -> Any:
-    return _note(target, lambda: _note(source, act))
+    left: list[_Change] = []
+
+    def came(change: _Change) -> None:
+        change.left = left[0] if left else None
+
+    return _note(target, lambda: _note(source, act, left.append), came)
 
 
 def _link(

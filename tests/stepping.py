@@ -33,6 +33,10 @@ TIMEOUT_S = 120.0
 STEPS_MAX = 200
 STRIDE = int(os.environ.get("LUMILIO_STRIDE", "3"))
 
+KILLED, POWERLESS = "killed", "powerless"
+ENDS = 5
+"""So often the power fails after everything was done: each time something else may be lost."""
+
 _CALLS = frozenset({
     "os.rename", "os.link", "os.symlink", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.utime", "os.chmod",
 })  # fmt: skip
@@ -85,6 +89,12 @@ def steps() -> Iterator[int]:
     print(f"every {STRIDE}. step from {first}")
     yield from itertools.islice(itertools.count(first, STRIDE), STEPS_MAX)
     raise AssertionError(f"the operation has not ended after {STEPS_MAX} steps")
+
+
+def ways(*healing: Callable[..., None]) -> list[tuple[Callable[..., None], str]]:
+    """Return how to heal beside how to end: killed, or without power too; all of it if ``LUMILIO_STRIDE`` is 1."""
+    every = list(itertools.product(healing, (KILLED, POWERLESS)))
+    return every if STRIDE == 1 else every[1:-1]
 
 
 def run(operation: Callable[..., None], *args: Any, kill_at: int = 0, powerless: str | None = None) -> bool:

@@ -95,6 +95,8 @@ def look(
         there = _stat(repo, target)
         if there is None:
             return Look(How.MOVE, source, target, found)
+        if there == found:  # two names of one file
+            return Look(How.MERGE, source, target, found, there)
         is_alike = digest is not None and there.size_bytes == found.size_bytes
         if is_alike and _holds(repo, target, digest) and _holds(repo, source, digest):
             return Look(How.MERGE, source, target, found, there)

@@ -57,7 +57,6 @@ def remove(repo: Repository, note: Note, known: FileStat) -> int:
             os.unlink(str(note.id), dir_fd=trash)
             freed = known.size_bytes
         trash_note.forget(repo, note.id)
-        durable.fsync_folder_fd(trash)
     return freed
 
 

@@ -80,9 +80,10 @@ def read(repo: Repository, id: UUID) -> Note | None:  # noqa: A002  the word of 
 
 
 def forget(repo: Repository, id: UUID) -> None:  # noqa: A002
-    """Remove a note and what is left of writing it. Blocks."""
+    """Remove a note and what is left of writing it, durably: one that came back would be no row's. Blocks."""
     durable.unlink(_path(repo, id))
     durable.unlink(f"{_path(repo, id)}.tmp")
+    durable.fsync_folder(repo.trash)
 
 
 def digest_of(note: Note) -> Digest:

@@ -7,9 +7,10 @@ from uuid import UUID
 import trio
 
 from lumiliod.contract.trash import PurgeRequest, Removal, RemoveRequest, RestoreRequest
-from lumiliod.domain.ids import RepositoryId
+from lumiliod.db import integrity_runs
+from lumiliod.domain.ids import RepositoryId, uuid7
 from lumiliod.library import trash
-from lumiliod.pipeline import adopt, kinds
+from lumiliod.pipeline import adopt, kinds, untracked
 from lumiliod.runtime import Runtime
 from lumiliod.storage import staging
 from lumiliod.testing.sources import Chunks
@@ -30,6 +31,11 @@ def restore(shelf: Shelf, asset_id: UUID) -> None:
 
 def purge(shelf: Shelf, asset_id: UUID) -> None:
     do(shelf, lambda rt: trash.purge(rt, PurgeRequest(ids=[asset_id])))
+
+
+def look_for_leftovers(shelf: Shelf) -> None:
+    """Look at our own folders as a scrub does: derivatives of what is purged may have come back with the power."""
+    do(shelf, partial(_look_for_leftovers, shelf))
 
 
 def upload(shelf: Shelf, name: str, content: bytes) -> None:
@@ -82,6 +88,11 @@ async def _stage(shelf: Shelf, name: str, content: bytes, rt: Runtime) -> None:
 
 async def _ingest(shelf: Shelf, rt: Runtime) -> None:
     await adopt.staged(rt, rt.repositories.get(shelf.id))
+
+
+async def _look_for_leftovers(shelf: Shelf, rt: Runtime) -> None:
+    run = await rt.db.call(integrity_runs.begin_run, uuid7(), "scrub")
+    assert await untracked.look(rt, rt.repositories.get(shelf.id), run, age_s=0.0) == 0
 
 
 async def _lose_jobs(rt: Runtime) -> None:

@@ -13,8 +13,6 @@ from tests.pipeline.shelf import Shelf, digest_of, jpeg
 
 HEALING = {"work": removing.heal_by_work, "scan": removing.heal_by_scan}
 FEWEST_STEPS = 10
-ENDS = 5
-"""So often the power fails after everything was done: each time something else may be lost."""
 
 EVERY = list(itertools.product(("date", "flat", "cas"), HEALING, ("killed", "powerless")))
 SOME = [
@@ -67,7 +65,7 @@ def test_uploading_killed_at_every_step(conninfo: str, tmp_path: Path, layout: s
             A,
             str(acknowledged),
             kill_at=step,
-            powerless=shelf.root if how == "powerless" else None,
+            powerless=shelf.root if how == stepping.POWERLESS else None,
         )
         stepping.run(HEALING[healing], shelf)
         holding = shelf.holding(digest_of(A))
@@ -78,7 +76,7 @@ def test_uploading_killed_at_every_step(conninfo: str, tmp_path: Path, layout: s
         check_whole(shelf)
         forget(shelf)
         ended += not was_killed
-        if ended == (ENDS if how == "powerless" else 1):
+        if ended == (stepping.ENDS if how == stepping.POWERLESS else 1):
             assert step > FEWEST_STEPS
             break
     # some were killed before anything was promised, some after

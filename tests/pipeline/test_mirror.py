@@ -503,19 +503,25 @@ async def _work(conninfo: str, root: str, kind: str, args: dict[str, str]) -> No
     await database.close()
 
 
-async def in_a_child(kept: Library, kind: str, args: dict[str, str], step: int) -> bool:
+async def in_a_child(
+    kept: Library, kind: str, args: dict[str, str], step: int = 0, *, powerless: Path | None = None
+) -> bool:
     """Do one job in a process that is killed before a step; tell whether it was."""
     kept.rt.repositories.close()
-    run = partial(stepping.run, work_alone, kept.rt.db.conninfo, str(kept.root), kind, args, kill_at=step)
+    at = None if powerless is None else str(powerless)
+    conninfo, root = kept.rt.db.conninfo, str(kept.root)
+    run = partial(stepping.run, work_alone, conninfo, root, kind, args, kill_at=step, powerless=at)
     return await trio.to_thread.run_sync(run)
 
 
-async def test_healing_killed_at_every_step(database: Database, tmp_path: Path, place: Path) -> None:
+@pytest.mark.parametrize("how", [stepping.KILLED, stepping.POWERLESS])
+async def test_healing_killed_at_every_step(database: Database, tmp_path: Path, place: Path, how: str) -> None:
     """Whatever was written by then, doing it again ends in the good file, its row, and the bad one kept."""
     async with library(database, tmp_path / "home", served=False) as kept:
         (original,) = await kept.add(1)
         async with serving(kept):
             await filled(kept, place)
+        ended = 0
         for step in stepping.steps():
             original.rot(step)
             bad = original.path.read_bytes()
@@ -523,30 +529,35 @@ async def test_healing_killed_at_every_step(database: Database, tmp_path: Path, 
                 await kept.verified()
             (found,) = await kept.findings()
             args = {"finding": str(found.id)}
-            killed = await in_a_child(kept, "heal", args, step)
+            powerless = kept.root if how == stepping.POWERLESS else None
+            killed = await in_a_child(kept, "heal", args, step, powerless=powerless)
             aside = kept.root.joinpath(*storage_heal.QUARANTINE, f"{found.id}.bad")
             assert bad in [path.read_bytes() for path in (original.path, aside) if path.exists()]
-            assert not await in_a_child(kept, "heal", args, 0)
+            assert not await in_a_child(kept, "heal", args)
             assert original.is_good
             assert aside.read_bytes() == bad
             assert {one.state for one in await kept.findings(None)} == {"healed"}
             ((inode,),) = await kept.ask("SELECT inode FROM file_records")
             assert inode == original.path.stat().st_ino
             await taken_in(kept.rt, kept.root)
-            if not killed:
+            ended += not killed
+            if ended == (stepping.ENDS if how == stepping.POWERLESS else 1):
                 break
 
 
-async def test_mirroring_killed_at_every_step(database: Database, tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", [stepping.KILLED, stepping.POWERLESS])
+async def test_mirroring_killed_at_every_step(database: Database, tmp_path: Path, how: str) -> None:
     """No row without its copy, no list without its copies, and in the end everything once."""
     async with library(database, tmp_path / "home", served=False) as kept:
         originals = await kept.add(2)
+        ended = 0
         for step in stepping.steps():
             place = tmp_path / f"mirror-{step}"
             place.mkdir()
             mirror_id = await kept.mirror_at(str(place))
             args = {"mirror": str(mirror_id)}
-            killed = await in_a_child(kept, "mirror", args, step)
+            powerless = place if how == stepping.POWERLESS else None
+            killed = await in_a_child(kept, "mirror", args, step, powerless=powerless)
             rows = await kept.ask(
                 "SELECT encode(digest, 'hex'), manifest_id FROM mirror_copies WHERE mirror_id = %s", mirror_id
             )
@@ -555,11 +566,12 @@ async def test_mirroring_killed_at_every_step(database: Database, tmp_path: Path
                 assert (place / storage.original_path(digest)).read_bytes() == contents[digest]
                 if manifest_id is not None:
                     assert digest in {line["digest"] for line in listed(place)}
-            assert not await in_a_child(kept, "mirror", args, 0)
+            assert not await in_a_child(kept, "mirror", args)
             assert {path.name: path.read_bytes() for path in place.glob("originals/??/??/*")} == contents
             assert {line["digest"] for line in listed(place)} == set(contents)
             await kept.ask("DELETE FROM mirrors WHERE id = %s", mirror_id)
-            if not killed:
+            ended += not killed
+            if ended == (stepping.ENDS if how == stepping.POWERLESS else 1):
                 break
 
 

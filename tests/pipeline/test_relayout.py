@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import psycopg
@@ -147,12 +148,23 @@ def by_scan(scene: Scene) -> None:
     stepping.run(relaying.scan, scene.shelf)
 
 
-def through(make: Callable[[], Scene], operation: Callable[[Scene, int], bool], heal: Callable[[Scene], None],
-            check: Callable[[Scene], None]) -> None:  # fmt: skip
-    """Kill an operation at each of its steps, heal, check; the last round is that of one that is not killed."""
+WAYS = stepping.ways(by_work, by_scan)
+
+
+def through(
+    make: Callable[[], Scene],
+    operation: Callable[..., None],
+    *args: object,
+    how: str,
+    heal: Callable[[Scene], None],
+    check: Callable[[Scene], None],
+) -> None:
+    """Kill an operation at each of its steps, heal, check; the last rounds are those of one that is not killed."""
+    ended = 0
     for step in stepping.steps():
         scene = make()
-        was_killed = operation(scene, step)
+        powerless = scene.shelf.root if how == stepping.POWERLESS else None
+        was_killed = stepping.run(operation, scene.shelf, *args, kill_at=step, powerless=powerless)
         heal(scene)
         check(scene)
         # nobody meets what an earlier round left
@@ -160,32 +172,35 @@ def through(make: Callable[[], Scene], operation: Callable[[Scene, int], bool], 
         scene.shelf.sql("DELETE FROM file_records")
         scene.shelf.sql("DELETE FROM repositories")
         scene.shelf.sql("DELETE FROM assets")
-        if not was_killed:
+        ended += not was_killed
+        if ended == (stepping.ENDS if how == stepping.POWERLESS else 1):
             assert step > FEWEST_STEPS
             return
 
 
-@pytest.mark.parametrize("heal", [by_work, by_scan])
+@pytest.mark.parametrize(("heal", "how"), WAYS)
 @pytest.mark.parametrize("what", ["twin", "sidecar"])
-def test_killed_at_every_step(conninfo: str, tmp_path: Path, what: str, heal: Callable[[Scene], None]) -> None:
+def test_killed_at_every_step(
+    conninfo: str, tmp_path: Path, what: str, heal: Callable[[Scene], None], how: str
+) -> None:
     ends = []
 
     def check(scene: Scene) -> None:
         ends.append(scene.state())
         scene.check_whole("cas" if scene.state() else "flat")
 
-    def operate(scene: Scene, step: int) -> bool:
-        return stepping.run(relaying.relay, scene.shelf, "cas", kill_at=step)
-
-    through(lambda: Scene(conninfo, tmp_path, **{what: True}), operate, heal, check)
+    make = partial(Scene, conninfo, tmp_path, **{what: True})
+    through(make, relaying.relay, "cas", how=how, heal=heal, check=check)
     # once it was asked for and written down, it is done
     assert ends[-1] == "done"
     assert ends.count("done") > FEWEST_ENDS
 
 
-@pytest.mark.parametrize("heal", [by_work, by_scan])
+@pytest.mark.parametrize(("heal", "how"), WAYS)
 @pytest.mark.parametrize("what", ["twin", "sidecar"])
-def test_undoing_killed_at_every_step(conninfo: str, tmp_path: Path, what: str, heal: Callable[[Scene], None]) -> None:
+def test_undoing_killed_at_every_step(
+    conninfo: str, tmp_path: Path, what: str, heal: Callable[[Scene], None], how: str
+) -> None:
     ends = []
 
     def make() -> Scene:
@@ -198,10 +213,7 @@ def test_undoing_killed_at_every_step(conninfo: str, tmp_path: Path, what: str, 
         ends.append(scene.state())
         scene.check_whole("flat" if scene.state() == "undone" else "cas")
 
-    def operate(scene: Scene, step: int) -> bool:
-        return stepping.run(relaying.undo, scene.shelf, kill_at=step)
-
-    through(make, operate, heal, check)
+    through(make, relaying.undo, how=how, heal=heal, check=check)
     assert ends[-1] == "undone"
     assert ends.count("undone") > FEWEST_ENDS
 

@@ -31,7 +31,7 @@ from tests.pipeline import removing
 from tests.pipeline import shelf as shelves
 from tests.pipeline.shelf import Shelf, digest_of, jpeg
 
-HEALING = [removing.heal_by_work, removing.heal_by_scan]
+WAYS = stepping.ways(removing.heal_by_work, removing.heal_by_scan)
 FEWEST_STEPS = 6
 """Fewer would mean that the harness does not see what the operations do."""
 
@@ -134,26 +134,36 @@ class Scene:
         return self.shelf.sql("SELECT rating FROM assets WHERE id = %s", self.asset)
 
 
+Operation = tuple[Callable[..., None], *tuple[object, ...]]
+"""What is run in a process of its own, and with what."""
+
+
 def through(
-    scene: Callable[[], Scene],
-    operation: Callable[[Scene, int], bool],
+    make: Callable[[], Scene],
+    operation: Callable[[Scene], Operation],
+    *,
+    how: str,
     heal: Callable[[Shelf], None],
     check: Callable[[Scene, str | None], None],
 ) -> None:
-    """Kill an operation at each of its steps, heal, check; the last round is that of one that is not killed.
+    """Kill an operation at each of its steps, heal, check; the last rounds are those of one that is not killed.
 
     ``check`` is told the state that was on record when the operation was killed: what was asked for and written
     down is done in the end, and what was not has not been begun.
     """
+    ended = 0
     for step in stepping.steps():
-        here = scene()
-        was_killed = operation(here, step)
+        here = make()
+        powerless = here.shelf.root if how == stepping.POWERLESS else None
+        act, *args = operation(here)
+        was_killed = stepping.run(act, *args, kill_at=step, powerless=powerless)
         begun, _ = here.state()
         stepping.run(heal, here.shelf)
         check(here, begun)
         # nobody meets what an earlier round left
         here.shelf.sql("TRUNCATE repositories, assets, jobs CASCADE")
-        if not was_killed:
+        ended += not was_killed
+        if ended == (stepping.ENDS if how == stepping.POWERLESS else 1):
             assert step > FEWEST_STEPS
             return
 
@@ -165,29 +175,29 @@ def removed_or_not(scene: Scene) -> None:
         scene.check_trashed()
 
 
-@pytest.mark.parametrize("heal", HEALING)
-def test_removing_killed_at_every_step(conninfo: str, tmp_path: Path, heal: Callable[[Shelf], None]) -> None:
+@pytest.mark.parametrize(("heal", "how"), WAYS)
+def test_removing_killed_at_every_step(conninfo: str, tmp_path: Path, heal: Callable[[Shelf], None], how: str) -> None:
     def check(scene: Scene, begun: str | None) -> None:
         if begun is None:
             scene.check_live()
         else:
             scene.check_trashed()
 
-    def operate(scene: Scene, step: int) -> bool:
-        return stepping.run(removing.remove, scene.shelf, scene.asset, kill_at=step)
+    through(
+        lambda: Scene(conninfo, tmp_path),
+        lambda scene: (removing.remove, scene.shelf, scene.asset),
+        how=how,
+        heal=heal,
+        check=check,
+    )
 
-    through(lambda: Scene(conninfo, tmp_path), operate, heal, check)
 
-
-@pytest.mark.parametrize("heal", HEALING)
-def test_restoring_killed_at_every_step(conninfo: str, tmp_path: Path, heal: Callable[[Shelf], None]) -> None:
+@pytest.mark.parametrize(("heal", "how"), WAYS)
+def test_restoring_killed_at_every_step(conninfo: str, tmp_path: Path, heal: Callable[[Shelf], None], how: str) -> None:
     def scene() -> Scene:
         made = Scene(conninfo, tmp_path)
         put_into_trash(made.shelf, made.asset)
         return made
-
-    def operate(scene: Scene, step: int) -> bool:
-        return stepping.run(removing.restore, scene.shelf, scene.asset, kill_at=step)
 
     def check(scene: Scene, begun: str | None) -> None:
         if begun == "trashed":
@@ -196,18 +206,15 @@ def test_restoring_killed_at_every_step(conninfo: str, tmp_path: Path, heal: Cal
             scene.check_live()
         assert scene.rating() == [(4,)]
 
-    through(scene, operate, heal, check)
+    through(scene, lambda scene: (removing.restore, scene.shelf, scene.asset), how=how, heal=heal, check=check)
 
 
-@pytest.mark.parametrize("heal", HEALING)
-def test_purging_killed_at_every_step(conninfo: str, tmp_path: Path, heal: Callable[[Shelf], None]) -> None:
+@pytest.mark.parametrize(("heal", "how"), WAYS)
+def test_purging_killed_at_every_step(conninfo: str, tmp_path: Path, heal: Callable[[Shelf], None], how: str) -> None:
     def scene() -> Scene:
         made = Scene(conninfo, tmp_path)
         put_into_trash(made.shelf, made.asset)
         return made
-
-    def operate(scene: Scene, step: int) -> bool:
-        return stepping.run(removing.purge, scene.shelf, scene.asset, kill_at=step)
 
     def check(scene: Scene, begun: str | None) -> None:
         if begun == "trashed":
@@ -215,17 +222,18 @@ def test_purging_killed_at_every_step(conninfo: str, tmp_path: Path, heal: Calla
         else:
             assert scene.state()[0] == "gone"
             assert scene.shelf.holding(digest_of(A)) == []
+            if how == stepping.POWERLESS:
+                stepping.run(removing.look_for_leftovers, scene.shelf)
             assert not list((scene.shelf.path / ".lumilio" / "assets").rglob(f"{scene.asset}*"))
             scene.check_whole()
 
-    through(scene, operate, heal, check)
+    through(scene, lambda scene: (removing.purge, scene.shelf, scene.asset), how=how, heal=heal, check=check)
 
 
-@pytest.mark.parametrize("heal", HEALING)
-def test_overwriting_killed_at_every_step(conninfo: str, tmp_path: Path, heal: Callable[[Shelf], None]) -> None:
-    def operate(scene: Scene, step: int) -> bool:
-        return stepping.run(removing.upload, scene.shelf, "a.jpg", NEW, kill_at=step)
-
+@pytest.mark.parametrize(("heal", "how"), WAYS)
+def test_overwriting_killed_at_every_step(
+    conninfo: str, tmp_path: Path, heal: Callable[[Shelf], None], how: str
+) -> None:
     def check(scene: Scene, _begun: str | None) -> None:
         scene.check_trashed()
         assert scene.shelf.holding(digest_of(NEW)) == ["inbox/a.jpg"]
@@ -238,7 +246,13 @@ def test_overwriting_killed_at_every_step(conninfo: str, tmp_path: Path, heal: C
         assert row == (None, "asset")
         assert scene.shelf.sql("SELECT why FROM trash WHERE asset_id = %s", scene.asset) == [("replaced",)]
 
-    through(lambda: Scene(conninfo, tmp_path, overwrite=True), operate, heal, check)
+    through(
+        lambda: Scene(conninfo, tmp_path, overwrite=True),
+        lambda scene: (removing.upload, scene.shelf, "a.jpg", NEW),
+        how=how,
+        heal=heal,
+        check=check,
+    )
 
 
 @pytest.fixture

@@ -151,6 +151,16 @@ def test_two_names_of_one_file_become_one(repo: Repository) -> None:
     assert os.listdir(repo.inbox) == ["b.jpg"]
 
 
+def test_two_names_of_a_file_that_no_digest_is_known_of_become_one(repo: Repository) -> None:
+    """What a power failure may leave of a rename."""
+    known = add(repo, "inbox/a.xmp")
+    os.link(Path(repo.root, "inbox/a.xmp"), Path(repo.root, "inbox/b.xmp"))
+    seen = relayout.look(repo, RepoPath("inbox/a.xmp"), [RepoPath("inbox/b.xmp")], known, None)
+    assert (seen.how, seen.keeps_another) == (How.MERGE, False)
+    assert relayout.carry_out(repo, seen, None) == known
+    assert sorted(os.listdir(repo.inbox)) == ["b.xmp"]
+
+
 def test_only_the_bytes_on_record_move(repo: Repository) -> None:
     known = add(repo, "inbox/a.jpg")
     os.utime(Path(repo.root, "inbox/a.jpg"), ns=(1, 1))
