@@ -6,6 +6,7 @@ from werkzeug.http import parse_options_header
 from werkzeug.sansio.multipart import NEED_DATA, Data, Epilogue, Field, File, MultipartDecoder, State
 
 from lumiliod.api.body import RequestBody
+from lumiliod.api.memory import find
 from lumiliod.domain.errors import Shape
 
 MAX_HEAD_BYTES = 16 * 1024
@@ -135,16 +136,16 @@ class Multipart:
 
     def _plain_bytes(self, view: memoryview) -> int:
         """Return how many bytes of a part's data hold nothing of a boundary, whatever follows them."""
-        content = bytes(view)  # a view cannot be searched; copying costs a fifth of the search
-        at = content.find(self._marker)
+        at = find(view, self._marker)
         if at >= 0:
             return max(0, at - 2)  # the line break before it is the boundary's
         # the beginning of one may be all of it that has arrived
-        for at in range(max(0, len(content) - len(self._marker) - 1), len(content)):
-            end = content[at:]
+        last = bytes(view[max(0, len(view) - len(self._marker) - 1) :])
+        for at in range(len(last)):
+            end = last[at:]
             if any(beginning.startswith(end) for beginning in self._beginnings):
-                return at
-        return len(content)
+                return len(view) - len(end)
+        return len(view)
 
     async def part_data(self) -> bytes | None:
         """Return the next piece of the present part, None at its end."""

@@ -245,7 +245,7 @@ class Uploads:
             arriving = None if body is None else Arriving(body, turn)
             try:
                 if arriving is not None:
-                    await pump(writer, arriving)
+                    await pump(writer, arriving, offset=offset)
                 if arriving is None or arriving.cut is None:
                     await in_thread(writer.prove)
             finally:

@@ -13,6 +13,7 @@ from blake3 import blake3
 from lumiliod.domain.errors import Conflict, NotFound, Refused, Shape, Unavailable
 from lumiliod.domain.ids import UploadId
 from lumiliod.storage import durable, local
+from lumiliod.storage.appending import Appender
 from lumiliod.storage.check import uncached_digest
 from lumiliod.storage.partial import (
     Partial,
@@ -83,7 +84,7 @@ class PartialWriter:
         min_free_bytes: int = 0,
     ) -> None:
         self.id = id
-        self.hasher = hasher
+        self._hasher = hasher
         self._repo = repo
         self._path = bytes_path(repo, id)
         self._checksum = checksum
@@ -92,8 +93,10 @@ class PartialWriter:
         self._min_free_bytes = min_free_bytes
         self._fd: int | None = None
         self._terms: Terms | None = None
+        self._noted: Terms | None = None
         self._flush_failed = False
-        self._from = self._to = self._counted = self._flushed = self._begun = 0
+        self._appender: Appender | None = None
+        self._from = self._to = self._counted = self._hashed = self._flushed = 0
         self._flushed_at = time.monotonic()
 
     def __enter__(self) -> "PartialWriter":
@@ -106,6 +109,11 @@ class PartialWriter:
     def offset(self) -> int:
         """How many bytes are there."""
         return self._to
+
+    @property
+    def hasher(self) -> "blake3 | None":
+        """The hash of the bytes that are there, if that is known: what the disk did not take is not among them."""
+        return self._hasher if self._hashed == self._to else None
 
     @property
     def terms(self) -> Terms:
@@ -145,6 +153,7 @@ class PartialWriter:
                 raise NotFound(f"there is no upload {self.id}", code="upload_not_found")
             if terms.digest is not None:
                 raise Conflict("this upload is complete", code="wrong_offset", offset=terms.size_bytes)
+            self._noted = terms
             there = believed(terms, os.fstat(self._fd).st_size)
             os.ftruncate(self._fd, there)
             if offset != there:
@@ -155,8 +164,9 @@ class PartialWriter:
                 raise Shape(f"{there} bytes are here already", code="bad_length")
             os.lseek(self._fd, there, os.SEEK_SET)
             if not there:
-                self.hasher = blake3()
-            self._from = self._to = self._counted = self._flushed = self._begun = there
+                self._hasher = blake3()
+            self._from = self._to = self._counted = self._hashed = self._flushed = there
+            self._appender = Appender(self._fd, there)
             self._keep(
                 terms,
                 size_bytes=terms.size_bytes if size_bytes is None else size_bytes,
@@ -173,24 +183,24 @@ class PartialWriter:
             raise Shape(f"more bytes arrived than the {self.terms.size_bytes} announced", code="length_mismatch")
 
     def write(self, block: bytes | memoryview) -> None:
-        """Hash and write one block."""
-        assert self._fd is not None
+        """Write one block."""
+        assert self._appender is not None
         with durable.translated("stage", self._path, writing=True):
             check_room(self._repo, len(block), self._min_free_bytes)
-            durable.write_all(self._fd, block)
-            # only now: what the disk did not take is not among the bytes
-            if self.hasher is not None:
-                self.hasher.update(block)
-            if self._check is not None:
-                self._check.update(block)
+            self._appender.write(block)
             self._to += len(block)
             if datetime.now(UTC) - self.terms.touched_at > TOUCH_PERIOD:
                 self._keep(self.terms)
-            if self._to - self._begun >= durable.WRITEBACK_BYTES:
-                durable.begin_writeback(self._fd, self._begun, self._to - self._begun)
-                self._begun = self._to
             if self._is_flush_due() and self._check is None:
                 self._flush()
+
+    def hash(self, block: bytes | memoryview) -> None:
+        """Hash one block, whether it is written yet or not."""
+        if self._hasher is not None:
+            self._hasher.update(block)
+        if self._check is not None:
+            self._check.update(block)
+        self._hashed += len(block)
 
     def _is_flush_due(self) -> bool:
         return self._to - self._flushed >= FLUSH_BYTES and time.monotonic() - self._flushed_at >= FLUSH_S
@@ -204,11 +214,12 @@ class PartialWriter:
         if self._check is None or self._checksum is None:
             return
         self._terms = msgspec.structs.replace(self.terms, unproven_from=None)
+        assert self._hashed == self._to
         if self._check.digest() != self._checksum[1]:
             assert self._fd is not None
             with durable.translated("stage", self._path, writing=True):
                 os.ftruncate(self._fd, self._from)
-            self._to, self.hasher = self._from, None
+            self._to, self._hasher = self._from, None
             raise Shape("the bytes that arrived have another checksum", code="checksum_mismatch")
 
     def settle(self) -> Partial:
@@ -272,7 +283,7 @@ class PartialWriter:
         """Forget all but the first bytes, whatever of that the disk still takes."""
         assert self._fd is not None
         self._flush_failed = True
-        self._to, self.hasher = min(self._to, trusted_bytes), None
+        self._to, self._hasher = min(self._to, trusted_bytes), None
         try:
             # of no boot: should the file keep its size, only what was flushed counts
             self._keep(self.terms, flushed_bytes=self._to, boot_id="", flush_failed=True)
@@ -299,7 +310,9 @@ class PartialWriter:
         touched_at = datetime.now(UTC) if self._to > self._from else terms.touched_at
         known: dict[str, object] = {"boot_id": boot_id(), "touched_at": touched_at, **changes}
         self._terms = msgspec.structs.replace(terms, **known)
-        write_terms(self._repo, self.id, self._terms)
+        if self._terms != self._noted:
+            write_terms(self._repo, self.id, self._terms)
+            self._noted = self._terms
 
 
 def whole_parts(repo: Repository, parts: Sequence[UploadId]) -> list[Partial]:
@@ -345,6 +358,7 @@ def join(
                 for block in _blocks(file, one.id):
                     writer.count(len(block))
                     writer.write(block)
+                    writer.hash(block)
         return writer.settle()
 
 

@@ -1,4 +1,4 @@
-"""From a connection to a disk: blocks are written and hashed while the next ones arrive, in constant memory."""
+"""From a connection to a disk: each block is written and hashed while the next one arrives, in constant memory."""
 
 import os
 from collections.abc import Callable, Iterable
@@ -7,15 +7,21 @@ from typing import Protocol, TypeVar, TypeVarTuple, Unpack
 import trio
 
 from lumiliod.domain.errors import Unavailable
-from lumiliod.storage import durable
+from lumiliod.storage import appending
 from lumiliod.storage.repository import Repository
 
 _Result = TypeVar("_Result")
 _Args = TypeVarTuple("_Args")
 _THREADS = trio.CapacityLimiter(16)
 
+BLOCK_BYTES = 2 << 20
+"""What is written and hashed at once; larger gains nothing, smaller costs a change of threads more often."""
+
 BUFFERS = 3
-"""Blocks of 1 MiB that one upload has in memory: one arrives, one waits, one is written."""
+"""Blocks that one upload has in memory: one arrives, one waits, one is written."""
+
+BESIDE_BYTES = 256 << 10
+"""What is shorter is written and hashed one after the other: a second thread would take longer to wake."""
 
 
 class Source(Protocol):
@@ -37,24 +43,33 @@ class Sink(Protocol):
         """Write one block, which is only lent. Blocks."""
         ...
 
+    def hash(self, block: memoryview) -> None:
+        """Hash one block, which is only lent, beside or after it is written. Blocks."""
+        ...
 
-async def pump(sink: Sink, source: Source) -> None:
-    """Write ``source`` to ``sink`` in blocks of 1 MiB, the last one shorter.
+
+async def pump(sink: Sink, source: Source, *, offset: int = 0) -> None:
+    """Write ``source`` to ``sink`` in blocks, the last one shorter.
 
     The blocks' memory is used again and again: what was just written is still in the processor's cache.
+
+    Args:
+        sink: where to.
+        source: where from.
+        offset: where in its file the first byte goes; all blocks but the first begin at multiples.
 
     Raises:
         BaseException: what stopped it first, the source's own error or the sink's.
     """
-    full_in, full = trio.open_memory_channel[tuple[bytearray, int]](BUFFERS)
-    free_in, free = trio.open_memory_channel[bytearray](BUFFERS)
+    full_in, full = trio.open_memory_channel[tuple[memoryview, int]](BUFFERS)
+    free_in, free = trio.open_memory_channel[memoryview](BUFFERS)
     try:
         # whoever fails closes nothing: the other one would take that for an error of its own
         with full, free, free_in:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_write_blocks, sink, full, free_in)
                 async with full_in:
-                    await _fill_blocks(sink, source, full_in, free)
+                    await _fill_blocks(sink, source, full_in, free, BLOCK_BYTES - appending.lead_bytes(offset))
     except BaseExceptionGroup as group:
         raise _first_error(group) from None
 
@@ -80,44 +95,55 @@ async def in_thread(fn: Callable[[Unpack[_Args]], _Result], *args: *_Args) -> _R
 async def _fill_blocks(
     sink: Sink,
     source: Source,
-    full: trio.MemorySendChannel[tuple[bytearray, int]],
-    free: trio.MemoryReceiveChannel[bytearray],
+    full: trio.MemorySendChannel[tuple[memoryview, int]],
+    free: trio.MemoryReceiveChannel[memoryview],
+    first_bytes: int,
 ) -> None:
     """Fill block after block, one that was written already where there is one."""
-    made = 0
+    made, wanted = 0, first_bytes
     while True:
         try:
             block = free.receive_nowait()
         except trio.WouldBlock:
             if made < BUFFERS:
-                block = bytearray(durable.BLOCK_BYTES)
+                block = memoryview(appending.block(BLOCK_BYTES))
                 made += 1
             else:
                 block = await free.receive()
         filled = 0
-        with memoryview(block) as view:
-            while filled < len(view):
-                with view[filled:] as room:
-                    size_bytes = await source.read_into(room)
-                if not size_bytes:
-                    break
-                sink.count(size_bytes)
-                filled += size_bytes
+        while filled < wanted:
+            with block[filled:wanted] as room:
+                size_bytes = await source.read_into(room)
+            if not size_bytes:
+                break
+            sink.count(size_bytes)
+            filled += size_bytes
         if filled:
             await full.send((block, filled))
-        if filled < len(block):
+        if filled < wanted:
             return
+        wanted = BLOCK_BYTES
 
 
 async def _write_blocks(
     sink: Sink,
-    full: trio.MemoryReceiveChannel[tuple[bytearray, int]],
-    free: trio.MemorySendChannel[bytearray],
+    full: trio.MemoryReceiveChannel[tuple[memoryview, int]],
+    free: trio.MemorySendChannel[memoryview],
 ) -> None:
     async for block, filled in full:
-        with memoryview(block) as view, view[:filled] as content:
-            await in_thread(sink.write, content)
+        with block[:filled] as content:
+            if filled < BESIDE_BYTES:
+                await in_thread(_write_and_hash, sink, content)
+            else:
+                async with trio.open_nursery() as beside:
+                    beside.start_soon(in_thread, sink.hash, content)
+                    await in_thread(sink.write, content)
         free.send_nowait(block)
+
+
+def _write_and_hash(sink: Sink, content: memoryview) -> None:
+    sink.write(content)
+    sink.hash(content)
 
 
 def _first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:

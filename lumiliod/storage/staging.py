@@ -20,6 +20,7 @@ from lumiliod.domain.errors import NotFound, Refused, Shape
 from lumiliod.domain.ids import Digest, UploadId, UserId, canonical_id, uuid7
 from lumiliod.domain.naming import text_name
 from lumiliod.storage import durable, small_json
+from lumiliod.storage.appending import Appender
 from lumiliod.storage.one_by_one import each
 from lumiliod.storage.pump import Source, check_room, in_thread, pump
 from lumiliod.storage.repository import Repository, check_identity
@@ -80,7 +81,7 @@ async def write(
 ) -> Staged:
     """Stage the bytes of ``source`` durably, hashing on the way, in constant memory.
 
-    Bytes are written in blocks of 1 MiB, one while the next arrives. When this returns, the bytes
+    Bytes are written in blocks, one while the next arrives. When this returns, the bytes
     survive power loss; when it raises or is cancelled, nothing is left.
 
     Args:
@@ -232,7 +233,7 @@ class _Writer:
         self._hasher = blake3()
         self._received = 0
         self._written = 0
-        self._begun = 0
+        self._appender: Appender | None = None
 
     def open(self) -> None:
         """Check what was announced and that the disk is there, then create the locked file."""
@@ -243,6 +244,7 @@ class _Writer:
         with durable.translated("stage an upload in", self._repo.incoming, writing=True):
             check_room(self._repo, announced, self._min_free_bytes)
             self._fd, _ = durable.create_owned(self._repo.incoming, str(self._id), mode=0o644)
+            self._appender = Appender(self._fd)
 
     def count(self, size_bytes: int) -> None:
         """Count arriving bytes against the limits."""
@@ -253,16 +255,16 @@ class _Writer:
             raise Shape(f"more bytes arrived than the {self._announced} announced", code="length_mismatch")
 
     def write(self, block: memoryview) -> None:
-        """Hash and write one block."""
-        assert self._fd is not None
+        """Write one block."""
+        assert self._appender is not None
         with durable.translated("stage", self._path, writing=True):
             check_room(self._repo, len(block), self._min_free_bytes)
-            self._hasher.update(block)
-            durable.write_all(self._fd, block)
+            self._appender.write(block)
             self._written += len(block)
-            if self._written - self._begun >= durable.WRITEBACK_BYTES:
-                durable.begin_writeback(self._fd, self._begun, self._written - self._begun)
-                self._begun = self._written
+
+    def hash(self, block: memoryview) -> None:
+        """Hash one block."""
+        self._hasher.update(block)
 
     def check_complete(self, expected: Digest | None) -> None:
         """Compare what arrived with what was promised."""

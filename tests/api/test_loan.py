@@ -14,7 +14,7 @@ from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, HTTPScope, S
 from lumiliod.api import connection
 from lumiliod.api.connection import MIN_LOAN_BYTES
 from lumiliod.api.exchange import Exchange
-from lumiliod.api.loan import SocketLoan, left_bytes, pass_over
+from lumiliod.api.loan import BURST_FROM_BYTES, SocketLoan, left_bytes, pass_over
 from lumiliod.domain.errors import LumilioError
 from lumiliod.testing.sources import read_all
 from tests.api.wire import Client, Running, serving
@@ -240,3 +240,55 @@ async def test_a_loan_gives_no_more_than_it_was_lent() -> None:
         assert await loan.read_into(room) == 0
         loan.end()
         assert await ours.recv(100) == b"6789"
+
+
+async def test_bytes_that_keep_coming_fill_all_the_room_at_once() -> None:
+    content = random.Random(1).randbytes(3 * MIB)
+    ours, theirs = trio.socket.socketpair()
+    with ours, theirs:
+        loan = SocketLoan(ours)
+        loan.begin(len(content))
+        taken, reads = bytearray(), 0
+        room = memoryview(bytearray(MIB))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.SocketStream(theirs).send_all, content)
+            while loan.left_bytes:
+                count = await loan.read_into(room)
+                taken += room[:count]
+                reads += 1
+        loan.end()
+        assert taken == content
+        assert reads < len(content) // (200 << 10), "a socket holds no more than that"
+
+
+@pytest.mark.parametrize("sent", [BURST_FROM_BYTES - 1, BURST_FROM_BYTES, 150_000])
+async def test_a_sender_that_pauses_or_goes_is_not_waited_for(sent: int) -> None:
+    ours, theirs = trio.socket.socketpair()
+    with ours:
+        with theirs:
+            loan = SocketLoan(ours)
+            loan.begin(MIB)
+            await theirs.send(bytes(sent))
+            room = memoryview(bytearray(MIB))
+            with trio.fail_after(5):
+                taken = await loan.read_into(room)
+                while taken < sent:
+                    taken += await loan.read_into(room)
+            assert (taken, loan.taken_bytes) == (sent, sent)
+        assert await loan.read_into(room) == 0
+        loan.end()
+
+
+async def test_bytes_taken_while_it_is_cancelled_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What follows a body begins where that ends, whoever gave its reading up."""
+    monkeypatch.setattr("lumiliod.api.loan.BURST_GAP_MS", 300)
+    ours, theirs = trio.socket.socketpair()
+    with ours, theirs:
+        loan = SocketLoan(ours)
+        loan.begin(MIB)
+        await theirs.send(bytes(BURST_FROM_BYTES))
+        with trio.move_on_after(0.05) as scope:
+            await loan.read_into(memoryview(bytearray(MIB)))
+        assert scope.cancel_called
+        assert loan.taken_bytes == BURST_FROM_BYTES
+        loan.end()

@@ -508,6 +508,7 @@ def arrived(tus: Tus, content: bytes) -> UploadId:
     with PartialWriter(repo, begun.id) as writer:
         writer.begin(0)
         writer.write(content)
+        writer.hash(content)
         writer.settle()
     return begun.id
 
@@ -528,6 +529,7 @@ async def test_a_whole_upload_is_staged_though_nobody_asks_for_it(tus: Tus) -> N
     with PartialWriter(tus.opened.repository, part.id) as writer:
         writer.begin(0)
         writer.write(b"12345")
+        writer.hash(b"12345")
     with trio.fail_after(5):
         async with trio.open_nursery() as nursery:
             await nursery.start(resumable.sweep, tus.rt)

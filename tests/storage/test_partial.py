@@ -32,13 +32,19 @@ def begin(repo: Repository, size_bytes: int | None = 10, **options: Any) -> Uplo
     return partial.create(repo, "a.jpg", size_bytes=size_bytes, **options).id
 
 
+def take(writer: PartialWriter, block: bytes) -> None:
+    """Write and hash, as the pump does."""
+    writer.write(block)
+    writer.hash(block)
+
+
 def put(repo: Repository, id_: UploadId, offset: int, *blocks: bytes, **options: Any) -> PartialWriter:
     """Write, prove and settle, as one request does."""
     with PartialWriter(repo, id_, **options) as writer:
         writer.begin(offset)
         for block in blocks:
             writer.count(len(block))
-            writer.write(block)
+            take(writer, block)
         writer.prove()
         writer.settle()
         return writer
@@ -67,7 +73,7 @@ def test_piece_by_piece(repo: Repository) -> None:
     assert not found(repo, id_).is_whole
     with PartialWriter(repo, id_) as writer:
         writer.begin(1_000_001)
-        writer.write(content[1_000_001:])
+        take(writer, content[1_000_001:])
         writer.settle()
         staged = writer.complete()
     assert (staged.digest, staged.size_bytes, staged.owner_id, staged.filename) == (digest, 3_000_000, owner, "a.jpg")
@@ -101,7 +107,7 @@ def test_one_at_a_time(repo: Repository) -> None:
     id_ = begin(repo)
     with PartialWriter(repo, id_) as writer:
         writer.begin(0)
-        writer.write(b"123")
+        take(writer, b"123")
         with pytest.raises(Conflict) as caught:
             put(repo, id_, 3, b"x")
         assert caught.value.code == "upload_locked"
@@ -114,7 +120,7 @@ def test_what_a_killed_process_wrote_counts(repo: Repository) -> None:
     id_ = begin(repo)
     writer = PartialWriter(repo, id_)
     writer.begin(0)
-    writer.write(b"12345")
+    take(writer, b"12345")
     writer.close()  # nothing was settled
     assert found(repo, id_).offset == 5
     put(repo, id_, 5, b"67890")
@@ -128,7 +134,7 @@ def test_after_a_power_failure_only_what_was_flushed_counts(repo: Repository) ->
     put(repo, id_, 0, b"12345")
     writer = PartialWriter(repo, id_)
     writer.begin(5)
-    writer.write(b"xxx")
+    take(writer, b"xxx")
     writer.close()
     changed_terms(repo, id_, boot_id="the boot before")
     assert found(repo, id_).offset == 5
@@ -141,7 +147,7 @@ def test_what_was_not_proven_does_not_count(repo: Repository) -> None:
     put(repo, id_, 0, b"12345")
     writer = PartialWriter(repo, id_, checksum=("sha1", hashlib.sha1(b"67890").digest()))
     writer.begin(5)
-    writer.write(b"678")
+    take(writer, b"678")
     writer.settle()
     writer.close()
     assert found(repo, id_).offset == 5
@@ -234,11 +240,11 @@ def test_what_the_disk_did_not_take_does_not_count(repo: Repository, monkeypatch
             context.setattr(os, "fdatasync", failing(os.fdatasync, at))
             if at == 1:
                 with pytest.raises(Unavailable) as caught:
-                    writer.write(b"67890")
+                    take(writer, b"67890")
                 writer.settle()
             else:
-                writer.write(b"67890")
-                writer.write(b"ab")
+                take(writer, b"67890")
+                take(writer, b"ab")
                 with pytest.raises(Unavailable) as caught:
                     writer.settle()
                 writer.settle()
@@ -265,7 +271,7 @@ def test_the_last_flush_that_fails_completes_nothing(repo: Repository, monkeypat
     id_ = begin(repo)
     with PartialWriter(repo, id_) as writer:
         writer.begin(0)
-        writer.write(b"1234567890")
+        take(writer, b"1234567890")
         with monkeypatch.context() as context:
             context.setattr(os, "fsync", failing(os.fsync))
             with pytest.raises(Unavailable):
@@ -274,28 +280,38 @@ def test_the_last_flush_that_fails_completes_nothing(repo: Repository, monkeypat
     assert staging.waiting(repo) == []
 
 
-def test_bytes_that_the_disk_does_not_take_are_not_hashed(repo: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bytes_that_the_disk_does_not_take_count_for_no_digest(
+    repo: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(fd: int, data: bytes) -> int:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     id_ = begin(repo)
     with PartialWriter(repo, id_) as writer:
         writer.begin(0)
-        writer.write(b"12345")
+        take(writer, b"12345")
         with monkeypatch.context() as context:
             context.setattr(os, "write", full)
             with pytest.raises(Unavailable):
                 writer.write(b"67890")
-        writer.settle()
         assert writer.hasher is not None
         assert (writer.offset, writer.hasher.hexdigest()) == (5, blake3(b"12345").hexdigest())
+        # or they were hashed in the meantime
+        writer.hash(b"67890")
+        assert not writer.hasher
+        writer.settle()
+    with PartialWriter(repo, id_) as writer:
+        writer.begin(5)
+        take(writer, b"abcde")
+        assert writer.hasher is None
+        assert writer.complete().digest == blake3(b"12345abcde").hexdigest()
 
 
 def test_other_bytes_than_promised_are_no_upload(repo: Repository) -> None:
     id_ = begin(repo, 5, promised=Digest("0" * 64))
     with PartialWriter(repo, id_) as writer:
         writer.begin(0)
-        writer.write(b"12345")
+        take(writer, b"12345")
         with pytest.raises(Shape) as caught:
             writer.complete()
     assert caught.value.code == "digest_mismatch"
@@ -313,7 +329,7 @@ def test_limits(repo: Repository) -> None:
         writer.begin(0, 5)
         with pytest.raises(Shape, match="more bytes"):
             writer.count(6)
-        writer.write(b"12345")
+        take(writer, b"12345")
     for size_bytes in (4, 6):
         with pytest.raises(Shape) as wrong, PartialWriter(repo, id_) as writer:
             writer.begin(5, size_bytes)
@@ -353,7 +369,7 @@ def test_who_brings_nothing_keeps_no_upload_alive(repo: Repository) -> None:
     # killed before anything is settled: its bytes came nevertheless
     writer = PartialWriter(repo, id_)
     writer.begin(3)
-    writer.write(b"4")
+    take(writer, b"4")
     writer.close()
     assert found(repo, id_).terms.touched_at >= now
     changed_terms(repo, id_, touched_at=then)
@@ -441,7 +457,7 @@ def test_killed_at_every_step_of_the_end(repo: Repository, monkeypatch: pytest.M
             stepping(name)
         try:
             writer.begin(5)
-            writer.write(b"67890")
+            take(writer, b"67890")
             writer.settle()
             writer.complete()
         except Killed:
@@ -483,7 +499,7 @@ def test_any_way_of_sending_ends_in_the_same_bytes(repo: Repository, seed: int, 
         writer = PartialWriter(repo, id_, hasher=hasher, checksum=checksum)
         try:
             writer.begin(offset)
-            writer.write(sent)
+            take(writer, sent)
             if rng.random() < 0.8:
                 if sent == piece:
                     writer.prove()

@@ -5,8 +5,7 @@ import pytest
 import trio
 
 from lumiliod.domain.errors import Refused
-from lumiliod.storage.durable import BLOCK_BYTES
-from lumiliod.storage.pump import BUFFERS, pump
+from lumiliod.storage.pump import BESIDE_BYTES, BLOCK_BYTES, BUFFERS, pump
 from lumiliod.testing.sources import Chunks
 
 
@@ -14,7 +13,7 @@ class Held:
     """A sink that keeps what it is given, or fails once the sender can go no further."""
 
     def __init__(self, fails: bool = False) -> None:
-        self.taken = bytearray()
+        self.taken, self.hashed = bytearray(), bytearray()
         self.counted = 0
         self._fails = fails
         self._full = threading.Event()
@@ -30,14 +29,32 @@ class Held:
             raise Refused("too much", code="too_large")
         self.taken += block
 
+    def hash(self, block: memoryview) -> None:
+        self.hashed += block
 
-@pytest.mark.parametrize("size", [0, 1, BLOCK_BYTES - 1, BLOCK_BYTES, 7 * BLOCK_BYTES + 5])
+
+@pytest.mark.parametrize("offset", [0, 1, 4095, 4096, 70_000])
+async def test_all_blocks_but_the_first_begin_at_multiples(offset: int) -> None:
+    class Places(Held):
+        def write(self, block: memoryview) -> None:
+            places.append(offset + len(self.taken))
+            super().write(block)
+
+    places: list[int] = []
+    await pump(Places(), Chunks([bytes(3 * BLOCK_BYTES)]), offset=offset)
+    assert places[0] == offset
+    assert [place % 4096 for place in places[1:]] == [0] * (len(places) - 1)
+
+
+@pytest.mark.parametrize(
+    "size", [0, 1, BESIDE_BYTES - 1, BESIDE_BYTES, BLOCK_BYTES - 1, BLOCK_BYTES, 7 * BLOCK_BYTES + 5]
+)
 @pytest.mark.parametrize("piece", [1 << 12, BLOCK_BYTES, 3 * BLOCK_BYTES + 1])
 async def test_every_byte_arrives_in_its_order(size: int, piece: int) -> None:
     content = (bytes(range(251)) * (size // 251 + 1))[:size]
     sink = Held()
     await pump(sink, Chunks(content[at : at + piece] for at in range(0, size, piece)))
-    assert sink.taken == content
+    assert sink.taken == sink.hashed == content
     assert sink.counted == size
 
 

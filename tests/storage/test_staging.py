@@ -15,7 +15,7 @@ from blake3 import blake3
 from lumiliod.domain.errors import LumilioError, NotFound, Refused, Retryable, Shape, Unavailable
 from lumiliod.domain.ids import Digest, UploadId, UserId
 from lumiliod.storage import repository, staging
-from lumiliod.storage.pump import BUFFERS
+from lumiliod.storage.pump import BLOCK_BYTES, BUFFERS
 from lumiliod.storage.repository import Repository
 from lumiliod.storage.staging import Staged
 from lumiliod.testing.sources import Chunks
@@ -230,7 +230,7 @@ async def test_memory_stays_constant(repo: Repository) -> None:
             yield bytes(MIB)
 
     await staging.write(repo, "a", Chunks(watched()), max_bytes=None, min_free_bytes=0)
-    assert max(ahead) <= BUFFERS * MIB
+    assert max(ahead) <= BUFFERS * BLOCK_BYTES
 
 
 SLOW = """
