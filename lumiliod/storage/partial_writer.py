@@ -213,13 +213,16 @@ class PartialWriter:
         """
         if self._check is None or self._checksum is None:
             return
-        self._terms = msgspec.structs.replace(self.terms, unproven_from=None)
         assert self._hashed == self._to
-        if self._check.digest() != self._checksum[1]:
+        is_proven = self._check.digest() == self._checksum[1]
+        if not is_proven:
             assert self._fd is not None
             with durable.translated("stage", self._path, writing=True):
                 os.ftruncate(self._fd, self._from)
             self._to, self._hasher = self._from, None
+        # only now: bytes that could not be cut off are not believed
+        self._terms = msgspec.structs.replace(self.terms, unproven_from=None)
+        if not is_proven:
             raise Shape("the bytes that arrived have another checksum", code="checksum_mismatch")
 
     def settle(self) -> Partial:

@@ -159,6 +159,28 @@ def test_what_was_not_proven_does_not_count(repo: Repository) -> None:
     assert found(repo, id_).offset == 10
 
 
+def test_other_bytes_than_proven_do_not_count_though_they_cannot_be_cut_off(
+    repo: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    id_ = begin(repo)
+    put(repo, id_, 0, b"12345")
+    with PartialWriter(repo, id_, checksum=("sha1", hashlib.sha1(b"67890").digest())) as writer:
+        writer.begin(5)
+        writer.write(b"67891")
+
+        def fails(_fd: int, _length: int) -> None:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+        with monkeypatch.context() as context:
+            context.setattr(os, "ftruncate", fails)
+            with pytest.raises(Unavailable):
+                writer.prove()
+        writer.settle()
+    assert found(repo, id_).offset == 5
+    put(repo, id_, 5, b"67890")
+    assert Path(partial.bytes_path(repo, id_)).read_bytes() == b"1234567890"
+
+
 def test_nobody_writes_what_was_removed_before_it_was_locked(repo: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between opening its file and locking it another request, or the sweeper, removes the upload."""
     id_ = begin(repo, 5)
