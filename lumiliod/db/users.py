@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-from psycopg.rows import class_row
-
 from lumiliod.db.pool import Connection
 from lumiliod.db.sql import Queries
 from lumiliod.domain.ids import UserId, uuid7
@@ -15,7 +13,10 @@ ADMIN = "admin"
 
 @dataclass(frozen=True, slots=True)
 class QuotaRow:
-    """How many bytes a person may keep, None without a limit, and keeps, those in the trash included."""
+    """How many bytes a person may keep, None without a limit, and keeps.
+
+    What is in the trash counts, and so does what has arrived and is not an asset yet.
+    """
 
     limit_bytes: int | None
     used_bytes: int
@@ -38,13 +39,20 @@ def by_name(conn: Connection, name: str) -> UserId | None:
 
 def quota(conn: Connection, user_id: UserId) -> QuotaRow | None:
     """Return what a person may keep and keeps; what is kept is only counted where there is a limit."""
-    with conn.cursor(row_factory=class_row(QuotaRow)) as cursor:
-        return cursor.execute(Q["quota"], {"id": user_id}).fetchone()
+    row = conn.execute(Q["quota"], {"id": user_id}).fetchone()
+    if row is None:
+        return None
+    return QuotaRow(row[0], 0 if row[0] is None else used_bytes(conn, user_id))
+
+
+def hold_quota(conn: Connection, user_id: UserId) -> bool:
+    """Tell whether a person has a limit; whoever else holds it waits until this transaction ends."""
+    return conn.execute(Q["hold_quota"], {"id": user_id}).fetchone() is not None
 
 
 def used_bytes(conn: Connection, user_id: UserId) -> int:
-    """Return how many bytes a person keeps."""
-    row = conn.execute(Q["used"], {"id": user_id}).fetchone()
+    """Return how many bytes a person keeps, as :class:`QuotaRow` counts."""
+    row = conn.execute(Q["used"], {"id": str(user_id)}).fetchone()
     return int(row[0]) if row else 0
 
 

@@ -1,26 +1,67 @@
 """How much a person may keep."""
 
 from lumiliod.contract.uploads import Quota
-from lumiliod.db import users
+from lumiliod.db import assets, users
+from lumiliod.db.pool import Connection
 from lumiliod.domain.errors import NotFound, Refused
-from lumiliod.domain.ids import UserId
+from lumiliod.domain.ids import Digest, JobId, RepositoryId, UserId
+from lumiliod.pipeline import kinds
 from lumiliod.runtime import Runtime
+from lumiliod.storage.staging import Staged
 
 
-async def check(rt: Runtime, owner_id: UserId, size_bytes: int) -> None:
-    """Make sure that ``size_bytes`` more are within what a person may keep.
+async def check(rt: Runtime, owner_id: UserId, size_bytes: int, digest: str | None = None) -> int | None:
+    """Make sure that ``size_bytes`` more are within what a person may keep; return how many are, None for any number.
+
+    Nothing is held by that: only :func:`enqueue` says whether bytes that arrived may stay.
+
+    Args:
+        rt: the daemon.
+        owner_id: who.
+        size_bytes: how many more.
+        digest: of which bytes; those that the person keeps already take no room.
 
     Raises:
         Refused: they are not (``quota_exceeded``). Retryable: the database is away.
     """
-    found = await rt.db.call(users.quota, owner_id)
-    if found is not None and found.limit_bytes is not None and found.used_bytes + size_bytes > found.limit_bytes:
-        raise Refused(
-            f"{found.used_bytes} of {found.limit_bytes} bytes are used; this needs {size_bytes} more",
-            code="quota_exceeded",
-            limit_bytes=found.limit_bytes,
-            used_bytes=found.used_bytes,
-        )
+    return await rt.db.call(_check, owner_id, size_bytes, digest)
+
+
+def _check(conn: Connection, owner_id: UserId, size_bytes: int, digest: str | None) -> int | None:
+    found = users.quota(conn, owner_id)
+    if found is None or found.limit_bytes is None:
+        return None
+    if digest is not None and assets.by_digest(conn, owner_id, Digest(digest)) is not None:
+        return None
+    if found.used_bytes + size_bytes > found.limit_bytes:
+        raise _exceeded(found.limit_bytes, found.used_bytes, size_bytes)
+    return found.limit_bytes - found.used_bytes
+
+
+def enqueue(conn: Connection, staged: Staged, repository_id: RepositoryId, owner_id: UserId) -> JobId:
+    """Enqueue the ingest of an upload where its owner may keep it, or find the open one; one owner at a time.
+
+    Raises:
+        Refused: it is more than its owner may keep (``quota_exceeded``).
+    """
+    if not users.hold_quota(conn, owner_id):
+        return kinds.enqueue_one(conn, kinds.ingest_upload(staged, repository_id, owner_id))
+    counts = assets.by_digest(conn, owner_id, staged.digest) is None
+    job = kinds.ingest_upload(staged, repository_id, owner_id, counts=counts)
+    job_id = kinds.enqueue_one(conn, job)
+    found = users.quota(conn, owner_id) if counts and job_id == job.id else None
+    if found is not None and found.limit_bytes is not None and found.used_bytes > found.limit_bytes:
+        raise _exceeded(found.limit_bytes, found.used_bytes - staged.size_bytes, staged.size_bytes)
+    return job_id
+
+
+def _exceeded(limit_bytes: int, used_bytes: int, size_bytes: int) -> Refused:
+    return Refused(
+        f"{used_bytes} of {limit_bytes} bytes are used; this needs {size_bytes} more",
+        code="quota_exceeded",
+        limit_bytes=limit_bytes,
+        used_bytes=used_bytes,
+    )
 
 
 async def show(rt: Runtime, name: str) -> Quota:

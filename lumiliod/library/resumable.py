@@ -92,9 +92,10 @@ class Uploads:
         """
         said = read_metadata(metadata)
         opened = upload.opened(self._rt, said.get("repository"))
-        promised = said.get("digest", "").lower() or None
-        if promised is not None and not is_digest(promised):
+        digest = said.get("digest", "").lower()
+        if digest and not is_digest(digest):
             raise Shape("a digest is 64 hex digits of BLAKE3-256", code="bad_digest")
+        promised = Digest(digest) if digest else None
         name = said.get("filename") or said.get("name")
         if not name and not is_part:
             raise Shape("the metadata name no `filename`", code="no_filename")
@@ -103,7 +104,7 @@ class Uploads:
         if size_bytes == 0 and not is_part:
             raise Shape("the file is empty", code="empty_file")
         self._check_size(opened, size_bytes)
-        await quota.check(self._rt, self._rt.owner_id, size_bytes or 0)
+        await quota.check(self._rt, self._rt.owner_id, size_bytes or 0, promised)
         create = partial(
             partials.create,
             opened.repository,
@@ -111,7 +112,7 @@ class Uploads:
             size_bytes=size_bytes,
             metadata=metadata,
             owner_id=self._rt.owner_id,
-            promised=Digest(promised) if promised else None,
+            promised=promised,
             is_part=is_part,
             parts=None if parts is None else [str(part) for part in parts],
             min_free_bytes=self._min_free_bytes,
@@ -200,10 +201,10 @@ class Uploads:
             Shape: not what was promised (``checksum_mismatch``, ``digest_mismatch`` …),
                 or the client went away (``truncated_upload``). Unavailable: no room, or offline.
         """
-        opened, _ = await self._find(id_)
+        opened, begun = await self._find(id_)
         self._check_size(opened, size_bytes)
         if size_bytes is not None:
-            await quota.check(self._rt, self._rt.owner_id, size_bytes)
+            await quota.check(self._rt, self._rt.owner_id, size_bytes, begun.terms.promised)
         turn = Turn()
         await self._interrupt(id_)
         self._turns[id_] = turn
@@ -216,8 +217,14 @@ class Uploads:
                 del self._turns[id_]
         if staged is None:
             return _progress(found)
-        # should the library not remember it now: the sender asks again, or the next start does it
-        job_id = await upload.enqueue(self._rt, opened, staged)
+        try:
+            # should the library not remember it now: the sender asks again, or the next start does it
+            job_id = await upload.enqueue(self._rt, opened, staged)
+        except Refused:
+            # another upload took the room in this very moment
+            with trio.CancelScope(shield=True):
+                await trio.to_thread.run_sync(_forget_staged, opened, id_, limiter=self._rt.disk)
+            raise
         return _progress(found, job_id)
 
     async def _append(
@@ -271,7 +278,7 @@ class Uploads:
     async def _complete(self, writer: PartialWriter) -> Staged:
         # what others sent meanwhile counts, too; a library that is away says nothing of it
         with suppress(Unavailable):
-            await quota.check(self._rt, self._rt.owner_id, writer.offset)
+            await quota.check(self._rt, self._rt.owner_id, writer.offset, writer.terms.promised)
         return await in_thread(writer.complete)
 
     async def remove(self, id_: UploadId) -> None:
@@ -291,7 +298,7 @@ class Uploads:
             return staging.load(opened.repository, found.id)
 
         staged = await trio.to_thread.run_sync(load, limiter=self._rt.disk)
-        return None if staged is None else await upload.enqueue(self._rt, opened, staged)
+        return None if staged is None else await upload.adopt(self._rt, opened, staged)
 
     async def _interrupt(self, id_: UploadId) -> None:
         """Let the request that writes an upload end: its client has gone, or it would not ask again."""
@@ -358,7 +365,7 @@ async def _finish(rt: Runtime, opened: Opened) -> None:
         for one in await trio.to_thread.run_sync(unfinished, limiter=rt.disk):
             try:
                 # nobody would hear that it may not be kept: that is for who asks for it
-                await quota.check(rt, rt.owner_id, one.offset)
+                await quota.check(rt, rt.owner_id, one.offset, one.terms.promised)
                 await uploads.append(one.id, None, one.offset)
             except (Conflict, NotFound, Shape, Refused) as error:
                 log.info("an upload is not staged", extra={"upload": str(one.id), "code": error.code})
@@ -405,6 +412,11 @@ def upload_id(text: str) -> UploadId:
         return UploadId(UUID(text))
     except ValueError as error:
         raise NotFound("there is no such upload", code="upload_not_found") from error
+
+
+def _forget_staged(opened: Opened, id_: UploadId) -> None:
+    staging.forget(opened.repository, id_)
+    _remove_quietly(opened, id_)
 
 
 def _remove_quietly(opened: Opened, id_: UploadId) -> None:

@@ -50,8 +50,9 @@ async def receive(
     found = opened(rt, repository)
     if expected_digest is not None and not is_digest(expected_digest.lower()):
         raise Shape("a content hash is 64 hex digits of BLAKE3-256", code="bad_digest")
+    promised = Digest(expected_digest.lower()) if expected_digest else None
     # a library that could not remember the upload must not take its bytes
-    await quota.check(rt, rt.owner_id, announced_bytes or 0)
+    await quota.check(rt, rt.owner_id, announced_bytes or 0, promised)
     with reaching(rt.repositories, found):
         staged = await staging.write(
             found.repository,
@@ -61,10 +62,9 @@ async def receive(
             max_bytes=limit(rt, found),
             min_free_bytes=rt.config.storage.min_free_mb * MIB,
             announced_bytes=announced_bytes,
-            expected_digest=Digest(expected_digest.lower()) if expected_digest else None,
+            expected_digest=promised,
         )
     try:
-        await quota.check(rt, rt.owner_id, staged.size_bytes)
         task = await enqueue(rt, found, staged)
     except BaseException:
         # nobody was told that these bytes are kept; should the job exist after all, it says that they are gone
@@ -124,15 +124,26 @@ async def enqueue(rt: Runtime, into: Opened, staged: Staged) -> JobId:
     """Insert the ingest job of a staged upload, or find it; waits a while for a database that is away.
 
     Raises:
-        Retryable: it stays away.
+        Refused: it is more than its owner may keep (``quota_exceeded``). Retryable: the database stays away.
     """
-    job = kinds.ingest_upload(staged.id, RepositoryId(into.id), staged.filename)
+    wanted = staged, RepositoryId(into.id), staged.owner_id or rt.owner_id
     for _ in range(QUEUE_TRIES - 1):
         try:
-            return await rt.jobs.call(kinds.enqueue_one, job)
+            return await rt.jobs.call(quota.enqueue, *wanted)
         except Unavailable:
             await trio.sleep(QUEUE_PERIOD_S)
-    return await rt.jobs.call(kinds.enqueue_one, job)
+    return await rt.jobs.call(quota.enqueue, *wanted)
+
+
+async def adopt(rt: Runtime, into: Opened, staged: Staged) -> JobId:
+    """Insert the ingest job of an upload that was staged when its daemon was killed, or find it.
+
+    What it takes was taken then: it is not refused.
+
+    Raises:
+        Retryable: the database is away.
+    """
+    return await rt.jobs.call(kinds.enqueue_one, kinds.ingest_upload(staged, RepositoryId(into.id), rt.owner_id))
 
 
 async def job_of(rt: Runtime, upload_id: UploadId) -> JobId | None:

@@ -27,7 +27,7 @@ async def staged(rt: Runtime, opened: Opened) -> None:
     with reaching(rt.repositories, opened):
         found = await trio.to_thread.run_sync(_sweep, opened, limiter=rt.disk)
     for upload in found:
-        await rt.jobs.call(kinds.enqueue_one, kinds.ingest_upload(upload.id, opened.id, upload.filename))
+        await rt.jobs.call(kinds.enqueue_one, kinds.ingest_upload(upload, opened.id, rt.owner_id))
     await strays.tell(rt, opened)
 
 
@@ -54,7 +54,7 @@ async def missing(rt: Runtime, kind: str | None = None) -> dict[str, int]:
     if kinds.INGEST.kind in added:
         for opened in rt.repositories.online():
             for upload in await trio.to_thread.run_sync(staging.waiting, opened.repository, limiter=rt.disk):
-                job = kinds.ingest_upload(upload.id, opened.id, upload.filename, may_be_done=True)
+                job = kinds.ingest_upload(upload, opened.id, rt.owner_id, may_be_done=True)
                 added[kinds.INGEST.kind] += len(await rt.jobs.call(db_jobs.enqueue, [job]))
     return added
 

@@ -5,9 +5,10 @@ from uuid import UUID
 from lumiliod.db import assets, files, mirrors, relayout, trash
 from lumiliod.db import jobs as db_jobs
 from lumiliod.db.pool import Connection
-from lumiliod.domain.ids import AssetId, JobId, RepositoryId
+from lumiliod.domain.ids import AssetId, JobId, RepositoryId, UserId
 from lumiliod.domain.jobs import PRIORITY_IDLE, PRIORITY_LOW, NewJob, OnConflict
 from lumiliod.jobs.kind import JobSpec
+from lumiliod.storage.staging import Staged
 
 INGEST = JobSpec("ingest", "ingest")
 METADATA = JobSpec("metadata", "media")
@@ -24,12 +25,28 @@ RELAYOUT = JobSpec("relayout", "maintenance")
 BACKFILL_PAGE = 1000
 
 
-def ingest_upload(upload_id: UUID, repository_id: RepositoryId, filename: str, *, may_be_done: bool = False) -> NewJob:
-    """Make the job that turns a staged upload into an asset; ``may_be_done``: it has nothing to say of bytes gone."""
-    args = {"upload": str(upload_id), "repository": str(repository_id), "filename": filename}
+def ingest_upload(
+    staged: Staged, repository_id: RepositoryId, owner_id: UserId, *, counts: bool = True, may_be_done: bool = False
+) -> NewJob:
+    """Make the job that turns a staged upload into an asset.
+
+    Args:
+        staged: the upload.
+        repository_id: where it is.
+        owner_id: whose it will be, unless the upload says that itself.
+        counts: whether its bytes count against what its owner may keep, as long as the job is open.
+        may_be_done: whether bytes that are gone are no failure.
+    """
+    args: dict[str, str | int] = {
+        "upload": str(staged.id),
+        "repository": str(repository_id),
+        "filename": staged.filename,
+        "owner": str(staged.owner_id or owner_id),
+        "size_bytes": staged.size_bytes if counts else 0,
+    }
     if may_be_done:
         args["may_be_done"] = "yes"
-    return INGEST.new(args, unique_key=upload_key(upload_id), repository_id=repository_id)
+    return INGEST.new(args, unique_key=upload_key(staged.id), repository_id=repository_id)
 
 
 def upload_key(upload_id: UUID) -> str:

@@ -465,6 +465,100 @@ async def test_too_much_for_one_person(tus: Tus, database: Database) -> None:
     await tus.begin(8)
 
 
+def plain(content: bytes, name: str = "a.jpg") -> bytes:
+    """Return the request of an upload that is its body."""
+    return (
+        f"POST /api/v1/assets?filename={name} HTTP/1.1\r\nHost: l\r\nContent-Type: application/octet-stream\r\n"
+        f"Content-Length: {len(content)}\r\n\r\n"
+    ).encode() + content
+
+
+def open_jobs(conn: Connection) -> list[tuple[Any, ...]]:
+    return conn.execute("SELECT kind, args ->> 'size_bytes' FROM jobs ORDER BY seq").fetchall()
+
+
+async def used(tus: Tus) -> int:
+    return int((await tus.server.ask("GET", "/api/v1/users/admin/quota")).json["used_bytes"])
+
+
+async def test_what_is_not_ingested_yet_counts_against_the_quota(tus: Tus, database: Database) -> None:
+    await database.call(users.set_quota, "admin", 10)
+    as_it_is = [("Content-Type", "application/octet-stream")]
+    assert (await tus.server.ask("POST", "/api/v1/assets?filename=a", as_it_is, b"123456")).status == 202
+    assert await used(tus) == 6
+    refused = await tus.server.ask("POST", "/api/v1/assets?filename=b", as_it_is, b"67890")
+    assert (refused.status, refused.json["code"]) == (413, "quota_exceeded")
+    assert await tus.code("POST", "/uploads", 413, ("Upload-Length", "5"), metadata(filename="b")) == "quota_exceeded"
+    assert len(staging.waiting(tus.opened.repository)) == 1
+    # however its job ends, the room is free again
+    await database.call(lambda conn: conn.execute("UPDATE jobs SET state = 'discarded', finished_at = now()"))
+    assert await used(tus) == 0
+    assert (await tus.server.ask("POST", "/api/v1/assets?filename=b", as_it_is, b"67890")).status == 202
+    # what is here already is taken up, whatever the quota
+    [first, _] = staging.waiting(tus.opened.repository)
+    await upload.adopt(tus.rt, tus.opened, first)
+    assert await used(tus) == 11
+
+
+async def test_two_at_once_are_within_the_quota_together(tus: Tus, database: Database) -> None:
+    await database.call(users.set_quota, "admin", 10)
+    first, second = await tus.server.connect(), await tus.server.connect()
+    answers: list[bytes] = []
+
+    async def finish(stream: trio.SocketStream, rest: bytes) -> None:
+        await stream.send_all(rest)
+        answers.append((await stream.receive_some(4096))[:12])
+
+    async with first, second:
+        for stream, content in ((first, b"123456"), (second, b"654321")):
+            await stream.send_all(plain(content)[:-1])
+        with trio.fail_after(20):
+            while len(os.listdir(tus.opened.repository.incoming)) < 2:
+                await trio.sleep(0.01)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(finish, first, b"6")
+                nursery.start_soon(finish, second, b"1")
+    assert sorted(answers) == [b"HTTP/1.1 202", b"HTTP/1.1 413"]
+    assert await database.call(open_jobs) == [("ingest", "6")]
+    assert len(staging.waiting(tus.opened.repository)) == 1
+
+
+async def test_of_resumable_uploads_that_end_at_once_only_so_many_are_kept(tus: Tus, database: Database) -> None:
+    await database.call(users.set_quota, "admin", 10)
+    places = [await tus.begin(6) for _ in range(4)]
+    statuses: list[int] = []
+
+    async def send(place: str, content: bytes) -> None:
+        headers = [TUS, BYTES, ("Upload-Offset", "0")]
+        statuses.append((await tus.server.ask("PATCH", f"/api/v1{place}", headers, content)).status)
+
+    async with trio.open_nursery() as nursery:
+        for number, place in enumerate(places):
+            nursery.start_soon(send, place, b"12345%d" % number)
+    assert sorted(statuses) == [204, 413, 413, 413]
+    assert await database.call(open_jobs) == [("ingest", "6")]
+    assert len(staging.waiting(tus.opened.repository)) == 1
+
+
+async def test_what_is_kept_already_takes_no_room(tus: Tus, database: Database) -> None:
+    digest = blake3(b"12345").hexdigest()
+    await database.call(
+        lambda conn: conn.execute(
+            "INSERT INTO assets (id, owner_id, type, digest, size_bytes, mime_type, original_filename, taken_at,"
+            " taken_at_local, tz_source, taken_source) VALUES (gen_random_uuid(), %s, 'photo', %s, 5,"
+            " 'image/jpeg', 'a.jpg', now(), now(), 'unknown', 'upload')",
+            (tus.rt.owner_id, bytes.fromhex(digest)),
+        )
+    )
+    await database.call(users.set_quota, "admin", 5)
+    headers = [("Content-Type", "application/octet-stream"), ("X-Content-Hash", digest)]
+    assert (await tus.server.ask("POST", "/api/v1/assets?filename=a", headers, b"12345")).status == 202
+    told = metadata(filename="a.jpg", digest=digest)
+    place = (await tus.ask("POST", "/uploads", 201, ("Upload-Length", "5"), told)).headers["location"][7:]
+    await tus.send(place, 0, b"12345")
+    assert await used(tus) == 5
+
+
 async def test_digests_that_are_known(tus: Tus, database: Database) -> None:
     known, gone, unknown = (blake3(text).hexdigest() for text in (b"1", b"2", b"3"))
 

@@ -120,7 +120,7 @@ async def upload(rt: Runtime, shelf: Shelf, name: str, content: bytes) -> None:
     staged = await staging.write(
         opened.repository, name, Chunks([content]), owner_id=rt.owner_id, max_bytes=None, min_free_bytes=0
     )
-    await rt.jobs.call(kinds.enqueue_one, kinds.ingest_upload(staged.id, opened.id, name))
+    await rt.jobs.call(kinds.enqueue_one, kinds.ingest_upload(staged, opened.id, rt.owner_id))
 
 
 def _put_off(conn: Connection, kind: str) -> bool:
