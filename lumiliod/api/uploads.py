@@ -17,15 +17,16 @@ from lumiliod.contract.assets import BatchTicket, UploadFailure, UploadTicket
 from lumiliod.contract.uploads import DigestsKnown, DigestsWanted
 from lumiliod.domain.errors import LumilioError, Shape
 from lumiliod.domain.ids import is_digest, path_from_bytes, shown
-from lumiliod.library import upload
+from lumiliod.library import quota, upload
 from lumiliod.runtime import Runtime
 
 MAX_BATCH_FILES = 10_000
 MAX_BATCH_PARTS = MAX_BATCH_FILES + 100
 """All parts of a batch together: fields take no room, but time."""
 
+MAX_FORM_FRAMES_BYTES = 1 << 16
 MAX_BATCH_FRAMES_BYTES = MAX_BATCH_FILES * 400
-"""What may surround the files of a batch: the rest of its length is files, and counts against the quota at once."""
+"""What may surround the files of a form: the rest of its length is files, and counts against the quota at once."""
 
 _BINARY = {"type": "string", "format": "binary"}
 _HEADERS = {"X-Content-Hash": "BLAKE3-256 of the file in hex; an upload that differs is refused."}
@@ -124,6 +125,7 @@ def blueprint(rt: Runtime) -> Blueprint:
 async def _receive_form(rt: Runtime, exchange: Exchange, repository: str | None, expected: str | None) -> UploadTicket:
     """Receive the one file of a form."""
     form = Multipart(exchange.body, exchange.headers.get("Content-Type", ""))
+    least = (exchange.announced_bytes or 0) - MAX_FORM_FRAMES_BYTES
     while part := await form.next_part():
         if part.filename is None:
             if part.name == "repository" and repository is None:
@@ -136,6 +138,7 @@ async def _receive_form(rt: Runtime, exchange: Exchange, repository: str | None,
                 body=_OnlyFile(rt, form, part, repository),
                 expected_digest=expected,
                 announced_bytes=None,
+                least_bytes=least,
             )
     raise Shape("The form has no part named `file` with a file name.", code="no_file")
 
@@ -189,7 +192,7 @@ async def _receive_batch(rt: Runtime, exchange: Exchange, repository: str | None
     if _media_type(exchange) != "multipart/form-data":
         raise Shape("A batch is a multipart/form-data body.", code="bad_multipart")
     if (least := (exchange.announced_bytes or 0) - MAX_BATCH_FRAMES_BYTES) > 0:
-        await upload.check_room(rt, least)
+        await quota.check(rt, rt.owner_id, least)
     form = Multipart(exchange.body, exchange.headers.get("Content-Type", ""))
     accepted: list[UploadTicket] = []
     failed: list[UploadFailure] = []

@@ -203,14 +203,17 @@ class Uploads:
         """
         opened, begun = await self._find(id_)
         self._check_size(opened, size_bytes)
-        if size_bytes is not None:
-            await quota.check(self._rt, self._rt.owner_id, size_bytes, begun.terms.promised)
+        quota_bytes = None
+        if begun.terms.size_bytes is None:
+            wanted_bytes = begun.offset if size_bytes is None else size_bytes
+            quota_bytes = await quota.check(self._rt, self._rt.owner_id, wanted_bytes, begun.terms.promised)
         turn = Turn()
         await self._interrupt(id_)
         self._turns[id_] = turn
         try:
             with reaching(self._rt.repositories, opened):
-                found, staged = await self._append(opened, id_, body, offset, size_bytes, checksum, turn)
+                writer = self._writer(opened, id_, offset, checksum, quota_bytes)
+                found, staged = await self._append(opened, writer, body, offset, size_bytes, turn)
         finally:
             turn.over.set()
             if self._turns.get(id_) is turn:
@@ -227,25 +230,35 @@ class Uploads:
             raise
         return _progress(found, job_id)
 
-    async def _append(
+    def _writer(
         self,
         opened: Opened,
         id_: UploadId,
-        body: Source | None,
         offset: int,
-        size_bytes: int | None,
         checksum: tuple[str, bytes] | None,
-        turn: Turn,
-    ) -> tuple[Partial, Staged | None]:
+        quota_bytes: int | None,
+    ) -> PartialWriter:
         known_at, hasher = self._hashers.get(id_, (-1, None))
-        writer = PartialWriter(
+        return PartialWriter(
             opened.repository,
             id_,
             hasher=hasher if known_at == offset else None,
             checksum=checksum,
             max_bytes=self._limit(opened),
+            quota_bytes=quota_bytes,
             min_free_bytes=self._min_free_bytes,
         )
+
+    async def _append(
+        self,
+        opened: Opened,
+        writer: PartialWriter,
+        body: Source | None,
+        offset: int,
+        size_bytes: int | None,
+        turn: Turn,
+    ) -> tuple[Partial, Staged | None]:
+        id_ = writer.id
         with writer:
             await in_thread(writer.begin, offset, size_bytes)
             self._hashers.pop(id_, None)

@@ -32,6 +32,7 @@ async def receive(
     body: Source,
     expected_digest: str | None,
     announced_bytes: int | None,
+    least_bytes: int = 0,
 ) -> UploadTicket:
     """Stage an upload, then insert its ingest job; when this returns, the bytes survive power loss.
 
@@ -42,9 +43,10 @@ async def receive(
         body: the bytes.
         expected_digest: BLAKE3-256 the sender computed.
         announced_bytes: the size the sender announced.
+        least_bytes: how large it will be at least, where that is all that is known.
 
     Raises:
-        Refused: too large, or no room. Shape: the bytes are not what was announced.
+        Refused: too large, or over the quota. Shape: the bytes are not what was announced.
         NotFound, Retryable: no such repository, or it is offline.
     """
     found = opened(rt, repository)
@@ -52,7 +54,7 @@ async def receive(
         raise Shape("a content hash is 64 hex digits of BLAKE3-256", code="bad_digest")
     promised = Digest(expected_digest.lower()) if expected_digest else None
     # a library that could not remember the upload must not take its bytes
-    await quota.check(rt, rt.owner_id, announced_bytes or 0, promised)
+    quota_bytes = await quota.check(rt, rt.owner_id, max(announced_bytes or 0, least_bytes), promised)
     with reaching(rt.repositories, found):
         staged = await staging.write(
             found.repository,
@@ -60,6 +62,7 @@ async def receive(
             body,
             owner_id=rt.owner_id,
             max_bytes=limit(rt, found),
+            quota_bytes=quota_bytes,
             min_free_bytes=rt.config.storage.min_free_mb * MIB,
             announced_bytes=announced_bytes,
             expected_digest=promised,
@@ -78,15 +81,6 @@ async def receive(
         digest=staged.digest,
         size_bytes=staged.size_bytes,
     )
-
-
-async def check_room(rt: Runtime, size_bytes: int) -> None:
-    """Make sure, before any byte is taken, that whoever sends ``size_bytes`` may keep that much more.
-
-    Raises:
-        Refused: they may not (``quota_exceeded``). Retryable: the database is away.
-    """
-    await quota.check(rt, rt.owner_id, size_bytes)
 
 
 def opened(rt: Runtime, repository: str | None) -> Opened:

@@ -29,7 +29,7 @@ from lumiliod.storage.partial import (
 )
 from lumiliod.storage.pump import check_room
 from lumiliod.storage.repository import Repository, check_identity
-from lumiliod.storage.staging import Staged
+from lumiliod.storage.staging import Staged, check_quota
 
 FLUSH_BYTES, FLUSH_S = 64 << 20, 2.0
 """So much is lost at most of a request that a power failure cuts: bytes of a slow one, seconds of a quick one."""
@@ -70,6 +70,7 @@ class PartialWriter:
         hasher: the hash of the bytes that are there, if that is known.
         checksum: the algorithm and the expected value of this request's bytes; they count only together.
         max_bytes: the largest upload taken, None for no limit.
+        quota_bytes: how many its owner may keep, None for any number.
         min_free_bytes: what stays free on the disk.
     """
 
@@ -81,6 +82,7 @@ class PartialWriter:
         hasher: "blake3 | None" = None,
         checksum: tuple[str, bytes] | None = None,
         max_bytes: int | None = None,
+        quota_bytes: int | None = None,
         min_free_bytes: int = 0,
     ) -> None:
         self.id = id
@@ -90,6 +92,7 @@ class PartialWriter:
         self._checksum = checksum
         self._check = CHECKSUMS[checksum[0]]() if checksum else None
         self._max_bytes = max_bytes
+        self._quota_bytes = quota_bytes
         self._min_free_bytes = min_free_bytes
         self._fd: int | None = None
         self._terms: Terms | None = None
@@ -179,6 +182,7 @@ class PartialWriter:
         self._counted += size_bytes
         if self._max_bytes is not None and self._counted > self._max_bytes:
             raise Refused(f"the file is larger than {self._max_bytes} bytes", code="too_large")
+        check_quota(self._counted, self._quota_bytes)
         if self.terms.size_bytes is not None and self._counted > self.terms.size_bytes:
             raise Shape(f"more bytes arrived than the {self.terms.size_bytes} announced", code="length_mismatch")
 

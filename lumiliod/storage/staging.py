@@ -75,6 +75,7 @@ async def write(
     *,
     owner_id: UserId | None = None,
     max_bytes: int | None,
+    quota_bytes: int | None = None,
     min_free_bytes: int,
     announced_bytes: int | None = None,
     expected_digest: Digest | None = None,
@@ -90,17 +91,18 @@ async def write(
         source: the bytes; its own errors pass through.
         owner_id: whose it will be.
         max_bytes: largest size taken; None for no limit.
+        quota_bytes: how many more its owner may keep; None for any number.
         min_free_bytes: what stays free on the disk.
         announced_bytes: the size the sender promised.
         expected_digest: the digest the sender promised.
 
     Raises:
-        Refused: larger than allowed (``too_large``). Unavailable: no room (``no_space``).
+        Refused: larger than allowed (``too_large``, ``quota_exceeded``). Unavailable: no room (``no_space``).
         Shape: not the bytes promised (``truncated_upload``, ``length_mismatch``, ``digest_mismatch``),
             or none (``empty_file``).
         Retryable: the disk does not take it now.
     """
-    writer = _Writer(repo, max_bytes, min_free_bytes, announced_bytes)
+    writer = _Writer(repo, max_bytes, min_free_bytes, announced_bytes, quota_bytes)
     mark_name = text_name(filename)
     try:
         await in_thread(writer.open)
@@ -111,6 +113,16 @@ async def write(
         with trio.move_on_after(CLEANUP_TIMEOUT_S, shield=True):
             await in_thread(writer.discard)
         raise
+
+
+def check_quota(size_bytes: int, quota_bytes: int | None) -> None:
+    """Make sure that no more bytes arrive than their owner may keep; None for any number.
+
+    Raises:
+        Refused: they do (``quota_exceeded``).
+    """
+    if quota_bytes is not None and size_bytes > quota_bytes:
+        raise Refused(f"the file is larger than the {quota_bytes} bytes left of the quota", code="quota_exceeded")
 
 
 def load(repo: Repository, id: UploadId) -> Staged | None:  # noqa: A002  the word of the room
@@ -222,9 +234,17 @@ def fail(repo: Repository, id: UploadId, code: str, message: str) -> None:  # no
 class _Writer:
     """One upload being written; every method but the checks blocks."""
 
-    def __init__(self, repo: Repository, max_bytes: int | None, min_free_bytes: int, announced: int | None) -> None:
+    def __init__(
+        self,
+        repo: Repository,
+        max_bytes: int | None,
+        min_free_bytes: int,
+        announced: int | None,
+        quota_bytes: int | None,
+    ) -> None:
         self._repo = repo
         self._max_bytes = max_bytes
+        self._quota_bytes = quota_bytes
         self._min_free_bytes = min_free_bytes
         self._announced = announced
         self._id = UploadId(uuid7())
@@ -251,6 +271,7 @@ class _Writer:
         self._received += size_bytes
         if self._max_bytes is not None and self._received > self._max_bytes:
             raise self._too_large(self._received)
+        check_quota(self._received, self._quota_bytes)
         if self._announced is not None and self._received > self._announced:
             raise Shape(f"more bytes arrived than the {self._announced} announced", code="length_mismatch")
 

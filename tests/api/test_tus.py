@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -538,6 +538,39 @@ async def test_of_resumable_uploads_that_end_at_once_only_so_many_are_kept(tus: 
     assert sorted(statuses) == [204, 413, 413, 413]
     assert await database.call(open_jobs) == [("ingest", "6")]
     assert len(staging.waiting(tus.opened.repository)) == 1
+
+
+async def test_a_form_over_the_quota_is_refused_before_its_bytes_are_sent(tus: Tus, database: Database) -> None:
+    await database.call(users.set_quota, "admin", 1_000_000)
+    part = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.jpg"\r\n\r\n'
+    head = b"POST /api/v1/assets HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=b\r\n"
+    stream = await tus.server.connect()
+    async with stream:
+        await stream.send_all(head + b"Content-Length: 50000000\r\n\r\n" + part)
+        with trio.fail_after(20):
+            assert (await stream.receive_some(4096)).startswith(b"HTTP/1.1 413")
+    # without a length it is cut off
+    stream = await tus.server.connect()
+    async with stream:
+        await stream.send_all(head + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n" % (len(part), part))
+        with trio.fail_after(20), suppress(trio.BrokenResourceError):
+            for _ in range(40):
+                await stream.send_all(b"%x\r\n%b\r\n" % (100_000, bytes(100_000)))
+        with trio.fail_after(20):
+            answer = await stream.receive_some(4096)
+        assert answer.startswith(b"HTTP/1.1 413")
+        assert b"quota_exceeded" in answer
+    assert os.listdir(tus.opened.repository.incoming) == []
+
+
+async def test_a_length_nobody_told_is_within_the_quota(tus: Tus, database: Database) -> None:
+    await database.call(users.set_quota, "admin", 7)
+    place = await tus.begin(None)
+    await tus.send(place, 0, b"12345")
+    assert (await tus.send(place, 5, b"678", status=413)).json["code"] == "quota_exceeded"
+    offset = await tus.offset(place)
+    await tus.send(place, offset, b"1234567"[offset:], ("Upload-Length", "7"))
+    assert content_of(tus) == b"1234567"
 
 
 async def test_what_is_kept_already_takes_no_room(tus: Tus, database: Database) -> None:
