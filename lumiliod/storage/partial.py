@@ -110,7 +110,7 @@ def create(
     parts: Sequence[str] | None = None,
     min_free_bytes: int = 0,
 ) -> Partial:
-    """Begin an upload. Blocks.
+    """Begin an upload; those nobody went on with give way. Blocks.
 
     Args:
         repo: where to.
@@ -144,11 +144,12 @@ def create(
     )
     id_ = UploadId(uuid7())
     with durable.translated("stage an upload in", repo.incoming, writing=True):
-        if parts is None and len(list(_ids(repo, PARTIAL))) >= UPLOADS_MAX:
+        under_way = [one for one in arriving(repo) if not (_is_over(one, now) and _removed(repo, one.id))]
+        if parts is None and len(under_way) >= UPLOADS_MAX:
             message = f"{UPLOADS_MAX} uploads are under way: finish one, or give one up"
             raise Retryable(message, code="too_many_uploads", after_s=FULL_AFTER_S)
-        awaited = sum((one.terms.size_bytes or one.offset) - one.offset for one in arriving(repo))
-        check_room(repo, awaited + (size_bytes or 0), min_free_bytes)
+        awaited = sum((one.terms.size_bytes or one.offset) - one.offset for one in under_way)
+        check_room(repo, size_bytes or 0, min_free_bytes, reserved_bytes=awaited)
         os.close(os.open(bytes_path(repo, id_), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644))
         write_terms(repo, id_, terms)
     return Partial(id_, terms, 0)
@@ -211,7 +212,7 @@ def expire(repo: Repository, now: datetime) -> list[UploadId]:
             is_over = os.lstat(bytes_path(repo, upload_id)).st_mtime <= (now - MAX_AGE).timestamp()
         else:
             one = find(repo, upload_id)
-            is_over = terms.expires_at <= now and terms.digest is None and not (one and one.is_unfinished)
+            is_over = one is not None and _is_over(one, now)
         if is_over and _removed(repo, upload_id):
             gone.append(upload_id)
 
@@ -306,6 +307,10 @@ def believed(terms: Terms, size_bytes: int) -> int:
     if terms.unproven_from is not None:
         limits.append(terms.unproven_from)
     return min(limits)
+
+
+def _is_over(one: Partial, now: datetime) -> bool:
+    return one.terms.expires_at <= now and one.terms.digest is None and not one.is_unfinished
 
 
 def _removed(repo: Repository, id_: UploadId) -> bool:

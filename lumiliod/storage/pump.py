@@ -74,16 +74,19 @@ async def pump(sink: Sink, source: Source, *, offset: int = 0) -> None:
         raise _first_error(group) from None
 
 
-def check_room(repo: Repository, size_bytes: int, min_free_bytes: int) -> None:
-    """Make sure that ``size_bytes`` more leave enough room on the repository's disk. Blocks.
+def check_room(repo: Repository, size_bytes: int, min_free_bytes: int, *, reserved_bytes: int = 0) -> None:
+    """Make sure that ``size_bytes`` more leave enough room on the repository's disk, where some is reserved. Blocks.
 
     Raises:
         Unavailable: they do not (``no_space``). OSError.
     """
     disk = os.statvfs(repo.incoming)
     free_bytes = disk.f_bavail * disk.f_frsize
-    if free_bytes - size_bytes < min_free_bytes:
-        message = f"{free_bytes} bytes are free where {min_free_bytes} have to stay free"
+    if free_bytes - reserved_bytes - size_bytes < min_free_bytes:
+        message = (
+            f"{size_bytes} more bytes are wanted and {free_bytes} are free, of which {reserved_bytes} are reserved for"
+            f" uploads under way and {min_free_bytes} stay free"
+        )
         raise Unavailable(message, code="no_space", after_s=60, free_bytes=free_bytes)
 
 

@@ -361,10 +361,15 @@ def test_limits(repo: Repository) -> None:
 def test_room_is_kept_for_what_has_begun(repo: Repository) -> None:
     disk = os.statvfs(repo.incoming)
     free_bytes = disk.f_bavail * disk.f_frsize
-    begin(repo, free_bytes // 2 + (1 << 20))
-    with pytest.raises(Unavailable) as caught:
-        begin(repo, free_bytes // 2)
+    wanted = free_bytes // 2 + (1 << 20)
+    first = begin(repo, wanted)
+    with pytest.raises(Unavailable, match=f"{wanted - 1} more .* {wanted} are reserved .* 17 stay free") as caught:
+        begin(repo, wanted - 1, min_free_bytes=17)
     assert caught.value.code == "no_space"
+    # nobody went on with it for a day
+    changed_terms(repo, first, touched_at=dt.datetime.now(dt.UTC) - 25 * HOUR)
+    begin(repo, wanted)
+    assert partial.find(repo, first) is None
 
 
 def test_no_more_than_so_many_are_under_way(repo: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
