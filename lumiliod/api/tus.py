@@ -24,7 +24,8 @@ from lumiliod.api.routes import NoQuery, Operation, describes, parse_query, stre
 from lumiliod.contract.problems import Problem
 from lumiliod.domain.errors import LumilioError, Shape
 from lumiliod.domain.ids import UploadId
-from lumiliod.library.resumable import CHECKSUM_NAMES, Progress, Uploads, upload_id
+from lumiliod.library.resumable import CHECKSUM_NAMES, Progress, Uploads
+from lumiliod.library.upload_metadata import upload_id
 from lumiliod.runtime import Runtime
 
 VERSION = "1.0.0"

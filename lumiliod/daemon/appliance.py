@@ -35,7 +35,7 @@ from lumiliod.domain.errors import ConfigError, Unavailable
 from lumiliod.jobs import service as jobs_service
 from lumiliod.jobs.engine import Engine
 from lumiliod.jobs.kind import Kind
-from lumiliod.library import resumable
+from lumiliod.library import upload_sweep
 from lumiliod.media import media
 from lumiliod.media.media import MediaSettings
 from lumiliod.pipeline import adopt, kinds, schedules
@@ -88,7 +88,7 @@ async def _serve(rt: Runtime, stop: trio.Event) -> None:
                 attend = partial(attend_repositories, rt)
                 await intake.start(partial(keep_running, health, "repositories", attend))
                 await intake.start(partial(keep_running, health, "missing work", partial(adopt.missing_work, rt)))
-                await intake.start(partial(keep_running, health, "uploads", partial(resumable.sweep, rt)))
+                await intake.start(partial(keep_running, health, "uploads", partial(upload_sweep.sweep, rt)))
                 systemd.notify("READY=1\nSTATUS=serving")
                 log.info("ready", extra={"socket": config.server.socket})
                 await stop.wait()

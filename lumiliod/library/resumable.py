@@ -1,14 +1,11 @@
 """Uploads in several requests: begin, go on, finish, whoever was killed in between."""
 
-import base64
-import binascii
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
-from uuid import UUID
 
 import outcome
 import trio
@@ -18,6 +15,7 @@ from lumiliod.domain.errors import Conflict, LumilioError, NotFound, Refused, Sh
 from lumiliod.domain.ids import Digest, JobId, UploadId, is_digest
 from lumiliod.library import quota, upload
 from lumiliod.library.turns import Arriving, Turn
+from lumiliod.library.upload_metadata import read_metadata
 from lumiliod.runtime import Opened, Runtime, reaching
 from lumiliod.storage import partial as partials
 from lumiliod.storage import staging
@@ -37,8 +35,6 @@ HASHERS_MAX = 256
 YIELD_TIMEOUT_S = 10.0
 """How long a request waits for the one before it, which no longer gets anything, to let go."""
 
-SWEEP_PERIOD_S = 6 * 3600.0
-METADATA_MAX = 16_384
 PARTS_MAX = 1000
 
 
@@ -347,84 +343,6 @@ class Uploads:
         self._hashers[id_] = (offset, hasher)
         while len(self._hashers) > HASHERS_MAX:
             del self._hashers[next(iter(self._hashers))]
-
-
-async def sweep(rt: Runtime, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-    """Stage, now and then, uploads that were cut after their last byte; forget those nobody goes on with; a service."""
-    task_status.started()
-    while True:
-        for opened in rt.repositories.online():
-            # what keeps one from being staged keeps none from being given up
-            for step in (_finish, _expire):
-                try:
-                    await step(rt, opened)
-                except LumilioError as error:
-                    log.warning("uploads cannot be swept now", extra={"code": error.code, "reason": error.message})
-        await trio.sleep(SWEEP_PERIOD_S)
-
-
-async def _finish(rt: Runtime, opened: Opened) -> None:
-    """Stage every upload that is whole and nobody writes; one that cannot be is left as it is, for its sender to hear.
-
-    Raises:
-        Unavailable: the disk fails, or the repository is offline.
-    """
-
-    def unfinished() -> list[Partial]:
-        return [one for one in partials.arriving(opened.repository) if one.is_unfinished]
-
-    uploads = Uploads(rt)
-    with reaching(rt.repositories, opened):
-        for one in await trio.to_thread.run_sync(unfinished, limiter=rt.disk):
-            try:
-                # nobody would hear that it may not be kept: that is for who asks for it
-                await quota.check(rt, rt.owner_id, one.offset, one.terms.promised)
-                await uploads.append(one.id, None, one.offset)
-            except (Conflict, NotFound, Shape, Refused) as error:
-                log.info("an upload is not staged", extra={"upload": str(one.id), "code": error.code})
-
-
-async def _expire(rt: Runtime, opened: Opened) -> None:
-    """Forget what nobody goes on with.
-
-    Raises:
-        Unavailable: the disk fails, or the repository is offline.
-    """
-    with reaching(rt.repositories, opened):
-        now = datetime.now(UTC)
-        gone = await trio.to_thread.run_sync(partials.expire, opened.repository, now, limiter=rt.disk)
-    if gone:
-        log.info("uploads given up", extra={"count": len(gone)})
-
-
-def read_metadata(text: str) -> Mapping[str, str]:
-    """Read tus's ``Upload-Metadata``: names and base64 values.
-
-    Raises:
-        Shape: it is none (``bad_metadata``).
-    """
-    found: dict[str, str] = {}
-    if len(text) > METADATA_MAX:
-        raise Shape(f"metadata have at most {METADATA_MAX} characters", code="bad_metadata")
-    for pair in filter(None, (pair.strip() for pair in text.split(","))):
-        name, _, value = pair.partition(" ")
-        try:
-            found[name] = base64.b64decode(value.strip(), validate=True).decode("utf-8", "surrogateescape")
-        except binascii.Error as error:
-            raise Shape(f"the metadata's {name!r} is not base64", code="bad_metadata") from error
-    return found
-
-
-def upload_id(text: str) -> UploadId:
-    """Read an upload's id.
-
-    Raises:
-        NotFound: it cannot be one.
-    """
-    try:
-        return UploadId(UUID(text))
-    except ValueError as error:
-        raise NotFound("there is no such upload", code="upload_not_found") from error
 
 
 def _forget_staged(opened: Opened, id_: UploadId) -> None:

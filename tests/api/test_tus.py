@@ -28,7 +28,7 @@ from lumiliod.domain.errors import Conflict
 from lumiliod.domain.ids import JobId, UploadId
 from lumiliod.domain.repositories import RepositoryStatus
 from lumiliod.jobs.engine import Engine
-from lumiliod.library import resumable, upload
+from lumiliod.library import resumable, upload, upload_metadata, upload_sweep
 from lumiliod.runtime import HealthBoard, Opened, Repositories, Runtime
 from lumiliod.storage import partial, repository, staging
 from lumiliod.storage.partial_writer import PartialWriter
@@ -393,7 +393,7 @@ async def test_what_may_not_be_kept_is_left_until_somebody_asks(
     id_ = arrived(tus, b"12345")
     await database.call(users.set_quota, "admin", 4)
     async with trio.open_nursery() as nursery:
-        await nursery.start(resumable.sweep, tus.rt)
+        await nursery.start(upload_sweep.sweep, tus.rt)
         while "an upload is not staged" not in caplog.text:
             await trio.sleep(0.01)
         nursery.cancel_scope.cancel()
@@ -659,7 +659,7 @@ async def test_a_whole_upload_is_staged_though_nobody_asks_for_it(tus: Tus) -> N
         writer.hash(b"12345")
     with trio.fail_after(5):
         async with trio.open_nursery() as nursery:
-            await nursery.start(resumable.sweep, tus.rt)
+            await nursery.start(upload_sweep.sweep, tus.rt)
             while not staging.waiting(tus.opened.repository) or await upload.job_of(tus.rt, id_) is None:
                 await trio.sleep(0.01)
             nursery.cancel_scope.cancel()
@@ -679,5 +679,5 @@ async def test_a_name_of_any_bytes(tus: Tus) -> None:
 
 
 def test_metadata_are_read() -> None:
-    read = resumable.read_metadata("filename d29ybGQ=, is_confidential,empty ")
+    read = upload_metadata.read_metadata("filename d29ybGQ=, is_confidential,empty ")
     assert read == {"filename": "world", "is_confidential": "", "empty": ""}
