@@ -16,13 +16,14 @@ import msgspec
 import trio
 from quart import Blueprint
 from quart_trio.wrappers.response import TrioResponse
+from werkzeug.http import parse_options_header
 
 from lumiliod.api.body import RequestBody
 from lumiliod.api.errors import MEDIA_TYPE, failure, problem
 from lumiliod.api.exchange import Exchange
 from lumiliod.api.routes import NoQuery, Operation, describes, parse_query, streams
 from lumiliod.contract.problems import Problem
-from lumiliod.domain.errors import LumilioError, Shape
+from lumiliod.domain.errors import Shape
 from lumiliod.domain.ids import UploadId
 from lumiliod.library.resumable import CHECKSUM_NAMES, Progress, Uploads
 from lumiliod.library.upload_metadata import upload_id
@@ -94,6 +95,7 @@ def blueprint(rt: Runtime) -> Blueprint:
                 size_bytes=None,
                 metadata=exchange.headers.get("Upload-Metadata", ""),
                 parts=[_id_of(place) for place in concat.removeprefix("final;").split()],
+                concat=concat,
             )
         else:
             if concat not in ("", "partial"):
@@ -112,19 +114,7 @@ def blueprint(rt: Runtime) -> Blueprint:
     @_spoken
     async def look(exchange: Exchange) -> None:
         """Tell how far an upload is."""
-        found = await uploads.look(upload_id(exchange.arguments["upload"]))
-        headers = {"Cache-Control": "no-store"}
-        if found.metadata:
-            headers["Upload-Metadata"] = found.metadata
-        if found.size_bytes is None:
-            headers["Upload-Defer-Length"] = "1"
-        else:
-            headers["Upload-Length"] = str(found.size_bytes)
-        if found.is_part:
-            headers["Upload-Concat"] = "partial"
-        elif found.parts is not None:
-            headers["Upload-Concat"] = "final;" + " ".join(f"{PATH}/{part}" for part in found.parts)
-        await _answer(exchange, 200, found, headers)
+        await _look(uploads, exchange)
 
     @streams(room, "PATCH", "/uploads/<upload>", Operation(answers={204: None}, accepts=_BINARY, headers=_HEADERS))
     @_spoken
@@ -136,36 +126,59 @@ def blueprint(rt: Runtime) -> Blueprint:
     @_spoken
     async def terminate(exchange: Exchange) -> None:
         """Give an upload up; its bytes are forgotten."""
-        await uploads.remove(upload_id(exchange.arguments["upload"]))
-        await exchange.reply(204, {"Tus-Resumable": VERSION}, b"")
+        await _terminate(uploads, exchange)
 
     @streams(
         room,
         "POST",
         "/uploads/<upload>",
         Operation(
-            answers={204: None}, accepts=_BINARY, headers={**_HEADERS, "X-HTTP-Method-Override": "PATCH or DELETE."}
+            answers={200: None, 204: None},
+            accepts=_BINARY,
+            headers={**_HEADERS, "X-HTTP-Method-Override": "HEAD, PATCH or DELETE."},
         ),
     )
     @_spoken
     async def overridden(exchange: Exchange) -> None:
-        """Do as `X-HTTP-Method-Override` says, for clients that can send no PATCH or DELETE."""
+        """Do as `X-HTTP-Method-Override` says, for clients that can send no HEAD, PATCH or DELETE."""
         match exchange.headers.get("X-HTTP-Method-Override", "").upper():
+            case "HEAD":
+                await _look(uploads, exchange)
             case "PATCH":
                 await _append(uploads, exchange)
             case "DELETE":
-                await uploads.remove(upload_id(exchange.arguments["upload"]))
-                await exchange.reply(204, {"Tus-Resumable": VERSION}, b"")
+                await _terminate(uploads, exchange)
             case _:
-                raise Shape("`X-HTTP-Method-Override` is PATCH or DELETE.", code="bad_override")
+                raise Shape("`X-HTTP-Method-Override` is HEAD, PATCH or DELETE.", code="bad_override")
 
     return room
+
+
+async def _look(uploads: Uploads, exchange: Exchange) -> None:
+    found = await uploads.look(upload_id(exchange.arguments["upload"]))
+    headers = {"Cache-Control": "no-store"}
+    if found.metadata:
+        headers["Upload-Metadata"] = found.metadata
+    if found.size_bytes is None:
+        headers["Upload-Defer-Length"] = "1"
+    else:
+        headers["Upload-Length"] = str(found.size_bytes)
+    if found.is_part:
+        headers["Upload-Concat"] = "partial"
+    elif found.concat is not None:
+        headers["Upload-Concat"] = found.concat
+    await _answer(exchange, 200, found, headers)
+
+
+async def _terminate(uploads: Uploads, exchange: Exchange) -> None:
+    await uploads.remove(upload_id(exchange.arguments["upload"]))
+    await exchange.reply(204, {"Tus-Resumable": VERSION}, b"")
 
 
 async def _append(uploads: Uploads, exchange: Exchange) -> None:
     parse_query(exchange.query, NoQuery)
     body = _body(exchange)
-    if body is None and exchange.headers.get("Content-Type") != _BYTES:
+    if body is None and _media_type(exchange) != _BYTES:
         await _refuse(exchange, problem(415, "unsupported_media_type", f"The body's type is `{_BYTES}`."))
         return
     offset = _number(exchange, "Upload-Offset")
@@ -192,11 +205,11 @@ def _spoken(view: View) -> View:
             return
         try:
             await view(exchange)
-        except LumilioError as error:
+        except Exception as error:
             if exchange.has_begun:
                 raise
             failed = failure(error)
-            status = _STATUS.get(error.code, failed.problem.status)
+            status = _STATUS.get(failed.problem.code, failed.problem.status)
             told = msgspec.structs.replace(failed.problem, status=status)
             await _refuse(exchange, told, failed.headers)
 
@@ -222,7 +235,11 @@ async def _refuse(exchange: Exchange, why: Problem, headers: Mapping[str, str] |
 
 
 def _body(exchange: Exchange) -> RequestBody | None:
-    return exchange.body if exchange.has_body and exchange.headers.get("Content-Type") == _BYTES else None
+    return exchange.body if exchange.has_body and _media_type(exchange) == _BYTES else None
+
+
+def _media_type(exchange: Exchange) -> str:
+    return parse_options_header(exchange.headers.get("Content-Type"))[0].lower()
 
 
 def _length(exchange: Exchange) -> int | None:

@@ -11,7 +11,7 @@ import outcome
 import trio
 from blake3 import blake3
 
-from lumiliod.domain.errors import Conflict, LumilioError, NotFound, Refused, Shape, Unavailable
+from lumiliod.domain.errors import Conflict, Forbidden, LumilioError, NotFound, Refused, Shape, Unavailable
 from lumiliod.domain.ids import Digest, JobId, UploadId, is_digest
 from lumiliod.library import quota, upload
 from lumiliod.library.turns import Arriving, Turn
@@ -48,7 +48,7 @@ class Progress:
     metadata: str
     expires_at: datetime
     is_part: bool = False
-    parts: Sequence[str] | None = None
+    concat: str | None = None
     job_id: JobId | None = None
 
 
@@ -72,6 +72,7 @@ class Uploads:
         metadata: str,
         is_part: bool = False,
         parts: Sequence[UploadId] | None = None,
+        concat: str | None = None,
     ) -> Progress:
         """Begin an upload; one that consists of ``parts`` is put together at once.
 
@@ -80,6 +81,7 @@ class Uploads:
             metadata: tus's ``Upload-Metadata``; ``filename``, ``repository`` and ``digest`` mean something here.
             is_part: whether it is only a part of another.
             parts: the uploads it consists of.
+            concat: how the sender named them, to be told again.
 
         Raises:
             Shape: metadata that are none, no name, nothing in it; too many parts (``too_many_parts``), or one of them
@@ -111,6 +113,7 @@ class Uploads:
             promised=promised,
             is_part=is_part,
             parts=None if parts is None else [str(part) for part in parts],
+            concat=concat,
             min_free_bytes=self._min_free_bytes,
         )
         with reaching(self._rt.repositories, opened):
@@ -139,7 +142,7 @@ class Uploads:
         )
         try:
             await trio.to_thread.run_sync(fill, limiter=self._rt.disk)
-            done = await self.append(begun.id, None, await self._offset(opened, begun.id))
+            done = await self.finish(begun.id)
         except BaseException:
             with trio.CancelScope(shield=True):
                 await trio.to_thread.run_sync(_remove_quietly, opened, begun.id, limiter=self._rt.disk)
@@ -148,23 +151,19 @@ class Uploads:
             await trio.to_thread.run_sync(_remove_quietly, opened, part, limiter=self._rt.disk)
         return done
 
-    async def _offset(self, opened: Opened, id_: UploadId) -> int:
-        found = await trio.to_thread.run_sync(partials.find, opened.repository, id_, limiter=self._rt.disk)
-        return found.offset if found else 0
-
     async def look(self, id_: UploadId) -> Progress:
         """Return how far an upload is; a request that writes it gives way first.
 
         One that is whole is staged first, where whoever brought the last bytes was killed, or the disk failed.
 
         Raises:
-            NotFound: there is none (``upload_not_found``). LumilioError: as :meth:`append`.
+            NotFound: there is none (``upload_not_found``). LumilioError: as :meth:`finish`.
         """
         await self._interrupt(id_)
         opened, found = await self._find(id_)
         if found.is_unfinished:
             # who hears that nothing is missing forgets the bytes
-            return await self.append(id_, None, found.offset)
+            return await self.finish(id_)
         job_id = await upload.job_of(self._rt, id_) if found.terms.digest is not None else None
         if found.terms.digest is not None and job_id is None:
             # its job was never written: the daemon was killed just then
@@ -193,16 +192,40 @@ class Uploads:
 
         Raises:
             NotFound: there is no such upload. Conflict: ``wrong_offset``, ``upload_locked``.
+            Forbidden: it is put together of parts (``final_upload``).
             Refused: too large, or over the quota.
             Shape: not what was promised (``checksum_mismatch``, ``digest_mismatch`` …),
                 or the client went away (``truncated_upload``). Unavailable: no room, or offline.
         """
         opened, begun = await self._find(id_)
+        if begun.terms.parts is not None:
+            raise Forbidden("an upload that is put together of parts takes no bytes", code="final_upload")
         self._check_size(opened, size_bytes)
         quota_bytes = None
         if begun.terms.size_bytes is None:
             wanted_bytes = begun.offset if size_bytes is None else size_bytes
             quota_bytes = await quota.check(self._rt, self._rt.owner_id, wanted_bytes, begun.terms.promised)
+        return await self._take(opened, id_, body, offset, size_bytes, checksum, quota_bytes)
+
+    async def finish(self, id_: UploadId) -> Progress:
+        """Stage an upload that is whole, and insert its ingest job.
+
+        Raises:
+            NotFound, Conflict, Refused, Shape, Unavailable: as :meth:`append`.
+        """
+        opened, found = await self._find(id_)
+        return await self._take(opened, id_, None, found.offset)
+
+    async def _take(
+        self,
+        opened: Opened,
+        id_: UploadId,
+        body: Source | None,
+        offset: int,
+        size_bytes: int | None = None,
+        checksum: tuple[str, bytes] | None = None,
+        quota_bytes: int | None = None,
+    ) -> Progress:
         turn = Turn()
         await self._interrupt(id_)
         self._turns[id_] = turn
@@ -277,8 +300,8 @@ class Uploads:
                 return found, None
             self._hashers.pop(id_, None)
             completed = await outcome.acapture(self._complete, writer)
-            if isinstance(completed, outcome.Error) and isinstance(completed.error, Shape | Refused):
-                # these bytes will never be what was promised, or may not be kept, and their sender hears it
+            if isinstance(completed, outcome.Error) and isinstance(completed.error, Shape):
+                # these bytes will never be what was promised, and their sender hears it
                 writer.close()
                 await trio.to_thread.run_sync(_remove_quietly, opened, id_, limiter=self._rt.disk)
             staged = completed.unwrap()
@@ -294,11 +317,14 @@ class Uploads:
         """Give an upload up and forget its bytes.
 
         Raises:
-            NotFound: there is none. Conflict: it is being written.
+            NotFound: there is none. Conflict: it is being written (``upload_locked``), or all bytes are here and become
+                an original (``upload_complete``).
         """
         await self._interrupt(id_)
         opened, _ = await self._find(id_)
-        await trio.to_thread.run_sync(partials.remove, opened.repository, id_, limiter=self._rt.disk)
+        forget = partial(partials.remove, opened.repository, id_, if_complete=False)
+        with reaching(self._rt.repositories, opened):
+            await trio.to_thread.run_sync(forget, limiter=self._rt.disk)
         self._hashers.pop(id_, None)
 
     async def _enqueue(self, opened: Opened, found: Partial) -> JobId | None:
@@ -366,6 +392,6 @@ def _progress(found: Partial, job_id: JobId | None = None) -> Progress:
         metadata=terms.metadata,
         expires_at=terms.expires_at,
         is_part=terms.is_part,
-        parts=terms.parts,
+        concat=terms.concat,
         job_id=job_id,
     )

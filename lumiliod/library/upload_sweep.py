@@ -47,7 +47,7 @@ async def _finish(rt: Runtime, opened: Opened) -> None:
             try:
                 # nobody would hear that it may not be kept: that is for who asks for it
                 await quota.check(rt, rt.owner_id, one.offset, one.terms.promised)
-                await uploads.append(one.id, None, one.offset)
+                await uploads.finish(one.id)
             except (Conflict, NotFound, Shape, Refused) as error:
                 log.info("an upload is not staged", extra={"upload": str(one.id), "code": error.code})
 

@@ -42,8 +42,9 @@ YEAR_MAX = 9000
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
     """What was said of an upload, and how far it is to be believed; content of ``<uuid>.upload.json``.
 
-    ``size_bytes`` is None until it is told. ``flushed_bytes`` survive a power failure, of the rest only those
-    written since ``boot_id`` count; from ``unproven_from`` on nothing does: their checksum has not been seen.
+    ``size_bytes`` is None until it is told; ``concat`` is how the sender named ``parts``. ``flushed_bytes`` survive a
+    power failure, of the rest only those written since ``boot_id`` count; from ``unproven_from`` on nothing does: their
+    checksum has not been seen.
     ``digest`` is set when all bytes are there. ``flush_failed``: once they did not go to the disk, so that the bytes
     are read from there before they are believed.
     """
@@ -58,6 +59,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     promised: DigestText | None = None
     is_part: bool = False
     parts: tuple[str, ...] | None = None
+    concat: str | None = None
     flushed_bytes: SizeBytes = 0
     unproven_from: SizeBytes | None = None
     digest: DigestText | None = None
@@ -108,6 +110,7 @@ def create(
     promised: Digest | None = None,
     is_part: bool = False,
     parts: Sequence[str] | None = None,
+    concat: str | None = None,
     min_free_bytes: int = 0,
 ) -> Partial:
     """Begin an upload; those nobody went on with give way. Blocks.
@@ -121,6 +124,7 @@ def create(
         promised: the digest the sender promised.
         is_part: whether it only becomes an original together with others.
         parts: as what it was put together of.
+        concat: how the sender named those.
         min_free_bytes: what stays free on the disk, with all other uploads at their end.
 
     Raises:
@@ -141,6 +145,7 @@ def create(
         promised=promised,
         is_part=is_part,
         parts=None if parts is None else tuple(parts),
+        concat=concat,
     )
     id_ = UploadId(uuid7())
     with durable.translated("stage an upload in", repo.incoming, writing=True):
@@ -179,11 +184,16 @@ def arriving(repo: Repository) -> Iterator[Partial]:
             yield one
 
 
-def remove(repo: Repository, id: UploadId) -> None:  # noqa: A002
+def remove(repo: Repository, id: UploadId, *, if_complete: bool = True) -> None:  # noqa: A002
     """Forget an upload and the bytes that are not a staged file yet. Blocks.
 
+    Args:
+        repo: where it is.
+        id: which one.
+        if_complete: whether one is forgotten, too, that is an original, or becomes one all the same.
+
     Raises:
-        Conflict: somebody is writing it (``upload_locked``).
+        Conflict: somebody is writing it (``upload_locked``); it is complete (``upload_complete``).
     """
     path = bytes_path(repo, id)
     with durable.translated("remove", str(id), writing=True):
@@ -192,6 +202,9 @@ def remove(repo: Repository, id: UploadId) -> None:  # noqa: A002
         except FileNotFoundError:
             fd = None
         try:
+            terms = None if if_complete else read_terms(repo, id)
+            if terms is not None and terms.digest is not None:
+                raise Conflict("all bytes of this upload are here: it becomes an original", code="upload_complete")
             durable.unlink(path)
             durable.unlink(f"{path}.json")
         finally:

@@ -286,8 +286,30 @@ async def test_given_up(tus: Tus) -> None:
     assert os.listdir(tus.opened.repository.incoming) == []
 
 
+async def test_what_is_complete_is_not_given_up(tus: Tus) -> None:
+    place = await tus.begin(5)
+    await tus.send(place, 0, b"12345")
+    assert await tus.code("DELETE", place, 409) == "upload_complete"
+    assert await tus.offset(place) == 5
+
+
+async def test_a_media_type_in_other_words(tus: Tus) -> None:
+    place = await tus.begin(5)
+    other = ("Content-Type", "Application/Offset+Octet-Stream; charset=binary")
+    await tus.ask("PATCH", place, 204, other, ("Upload-Offset", "0"), body=b"12345")
+    assert content_of(tus) == b"12345"
+
+
+async def test_what_nobody_foresaw_is_told_in_the_words_of_tus(tus: Tus, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = await tus.begin(5)
+    monkeypatch.setattr(tus.rt, "repositories", None)
+    assert await tus.code("PATCH", place, 500, BYTES, ("Upload-Offset", "0"), body=b"1") == "internal"
+
+
 async def test_methods_that_are_overridden(tus: Tus) -> None:
     place = await tus.begin(5)
+    head = await tus.ask("POST", place, 200, ("X-HTTP-Method-Override", "HEAD"))
+    assert (head.headers["upload-offset"], head.headers["upload-length"]) == ("0", "5")
     patch = ("X-HTTP-Method-Override", "PATCH")
     await tus.ask("POST", place, 204, patch, BYTES, ("Upload-Offset", "0"), body=b"123")
     assert await tus.code("POST", place, 400, ("X-HTTP-Method-Override", "GET")) == "bad_override"
@@ -297,7 +319,7 @@ async def test_methods_that_are_overridden(tus: Tus) -> None:
 
 async def test_parts_that_are_put_together(tus: Tus) -> None:
     places = [await tus.begin(5, ("Upload-Concat", "partial")) for _ in range(2)]
-    final = ("Upload-Concat", "final;" + " ".join(f"/api/v1{place}" for place in places))
+    final = ("Upload-Concat", "final; " + "  ".join(f"http://l/api/v1{place}" for place in places))
     for place, body in zip(places, (b"12345", b"67890"), strict=True):
         assert await tus.code("POST", "/uploads", 409, final, metadata(filename="a.jpg")) == "part_incomplete"
         reply = await tus.send(place, 0, body)
@@ -308,6 +330,8 @@ async def test_parts_that_are_put_together(tus: Tus) -> None:
     assert content_of(tus) == b"1234567890"
     head = await tus.ask("HEAD", reply.headers["location"].removeprefix("/api/v1"), 200)
     assert head.headers["upload-concat"] == final[1]
+    whole = reply.headers["location"].removeprefix("/api/v1")
+    assert (await tus.send(whole, 10, b"1", status=403)).json["code"] == "final_upload"
     for place in places:
         await tus.ask("HEAD", place, 404)
 
@@ -377,13 +401,16 @@ async def test_a_length_that_is_told_later_is_within_the_quota(tus: Tus, databas
     told = (BYTES, ("Upload-Offset", "5"), ("Upload-Length", "10"))
     assert await tus.code("PATCH", place, 413, *told, body=b"67890") == "quota_exceeded"
     assert await tus.offset(place) == 5
-    # each of two is within it, both are not; what is refused is forgotten
+    # each of two is within it, both are not; what is refused is kept, there may be room for it soon
     other = await tus.begin(7)
     await tus.send(other, 0, b"123456")
     await database.call(users.set_quota, "admin", 6)
     assert await tus.code("PATCH", other, 413, BYTES, ("Upload-Offset", "6"), body=b"7") == "quota_exceeded"
-    await tus.ask("HEAD", other, 404)
+    await tus.ask("HEAD", other, 413)
     assert staging.waiting(tus.opened.repository) == []
+    await database.call(users.set_quota, "admin", 7)
+    assert await tus.offset(other) == 7
+    assert content_of(tus) == b"1234567"
 
 
 async def test_what_may_not_be_kept_is_left_until_somebody_asks(
