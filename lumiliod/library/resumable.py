@@ -164,10 +164,12 @@ class Uploads:
         if found.is_unfinished:
             # who hears that nothing is missing forgets the bytes
             return await self.finish(id_)
-        job_id = await upload.job_of(self._rt, id_) if found.terms.digest is not None else None
-        if found.terms.digest is not None and job_id is None:
-            # its job was never written: the daemon was killed just then
-            job_id = await self._enqueue(opened, found)
+        job_id = None
+        if found.terms.digest is not None:
+            job_id = await upload.job_of(self._rt, id_, found.terms.owner_id)
+            if job_id is None:
+                # its job was never written: the daemon was killed just then
+                job_id = await self._adopt(opened, found)
         return _progress(found, job_id)
 
     async def append(
@@ -327,12 +329,13 @@ class Uploads:
             await trio.to_thread.run_sync(forget, limiter=self._rt.disk)
         self._hashers.pop(id_, None)
 
-    async def _enqueue(self, opened: Opened, found: Partial) -> JobId | None:
+    async def _adopt(self, opened: Opened, found: Partial) -> JobId | None:
         def load() -> Staged | None:
-            partials.recover(opened.repository)
+            partials.recover(opened.repository, [found.id])
             return staging.load(opened.repository, found.id)
 
-        staged = await trio.to_thread.run_sync(load, limiter=self._rt.disk)
+        with reaching(self._rt.repositories, opened):
+            staged = await trio.to_thread.run_sync(load, limiter=self._rt.disk)
         return None if staged is None else await upload.adopt(self._rt, opened, staged)
 
     async def _interrupt(self, id_: UploadId) -> None:

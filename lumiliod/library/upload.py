@@ -1,15 +1,15 @@
 """Take bytes from a person: staged and durable before they are told so."""
 
 from collections.abc import Sequence
+from uuid import UUID
 
 import trio
 
 from lumiliod.contract.assets import UploadTicket
 from lumiliod.contract.uploads import DigestsKnown, KnownDigest
-from lumiliod.db import assets
-from lumiliod.db import jobs as db_jobs
+from lumiliod.db import assets, uploads
 from lumiliod.domain.errors import Shape, Unavailable
-from lumiliod.domain.ids import Digest, JobId, RepositoryId, UploadId, is_digest, shown
+from lumiliod.domain.ids import Digest, JobId, RepositoryId, UploadId, UserId, is_digest, shown
 from lumiliod.library import quota
 from lumiliod.pipeline import kinds
 from lumiliod.runtime import Opened, Runtime, reaching
@@ -132,17 +132,18 @@ async def enqueue(rt: Runtime, into: Opened, staged: Staged) -> JobId:
 async def adopt(rt: Runtime, into: Opened, staged: Staged) -> JobId:
     """Insert the ingest job of an upload that was staged when its daemon was killed, or find it.
 
-    What it takes was taken then: it is not refused.
+    What it takes was taken then: it is not refused, nor does it matter when a job that nobody knew of is done with it.
 
     Raises:
         Retryable: the database is away.
     """
-    return await rt.jobs.call(kinds.enqueue_one, kinds.ingest_upload(staged, RepositoryId(into.id), rt.owner_id))
+    job = kinds.ingest_upload(staged, RepositoryId(into.id), rt.owner_id, may_be_done=True)
+    return await rt.jobs.call(kinds.enqueue_one, job)
 
 
-async def job_of(rt: Runtime, upload_id: UploadId) -> JobId | None:
-    """Return the ingest job of an upload while that has not ended."""
-    return await rt.db.call(db_jobs.open_by_key, kinds.INGEST.kind, kinds.upload_key(upload_id))
+async def job_of(rt: Runtime, upload_id: UploadId, owner_id: UUID | None = None) -> JobId | None:
+    """Return the ingest job of an upload, whether or not it has ended; None when there never was one."""
+    return await rt.db.call(uploads.job_of, upload_id, UserId(owner_id) if owner_id else rt.owner_id)
 
 
 async def check(rt: Runtime, digests: Sequence[str]) -> DigestsKnown:

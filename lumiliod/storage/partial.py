@@ -241,8 +241,13 @@ def expire(repo: Repository, now: datetime) -> list[UploadId]:
     return gone
 
 
-def recover(repo: Repository) -> list[UploadId]:
-    """Take the last steps of uploads that were complete when their writer was killed; return those. Blocks."""
+def recover(repo: Repository, ids: Sequence[UploadId] | None = None) -> list[UploadId]:
+    """Take the last steps of uploads that were complete when their writer was killed; return those. Blocks.
+
+    Args:
+        repo: where they are.
+        ids: which ones are looked at, None for all.
+    """
     done: list[UploadId] = []
 
     def recover_one(id_: UUID) -> None:
@@ -256,7 +261,7 @@ def recover(repo: Repository) -> list[UploadId]:
                 done.append(one.id)
 
     with durable.translated("recover uploads in", repo.incoming, writing=True):
-        each("recover", list(_ids(repo, f"{PARTIAL}.json")), recover_one)
+        each("recover", list(_ids(repo, f"{PARTIAL}.json")) if ids is None else ids, recover_one)
     return done
 
 

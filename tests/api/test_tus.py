@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, LiteralString, cast
 from uuid import UUID, uuid4
 
 import msgspec
@@ -653,6 +653,31 @@ async def test_a_complete_upload_whose_job_was_never_written_gets_one(tus: Tus, 
     assert "lumilio-task" in head.headers
     [job] = await database.call(lambda conn: conn.execute("SELECT kind FROM jobs").fetchall())
     assert job == ("ingest",)
+
+
+ENDED = (
+    "WITH gone AS (DELETE FROM jobs RETURNING *) INSERT INTO job_history"
+    " (id, kind, queue, state, priority, attempt, max_attempts, args, errors, tags, created_at, scheduled_at,"
+    " finished_at)"
+    " SELECT id, kind, queue, 'completed', priority, attempt, max_attempts, args, errors, tags, created_at,"
+    " scheduled_at, now() FROM gone"
+)
+DISCARDED = "UPDATE jobs SET state = 'discarded', finished_at = now()"
+
+
+@pytest.mark.parametrize("how", [ENDED, DISCARDED])
+@pytest.mark.parametrize("is_forgotten", [True, False])
+async def test_who_asks_late_hears_of_the_job_that_has_ended(
+    tus: Tus, database: Database, how: LiteralString, is_forgotten: bool
+) -> None:
+    place = await tus.begin(5)
+    task = (await tus.send(place, 0, b"12345")).headers["lumilio-task"]
+    await database.call(lambda conn: conn.execute(how))
+    if is_forgotten:
+        staging.forget(tus.opened.repository, UploadId(UUID(place.rpartition("/")[2])))
+    # the moment in which it has ended and its bytes are still there makes no second job
+    assert (await tus.ask("HEAD", place, 200)).headers["lumilio-task"] == task
+    assert len(await database.call(open_jobs)) == (0 if how is ENDED else 1)
 
 
 def arrived(tus: Tus, content: bytes) -> UploadId:
