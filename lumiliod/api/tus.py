@@ -9,6 +9,7 @@ BLAKE3-256 (``digest``, in hex). A complete upload answers with the task that ma
 import base64
 import binascii
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from email.utils import format_datetime
 from functools import wraps
 
@@ -21,9 +22,10 @@ from werkzeug.http import parse_options_header
 from lumiliod.api.body import RequestBody
 from lumiliod.api.errors import MEDIA_TYPE, failure, problem
 from lumiliod.api.exchange import Exchange
-from lumiliod.api.routes import NoQuery, Operation, describes, parse_query, streams
+from lumiliod.api.routes import NoQuery, Operation, answer, describes, parse_query, read_query, streams
 from lumiliod.contract.problems import Problem
-from lumiliod.domain.errors import Shape
+from lumiliod.contract.uploads import UploadList
+from lumiliod.domain.errors import LumilioError, Shape
 from lumiliod.domain.ids import UploadId
 from lumiliod.library.resumable import CHECKSUM_NAMES, Progress, Uploads
 from lumiliod.library.upload_metadata import upload_id
@@ -107,8 +109,21 @@ def blueprint(rt: Runtime) -> Blueprint:
                 is_part=concat == "partial",
             )
             if body is not None:
-                begun = await uploads.append(begun.id, body, 0, checksum=checksum)
+                try:
+                    begun = await uploads.append(begun.id, body, 0, checksum=checksum)
+                except BaseException:
+                    # its sender is never told where it is
+                    with trio.CancelScope(shield=True), suppress(LumilioError):
+                        await uploads.abandon(begun.id)
+                    raise
         await _answer(exchange, 201, begun, {"Location": f"{PATH}/{begun.id}"})
+
+    @room.get("/uploads")
+    @describes(Operation(answers={200: UploadList}))
+    async def under_way() -> TrioResponse:
+        """List the uploads that are not complete; they keep room from others until they expire."""
+        read_query(NoQuery)
+        return answer(UploadList(items=await uploads.under_way()))
 
     @streams(room, "HEAD", "/uploads/<upload>", Operation(answers={200: None}, headers={"Tus-Resumable": VERSION}))
     @_spoken

@@ -17,6 +17,7 @@ from lumiliod.cli.schedule import schedule
 from lumiliod.cli.status import status, wait
 from lumiliod.cli.trash import remove, trash
 from lumiliod.cli.upload import upload
+from lumiliod.cli.uploads import uploads
 
 
 @click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
@@ -34,7 +35,7 @@ def version(options: Options) -> None:
         click.echo(f"lumilio {__version__}")
 
 
-for command in (status, wait, repos, scan, upload, assets, search, jobs, queues, schedule, trash, version):
+for command in (status, wait, repos, scan, upload, uploads, assets, search, jobs, queues, schedule, trash, version):
     program.add_command(command)
 for command in (verify, integrity, mirrors, quota):
     program.add_command(command)

@@ -11,9 +11,9 @@ from uuid import UUID
 
 import msgspec
 
-from lumiliod.client.connection import UNLIMITED, ApiError, Connection, Headers, Unreachable
+from lumiliod.client.connection import UNLIMITED, ApiError, Connection, Headers, Unreachable, segment
 from lumiliod.contract.problems import Problem
-from lumiliod.contract.uploads import DigestsKnown, DigestsWanted, Quota, QuotaChange
+from lumiliod.contract.uploads import DigestsKnown, DigestsWanted, Quota, QuotaChange, UploadList
 
 CHUNK_BYTES = 1 << 20
 
@@ -54,6 +54,14 @@ class Uploads:
         """Say how much a person may keep, None for as much as there is room for."""
         content = msgspec.json.encode(QuotaChange(limit_bytes=limit_bytes))
         return self._connection.call("PUT", f"/users/{user}/quota", Quota, content=content)
+
+    def under_way(self) -> UploadList:
+        """Return the resumable uploads that are not complete."""
+        return self._connection.get("/uploads", UploadList)
+
+    def remove(self, upload_id: str) -> None:
+        """Give a resumable upload up; its bytes are forgotten."""
+        self._connection.headers("DELETE", f"/uploads/{segment(upload_id)}", headers=_TUS)
 
     def send(
         self,

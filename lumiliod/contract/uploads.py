@@ -1,5 +1,6 @@
 """Uploads on the wire: what need not be sent, and how much may be."""
 
+from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
@@ -25,6 +26,29 @@ class DigestsKnown(Struct, kw_only=True):
 
     known: list[KnownDigest]
     unknown: list[str]
+
+
+class UploadUnderWay(Struct, kw_only=True):
+    """A resumable upload that is not complete: ``offset`` bytes are here, and room is kept for the rest.
+
+    It is given up at ``expires_at`` unless more arrives. ``size_bytes`` None: its sender will tell.
+    """
+
+    id: UUID
+    filename: str
+    repository: str
+    owner_id: UUID | None
+    is_part: bool
+    offset: int
+    size_bytes: int | None
+    created_at: datetime
+    expires_at: datetime
+
+
+class UploadList(Struct, kw_only=True):
+    """All resumable uploads that are not complete, oldest first."""
+
+    items: list[UploadUnderWay]
 
 
 class Quota(Struct, kw_only=True):

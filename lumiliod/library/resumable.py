@@ -11,6 +11,7 @@ import outcome
 import trio
 from blake3 import blake3
 
+from lumiliod.contract.uploads import UploadUnderWay
 from lumiliod.domain.errors import Conflict, Forbidden, LumilioError, NotFound, Refused, Shape, Unavailable
 from lumiliod.domain.ids import Digest, JobId, UploadId, is_digest
 from lumiliod.library import quota, upload
@@ -329,6 +330,24 @@ class Uploads:
             await trio.to_thread.run_sync(forget, limiter=self._rt.disk)
         self._hashers.pop(id_, None)
 
+    async def abandon(self, id_: UploadId) -> None:
+        """Forget an upload of which nobody was told, unless all of it is here; what hinders that is for the sweeper."""
+        opened, _ = await self._find(id_)
+        await trio.to_thread.run_sync(_remove_quietly, opened, id_, limiter=self._rt.disk)
+
+    async def under_way(self) -> list[UploadUnderWay]:
+        """Return the uploads that have begun and are not complete, oldest first.
+
+        Raises:
+            Unavailable: a disk fails, or a repository is offline.
+        """
+        found: list[UploadUnderWay] = []
+        for opened in self._rt.repositories.online():
+            with reaching(self._rt.repositories, opened):
+                arriving = await trio.to_thread.run_sync(_arriving, opened, limiter=self._rt.disk)
+            found.extend(_told(opened, one) for one in arriving if one.terms.digest is None)
+        return sorted(found, key=lambda one: one.id)
+
     async def _adopt(self, opened: Opened, found: Partial) -> JobId | None:
         def load() -> Staged | None:
             partials.recover(opened.repository, [found.id])
@@ -376,12 +395,31 @@ class Uploads:
 
 def _forget_staged(opened: Opened, id_: UploadId) -> None:
     staging.forget(opened.repository, id_)
-    _remove_quietly(opened, id_)
+    partials.remove(opened.repository, id_)
+
+
+def _arriving(opened: Opened) -> list[Partial]:
+    return list(partials.arriving(opened.repository))
+
+
+def _told(opened: Opened, one: Partial) -> UploadUnderWay:
+    terms = one.terms
+    return UploadUnderWay(
+        id=one.id,
+        filename=terms.filename,
+        repository=opened.repository.marker.name,
+        owner_id=terms.owner_id,
+        is_part=terms.is_part,
+        offset=one.offset,
+        size_bytes=terms.size_bytes,
+        created_at=terms.created_at,
+        expires_at=terms.expires_at,
+    )
 
 
 def _remove_quietly(opened: Opened, id_: UploadId) -> None:
     try:
-        partials.remove(opened.repository, id_)
+        partials.remove(opened.repository, id_, if_complete=False)
     except LumilioError as error:
         log.info("an upload is left to the sweeper", extra={"upload": str(id_), "code": error.code})
 

@@ -154,6 +154,40 @@ async def test_created_with_its_bytes(tus: Tus) -> None:
     assert content_of(tus) == b"1234567890"
 
 
+async def test_what_was_never_told_where_it_is_is_forgotten(tus: Tus) -> None:
+    begun = (("Upload-Length", "10"), metadata(filename="a.jpg"), BYTES)
+    wrong = ("Upload-Checksum", f"sha1 {base64.b64encode(bytes(20)).decode()}")
+    assert await tus.code("POST", "/uploads", 460, *begun, wrong, body=b"12345") == "checksum_mismatch"
+    assert await tus.code("POST", "/uploads", 400, *begun, body=b"12345678901") == "length_mismatch"
+    stream = await tus.server.connect()
+    head = "POST /api/v1/uploads HTTP/1.1\r\nHost: l\r\nTus-Resumable: 1.0.0\r\nContent-Length: 10\r\n"
+    async with stream:
+        told = "".join(f"{name}: {value}\r\n" for name, value in begun)
+        await stream.send_all(f"{head}{told}\r\n12345".encode())
+        with trio.fail_after(20):
+            while not os.listdir(tus.opened.repository.incoming):
+                await trio.sleep(0.01)
+    with trio.fail_after(20):
+        while os.listdir(tus.opened.repository.incoming):
+            await trio.sleep(0.01)
+
+
+async def test_what_is_under_way_is_listed(tus: Tus) -> None:
+    first, second = await tus.begin(10), await tus.begin(None)
+    whole = await tus.begin(5)
+    await tus.send(first, 0, b"123")
+    await tus.send(whole, 0, b"12345")
+    listed = (await tus.server.ask("GET", "/api/v1/uploads")).json["items"]
+    assert [(one["id"], one["offset"], one["size_bytes"]) for one in listed] == [
+        (first.rpartition("/")[2], 3, 10),
+        (second.rpartition("/")[2], 0, None),
+    ]
+    assert listed[0]["owner_id"] == str(tus.rt.owner_id)
+    assert (listed[0]["filename"], listed[0]["repository"]) == ("a.jpg", "Library")
+    await tus.ask("DELETE", first, 204)
+    assert len((await tus.server.ask("GET", "/api/v1/uploads")).json["items"]) == 1
+
+
 async def test_a_length_that_is_told_later(tus: Tus) -> None:
     place = await tus.begin(None)
     await tus.send(place, 0, b"12345")

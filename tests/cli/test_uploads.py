@@ -1,0 +1,49 @@
+"""``lumilio uploads`` and what becomes of a large upload that is interrupted."""
+
+import json
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from click.testing import CliRunner
+
+from lumiliod.cli.main import program
+from lumiliod.client.connection import Connection
+from tests.conftest import Daemon
+
+TUS = {"Tus-Resumable": "1.0.0", "Upload-Metadata": "filename YS5qcGc="}
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        (["uploads"], 64),
+        (["uploads", "remove"], 64),
+        (["uploads", "list"], 69),
+        (["uploads", "remove", str(uuid4())], 69),
+    ],
+)
+def test_exit_codes(line: list[str], code: int) -> None:
+    result = CliRunner(env={"LUMILIO_SOCKET": "/nonexistent/s"}).invoke(program, line)
+    assert result.exit_code == code, result.output
+    assert "Traceback" not in result.output
+
+
+def listed(daemon: Daemon) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(daemon.cli("--json", "uploads", "list").stdout)["items"]
+    return found
+
+
+def test_what_is_under_way_is_listed_and_given_up(daemon: Daemon, tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    daemon.cli("repos", "add", str(tmp_path / "home"), "--name", "home")
+    connection = Connection(daemon.socket)
+    connection.headers("POST", "/uploads", headers={**TUS, "Upload-Length": "5000000"})
+    connection.close()
+    [one] = listed(daemon)
+    assert (one["filename"], one["offset"], one["size_bytes"], one["repository"]) == ("a.jpg", 0, 5_000_000, "home")
+    assert "4.8 MiB" in daemon.cli("uploads", "list").stdout
+    daemon.cli("uploads", "remove", one["id"])
+    assert listed(daemon) == []
+    assert daemon.cli("uploads", "remove", one["id"], check=False).returncode == 1
