@@ -23,6 +23,7 @@ from lumiliod.runtime import Opened, Runtime
 from lumiliod.storage import originals, repository, staging
 from lumiliod.storage.layout import Placing
 from lumiliod.storage.originals import Placed
+from lumiliod.storage.repository import Repository
 from lumiliod.storage.staging import Staged
 
 NOWHERE = UUID(int=0)
@@ -34,7 +35,10 @@ async def ingest_upload(
     """Turn a staged upload into an asset, or find the asset it is."""
     repo = opened.repository
     await trio.to_thread.run_sync(repository.check_identity, repo, limiter=rt.disk)
-    staged = await trio.to_thread.run_sync(staging.load, repo, upload_id, limiter=rt.disk)
+    staged = await trio.to_thread.run_sync(_load, repo, upload_id, limiter=rt.disk)
+    if staged is None:
+        # a disk that went away meanwhile says nothing of what was on it
+        await trio.to_thread.run_sync(repository.check_identity, repo, limiter=rt.disk)
     if staged is None and may_be_done:
         return
     if staged is None:
@@ -62,6 +66,11 @@ async def ingest_upload(
             asset = new_asset(owner, staged.filename, staged.digest, staged.size_bytes, identified, taken)
             await running.complete(partial(_admit_upload, opened, asset, placed, state, former))
     await trio.to_thread.run_sync(staging.forget, repo, upload_id, limiter=rt.disk)
+
+
+def _load(repo: Repository, upload_id: UploadId) -> Staged | None:
+    """Return a staged upload; one that was refused, and is to be tried again, is staged again."""
+    return staging.load(repo, upload_id) or staging.take_back(repo, upload_id)
 
 
 def _place(opened: Opened, staged: Staged, item: Placing) -> Placed:

@@ -17,7 +17,7 @@ import trio
 from blake3 import blake3
 
 from lumiliod.domain.errors import NotFound, Refused, Shape
-from lumiliod.domain.ids import Digest, UploadId, UserId, canonical_id, uuid7
+from lumiliod.domain.ids import Digest, UploadId, UserId, canonical_id, is_digest, uuid7
 from lumiliod.domain.naming import text_name
 from lumiliod.storage import durable, small_json
 from lumiliod.storage.appending import Appender
@@ -53,6 +53,7 @@ class _Reason(msgspec.Struct, frozen=True):
     code: str
     message: str
     at: datetime
+    received_at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -126,10 +127,19 @@ def check_quota(size_bytes: int, quota_bytes: int | None) -> None:
 
 
 def load(repo: Repository, id: UploadId) -> Staged | None:  # noqa: A002  the word of the room
-    """Return a complete staged file, or None."""
+    """Return a complete staged file, or None.
+
+    Raises:
+        Unavailable: the disk fails, which says nothing of the file.
+    """
     path = _data(repo, id)
-    found = _read_mark(f"{path}.json")
-    if found is None or not os.path.lexists(path):
+    with durable.translated("read", path):
+        found = _read_mark(f"{path}.json")
+        try:
+            os.lstat(path)
+        except FileNotFoundError:
+            found = None
+    if found is None:
         return None
     return Staged(
         id=id,
@@ -223,12 +233,40 @@ def fail(repo: Repository, id: UploadId, code: str, message: str) -> None:  # no
             code=code,
             message=text_name(message),
             at=datetime.now(UTC),
+            received_at=found.received_at if found else None,
         )
         durable.write_file(f"{kept}.reason.json", msgspec.json.encode(reason))
         os.rename(path, kept)  # noqa: PTH104
         durable.fsync_folder(repo.failed)
         durable.unlink(f"{path}.json")
         durable.fsync_folder(repo.incoming)
+
+
+def take_back(repo: Repository, id: UploadId) -> Staged | None:  # noqa: A002
+    """Stage a file again that was set aside; None when there is none, or nobody knows what was received with it.
+
+    Order: mark, bytes, reason; a crash between is healed by doing it again, or by :func:`sweep`.
+    """
+    path, kept = _data(repo, id), os.path.join(repo.failed, str(id))
+    with durable.translated("stage", str(id), writing=True):
+        reason = small_json.read(f"{kept}.reason.json", _Reason, max_bytes=MARK_MAX_BYTES)
+        if reason is None or not is_digest(reason.digest) or not os.path.lexists(kept):
+            return None
+        found = Staged(
+            id=id,
+            path=path,
+            digest=Digest(reason.digest),
+            size_bytes=reason.size_bytes,
+            filename=reason.filename,
+            received_at=reason.received_at or reason.at,
+            owner_id=None if reason.owner_id is None else UserId(reason.owner_id),
+        )
+        mark(found)
+        durable.rename_new(kept, path)
+        durable.fsync_folder(repo.incoming)
+        durable.unlink(f"{kept}.reason.json")
+        durable.fsync_folder(repo.failed)
+    return found
 
 
 class _Writer:

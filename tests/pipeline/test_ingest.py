@@ -201,6 +201,16 @@ async def test_two_processes_take_the_same_bytes_at_the_same_moment(shelf: Shelf
     assert sorted(record_ids(shelf, cast(UUID, asset))) == holding
 
 
+async def test_a_refused_upload_is_tried_again(shelf: Shelf) -> None:
+    async with shelves.opened(shelf, with_media=True) as rt:
+        opened = rt.repositories.get(shelf.id)
+        refused = await staged(rt, shelf, "a.jpg")
+        staging.fail(opened.repository, refused, "unsupported", "no decoder for it yet")
+        await upload_ingest.ingest_upload(rt, opened, cast(Running, Later(rt, nothing)), refused)
+    assert shelf.sql("SELECT original_filename FROM assets") == [("a.jpg",)]
+    assert list(Path(opened.repository.failed).iterdir()) == list(Path(opened.repository.incoming).iterdir()) == []
+
+
 async def of_a_worker(rt: Runtime) -> Runtime:
     """Return the library as another process sees it, which owns no repository and holds other locks."""
     repositories = Repositories(owner=False)

@@ -1,3 +1,4 @@
+import errno
 import os
 import signal
 import subprocess
@@ -402,6 +403,7 @@ async def test_fail_keeps_the_bytes_with_the_reason(repo: Repository) -> None:
     assert Path(repo.failed, str(staged.id)).read_bytes() == b"bytes"
     reason = msgspec.json.decode(Path(repo.failed, f"{staged.id}.reason.json").read_bytes())
     assert reason.pop("at")
+    assert reason.pop("received_at")
     assert reason == {
         "filename": "broken\ufffd.jpg",
         "digest": staged.digest,
@@ -412,6 +414,30 @@ async def test_fail_keeps_the_bytes_with_the_reason(repo: Repository) -> None:
     }
     with pytest.raises(NotFound):
         staging.fail(repo, UploadId(UUID(int=0)), "corrupt", "never was")
+
+
+async def test_what_was_set_aside_is_staged_again_as_it_was(repo: Repository) -> None:
+    staged = await write(repo, b"bytes", filename="broken.jpg")
+    assert staging.take_back(repo, staged.id) is None
+    staging.fail(repo, staged.id, "corrupt", "ends early")
+    assert staging.take_back(repo, staged.id) == staging.load(repo, staged.id) == staged
+    assert os.listdir(repo.failed) == []
+    assert Path(staged.path).read_bytes() == b"bytes"
+    assert staging.sweep(repo) == []
+
+
+async def test_a_failing_disk_says_nothing_of_what_is_staged(repo: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
+    staged = await write(repo, b"bytes")
+    lstat = os.lstat
+
+    def fails(path: str) -> os.stat_result:
+        if path == staged.path:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return lstat(path)
+
+    monkeypatch.setattr(os, "lstat", fails)
+    with pytest.raises(Unavailable):
+        staging.load(repo, staged.id)
 
 
 async def test_many_at_once(repo: Repository) -> None:
