@@ -8,10 +8,11 @@ from uuid import UUID
 import click
 import msgspec
 
-from lumiliod.cli.output import print_json, visible
+from lumiliod.cli.output import note, print_json, visible
 from lumiliod.cli.polling import FINISHED, pauses, progress, sleep
 from lumiliod.cli.program import FAILURE, Command, Options, connected
 from lumiliod.cli.repositories import job_problem
+from lumiliod.cli.resumption import Resumption
 from lumiliod.contract.jobs import Job
 from lumiliod.contract.problems import Problem
 from lumiliod.domain.ids import shown
@@ -50,7 +51,7 @@ def upload(context: click.Context, files: tuple[str, ...], repository: str | Non
     try:
         with connected(options) as client:
             for file in files:
-                results.append(_upload(client, file, repository, hidden=options.json))
+                results.append(_upload(client, file, repository, options))
                 if not options.json:
                     _print(results[-1], is_final=not wait)
             if wait:
@@ -65,14 +66,15 @@ def upload(context: click.Context, files: tuple[str, ...], repository: str | Non
     return FAILURE if any(result.error for result in results) else 0
 
 
-def _upload(client: "Client", file: str, repository: str | None, *, hidden: bool) -> Uploaded:
+def _upload(client: "Client", file: str, repository: str | None, options: Options) -> Uploaded:
     """Send one file; its failure is a result. Only a daemon that cannot be reached ends everything."""
     from lumiliod.client import ApiError
 
     sent = 0
     try:
-        total = Path(file).stat().st_size
-        with progress(visible(shown(file)), in_bytes=True, hidden=hidden) as advance:
+        status = Path(file).stat()
+        total = status.st_size
+        with progress(visible(shown(file)), in_bytes=True, hidden=options.json) as advance:
 
             def count(sent_bytes: int) -> None:
                 nonlocal sent
@@ -81,7 +83,13 @@ def _upload(client: "Client", file: str, repository: str | None, *, hidden: bool
 
             if total >= RESUMABLE_BYTES:
                 # what takes long may be cut; in one request all of it would be sent again
-                task = client.uploads.send(file, repository=repository, progress=count)
+                memory = Resumption(options.socket, file, repository, status)
+                try:
+                    task = client.uploads.send(file, repository=repository, progress=count, memory=memory)
+                except KeyboardInterrupt:
+                    if memory.recall() is not None:
+                        note(f"lumilio: {visible(shown(file))} is not complete; the same command goes on with it.")
+                    raise
                 return Uploaded(file=shown(file), status="queued", task_id=task, size_bytes=total)
             ticket = client.upload(file, repository=repository, progress=count)
     except ApiError as error:

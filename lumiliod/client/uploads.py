@@ -5,8 +5,9 @@ import errno
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO, Protocol, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -30,6 +31,22 @@ T = TypeVar("T")
 _BYTES = {"Content-Type": "application/offset+octet-stream"}
 _TUS = {"Tus-Resumable": "1.0.0"}
 _TEMPORARY = frozenset({409, 423, 503})
+
+
+class Memory(Protocol):
+    """Remembers where the upload of a file was begun, for whoever sends it again after being interrupted."""
+
+    def recall(self) -> str | None:
+        """Return the upload that was begun, None for none."""
+        ...
+
+    def keep(self, upload_id: str) -> None:
+        """Remember an upload that has begun."""
+        ...
+
+    def forget(self) -> None:
+        """Remember nothing any more: all of it was sent."""
+        ...
 
 
 class Uploads:
@@ -70,8 +87,11 @@ class Uploads:
         repository: str | None = None,
         progress: Progress = lambda _sent: None,
         patience_s: float = PATIENCE_S,
+        memory: Memory | None = None,
     ) -> UUID | None:
-        """Send the file at ``path``, going on where it was cut; return the task that makes it an asset, while it runs.
+        """Send the file at ``path``, going on where it was cut; return the task that makes it an asset.
+
+        What ``memory`` recalls is gone on with, where the daemon still has it.
 
         A daemon that stops or is killed meanwhile is waited for, as long as something gets through now and then.
 
@@ -83,7 +103,11 @@ class Uploads:
             told = {"filename": os.fsencode(Path(path).name)}
             if repository is not None:
                 told["repository"] = repository.encode()
-            place = self._patiently(lambda: self._begin(size_bytes, told), patience_s)
+            place, answer = self._resumed(memory, size_bytes, patience_s)
+            if place is None:
+                place = self._patiently(lambda: self._begin(size_bytes, told), patience_s)
+                if memory is not None:
+                    memory.keep(place)
             offset = reached = told_bytes = 0
 
             def count(sent_bytes: int) -> None:
@@ -95,20 +119,37 @@ class Uploads:
             pause_s = PAUSE_FIRST_S
             while True:
                 try:
-                    answer = self._append(place, file, path, offset, size_bytes, count)
+                    if answer is None:
+                        answer = self._append(place, file, path, offset, size_bytes, count)
                 except (Unreachable, ApiError) as error:
                     if _is_final(error) or time.monotonic() > given_up_at:
                         raise
                     time.sleep(pause_s)
                     pause_s = min(pause_s * 2, PAUSE_MAX_S)
-                    answer = self._patiently(lambda: self._look(place), patience_s)
-                offset = int(answer["Upload-Offset"])
+                    answer = self._patiently(partial(self._look, place), patience_s)
+                offset, task, answer = int(answer["Upload-Offset"]), answer.get("Lumilio-Task"), None
                 count(offset - told_bytes)
                 if offset > reached:
                     reached, given_up_at, pause_s = offset, time.monotonic() + patience_s, PAUSE_FIRST_S
                 if offset == size_bytes:
-                    task = answer.get("Lumilio-Task")
+                    if memory is not None:
+                        memory.forget()
                     return None if task is None else UUID(task.rpartition("/")[2])
+
+    def _resumed(
+        self, memory: Memory | None, size_bytes: int, patience_s: float
+    ) -> tuple[str, Headers] | tuple[None, None]:
+        """Return the upload that was begun and how far it is, where it is still there and of this size."""
+        place = None if memory is None else memory.recall()
+        if place is None:
+            return None, None
+        try:
+            found = self._patiently(lambda: self._look(segment(place)), patience_s)
+        except ApiError as error:
+            if error.problem.status == 404:
+                return None, None
+            raise
+        return (place, found) if found.get("Upload-Length") == str(size_bytes) else (None, None)
 
     def _begin(self, size_bytes: int, told: dict[str, bytes]) -> str:
         metadata = ",".join(f"{name} {base64.b64encode(value).decode()}" for name, value in told.items())

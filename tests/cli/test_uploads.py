@@ -1,6 +1,10 @@
 """``lumilio uploads`` and what becomes of a large upload that is interrupted."""
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -28,6 +32,39 @@ def test_exit_codes(line: list[str], code: int) -> None:
     result = CliRunner(env={"LUMILIO_SOCKET": "/nonexistent/s"}).invoke(program, line)
     assert result.exit_code == code, result.output
     assert "Traceback" not in result.output
+
+
+@pytest.fixture
+def large(tmp_path: Path) -> Path:
+    path = tmp_path / "large.bin"
+    with path.open("wb") as file:
+        file.truncate(400 << 20)
+    return path
+
+
+def test_the_same_command_goes_on_with_what_was_interrupted(daemon: Daemon, tmp_path: Path, large: Path) -> None:
+    (tmp_path / "home").mkdir()
+    daemon.cli("repos", "add", str(tmp_path / "home"), "--name", "home")
+    daemon.environ["XDG_STATE_HOME"] = str(tmp_path / "state")
+    remembered = tmp_path / "state/lumilio/uploads"
+    line = [sys.executable, "-m", "lumiliod.cli", "--socket", daemon.socket, "upload", str(large)]
+    with subprocess.Popen(line, stderr=subprocess.PIPE, env=daemon.environ, text=True) as uploading:
+        until = time.monotonic() + 60
+        with daemon.client as client:
+            while not any(one.offset for one in client.uploads.under_way().items):
+                assert time.monotonic() < until
+                time.sleep(0.01)
+        uploading.send_signal(signal.SIGINT)
+        _, said = uploading.communicate(timeout=60)
+    assert uploading.returncode == 130
+    assert "the same command goes on with it" in said
+    [begun] = listed(daemon)
+    assert 0 < begun["offset"] < 400 << 20
+    assert [path.read_text() for path in remembered.iterdir()] == [begun["id"]]
+    done = daemon.cli("upload", str(large), "--json", check=False)
+    assert json.loads(done.stdout)[0]["task_id"]
+    assert listed(daemon) == []
+    assert list(remembered.iterdir()) == []
 
 
 def listed(daemon: Daemon) -> list[dict[str, Any]]:
