@@ -27,7 +27,9 @@ from lumiliod.contract.problems import Problem
 from lumiliod.contract.uploads import UploadList
 from lumiliod.domain.errors import LumilioError, Shape
 from lumiliod.domain.ids import UploadId
+from lumiliod.library.concatenation import Concatenation
 from lumiliod.library.resumable import CHECKSUM_NAMES, Progress, Uploads
+from lumiliod.library.under_way import under_way
 from lumiliod.library.upload_metadata import upload_id
 from lumiliod.runtime import Runtime
 
@@ -62,6 +64,7 @@ def blueprint(rt: Runtime) -> Blueprint:
     """Return the routes of resumable uploads."""
     room = Blueprint("tus", __name__)
     uploads = Uploads(rt)
+    concatenation = Concatenation(rt, uploads)
 
     @room.route("/uploads", methods=["OPTIONS"])
     @describes(Operation(answers={204: None}))
@@ -93,12 +96,9 @@ def blueprint(rt: Runtime) -> Blueprint:
         parse_query(exchange.query, NoQuery)
         concat = exchange.headers.get("Upload-Concat", "")
         if concat.startswith("final;"):
-            begun = await uploads.begin(
-                size_bytes=None,
-                metadata=exchange.headers.get("Upload-Metadata", ""),
-                parts=[_id_of(place) for place in concat.removeprefix("final;").split()],
-                concat=concat,
-            )
+            parts = [_id_of(place) for place in concat.removeprefix("final;").split()]
+            said = exchange.headers.get("Upload-Metadata", "")
+            begun = await concatenation.join(parts, metadata=said, concat=concat)
         else:
             if concat not in ("", "partial"):
                 raise Shape("`Upload-Concat` is `partial` or `final;` and places.", code="bad_concat")
@@ -120,10 +120,10 @@ def blueprint(rt: Runtime) -> Blueprint:
 
     @room.get("/uploads")
     @describes(Operation(answers={200: UploadList}))
-    async def under_way() -> TrioResponse:
+    async def under_way_now() -> TrioResponse:
         """List the uploads that are not complete; they keep room from others until they expire."""
         read_query(NoQuery)
-        return answer(UploadList(items=await uploads.under_way()))
+        return answer(UploadList(items=await under_way(rt)))
 
     @streams(room, "HEAD", "/uploads/<upload>", Operation(answers={200: None}, headers={"Tus-Resumable": VERSION}))
     @_spoken

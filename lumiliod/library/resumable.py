@@ -11,7 +11,6 @@ import outcome
 import trio
 from blake3 import blake3
 
-from lumiliod.contract.uploads import UploadUnderWay
 from lumiliod.domain.errors import Conflict, Forbidden, LumilioError, NotFound, Refused, Shape, Unavailable
 from lumiliod.domain.ids import Digest, JobId, UploadId, is_digest
 from lumiliod.library import quota, upload
@@ -21,7 +20,7 @@ from lumiliod.runtime import Opened, Runtime, reaching
 from lumiliod.storage import partial as partials
 from lumiliod.storage import staging
 from lumiliod.storage.partial import Partial
-from lumiliod.storage.partial_writer import CHECKSUMS, PartialWriter, join, whole_parts
+from lumiliod.storage.partial_writer import CHECKSUMS, PartialWriter
 from lumiliod.storage.pump import Source, in_thread, pump
 from lumiliod.storage.staging import Staged
 
@@ -35,8 +34,6 @@ HASHERS_MAX = 256
 
 YIELD_TIMEOUT_S = 10.0
 """How long a request waits for the one before it, which no longer gets anything, to let go."""
-
-PARTS_MAX = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,19 +72,18 @@ class Uploads:
         parts: Sequence[UploadId] | None = None,
         concat: str | None = None,
     ) -> Progress:
-        """Begin an upload; one that consists of ``parts`` is put together at once.
+        """Begin an upload.
 
         Args:
             size_bytes: how large it will be; None when that is told later.
             metadata: tus's ``Upload-Metadata``; ``filename``, ``repository`` and ``digest`` mean something here.
             is_part: whether it is only a part of another.
-            parts: the uploads it consists of.
+            parts: the uploads it will consist of.
             concat: how the sender named them, to be told again.
 
         Raises:
-            Shape: metadata that are none, no name, nothing in it; too many parts (``too_many_parts``), or one of them
-                twice (``part_repeated``). Refused: too large, or over the quota.
-            NotFound: no such repository or part. Conflict: a part is not complete. Unavailable: no room, or offline.
+            Shape: metadata that are none, no name, nothing in it. Refused: too large, or over the quota.
+            NotFound: no such repository. Unavailable: no room, or offline.
         """
         said = read_metadata(metadata)
         opened = upload.opened(self._rt, said.get("repository"))
@@ -98,8 +94,6 @@ class Uploads:
         name = said.get("filename") or said.get("name")
         if not name and not is_part:
             raise Shape("the metadata name no `filename`", code="no_filename")
-        if parts is not None:
-            size_bytes = await self._size_of(opened, parts)
         if size_bytes == 0 and not is_part:
             raise Shape("the file is empty", code="empty_file")
         self._check_size(opened, size_bytes)
@@ -118,39 +112,7 @@ class Uploads:
             min_free_bytes=self._min_free_bytes,
         )
         with reaching(self._rt.repositories, opened):
-            begun = await trio.to_thread.run_sync(create, limiter=self._rt.disk)
-            if parts is not None:
-                return await self._join(opened, begun, parts)
-        return _progress(begun)
-
-    async def _size_of(self, opened: Opened, parts: Sequence[UploadId]) -> int:
-        if len(parts) > PARTS_MAX:
-            raise Shape(f"an upload is put together of at most {PARTS_MAX} parts", code="too_many_parts")
-        if len(set(parts)) < len(parts):
-            raise Shape("a part is named twice", code="part_repeated")
-        with reaching(self._rt.repositories, opened):
-            found = await trio.to_thread.run_sync(whole_parts, opened.repository, parts, limiter=self._rt.disk)
-        return sum(part.offset for part in found)
-
-    async def _join(self, opened: Opened, begun: Partial, parts: Sequence[UploadId]) -> Progress:
-        fill = partial(
-            join,
-            opened.repository,
-            begun.id,
-            parts,
-            max_bytes=self._limit(opened),
-            min_free_bytes=self._min_free_bytes,
-        )
-        try:
-            await trio.to_thread.run_sync(fill, limiter=self._rt.disk)
-            done = await self.finish(begun.id)
-        except BaseException:
-            with trio.CancelScope(shield=True):
-                await trio.to_thread.run_sync(_remove_quietly, opened, begun.id, limiter=self._rt.disk)
-            raise
-        for part in parts:
-            await trio.to_thread.run_sync(_remove_quietly, opened, part, limiter=self._rt.disk)
-        return done
+            return _progress(await trio.to_thread.run_sync(create, limiter=self._rt.disk))
 
     async def look(self, id_: UploadId) -> Progress:
         """Return how far an upload is; a request that writes it gives way first.
@@ -295,7 +257,7 @@ class Uploads:
                 with trio.CancelScope(shield=True):
                     await in_thread(writer.settle)
                 if writer.hasher is not None and writer.terms.unproven_from is None:
-                    self._remember(id_, writer.offset, writer.hasher)
+                    self.remember(id_, writer.offset, writer.hasher)
             if arriving is not None and arriving.cut is not None:
                 raise arriving.cut
             found = Partial(id_, writer.terms, writer.offset)
@@ -334,19 +296,6 @@ class Uploads:
         """Forget an upload of which nobody was told, unless all of it is here; what hinders that is for the sweeper."""
         opened, _ = await self._find(id_)
         await trio.to_thread.run_sync(_remove_quietly, opened, id_, limiter=self._rt.disk)
-
-    async def under_way(self) -> list[UploadUnderWay]:
-        """Return the uploads that have begun and are not complete, oldest first.
-
-        Raises:
-            Unavailable: a disk fails, or a repository is offline.
-        """
-        found: list[UploadUnderWay] = []
-        for opened in self._rt.repositories.online():
-            with reaching(self._rt.repositories, opened):
-                arriving = await trio.to_thread.run_sync(_arriving, opened, limiter=self._rt.disk)
-            found.extend(_told(opened, one) for one in arriving if one.terms.digest is None)
-        return sorted(found, key=lambda one: one.id)
 
     async def _adopt(self, opened: Opened, found: Partial) -> JobId | None:
         def load() -> Staged | None:
@@ -387,7 +336,8 @@ class Uploads:
         if limit is not None and size_bytes is not None and size_bytes > limit:
             raise Refused(f"the file is larger than {limit} bytes", code="too_large", size_bytes=size_bytes)
 
-    def _remember(self, id_: UploadId, offset: int, hasher: blake3) -> None:
+    def remember(self, id_: UploadId, offset: int, hasher: blake3) -> None:
+        """Remember the hash of what is there of an upload."""
         self._hashers[id_] = (offset, hasher)
         while len(self._hashers) > HASHERS_MAX:
             del self._hashers[next(iter(self._hashers))]
@@ -396,25 +346,6 @@ class Uploads:
 def _forget_staged(opened: Opened, id_: UploadId) -> None:
     staging.forget(opened.repository, id_)
     partials.remove(opened.repository, id_)
-
-
-def _arriving(opened: Opened) -> list[Partial]:
-    return list(partials.arriving(opened.repository))
-
-
-def _told(opened: Opened, one: Partial) -> UploadUnderWay:
-    terms = one.terms
-    return UploadUnderWay(
-        id=one.id,
-        filename=terms.filename,
-        repository=opened.repository.marker.name,
-        owner_id=terms.owner_id,
-        is_part=terms.is_part,
-        offset=one.offset,
-        size_bytes=terms.size_bytes,
-        created_at=terms.created_at,
-        expires_at=terms.expires_at,
-    )
 
 
 def _remove_quietly(opened: Opened, id_: UploadId) -> None:

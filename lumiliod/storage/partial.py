@@ -178,7 +178,7 @@ def find(repo: Repository, id: UploadId) -> Partial | None:  # noqa: A002  the w
 
 def arriving(repo: Repository) -> Iterator[Partial]:
     """Yield the uploads that have bytes to come, or to be staged: those of a day may be many more. Blocks."""
-    for id_ in list(_ids(repo, PARTIAL)):
+    for id_ in list(ids(repo, PARTIAL)):
         one = find(repo, id_)
         if one is not None:
             yield one
@@ -236,17 +236,17 @@ def expire(repo: Repository, now: datetime) -> list[UploadId]:
             gone.append(one.id)
 
     with durable.translated("sweep", repo.incoming, writing=True):
-        each("sweep", list(_ids(repo, PARTIAL)), expire_bytes)
-        each("sweep", list(_ids(repo, f"{PARTIAL}.json")), expire_terms)
+        each("sweep", list(ids(repo, PARTIAL)), expire_bytes)
+        each("sweep", list(ids(repo, f"{PARTIAL}.json")), expire_terms)
     return gone
 
 
-def recover(repo: Repository, ids: Sequence[UploadId] | None = None) -> list[UploadId]:
+def recover(repo: Repository, only: Sequence[UploadId] | None = None) -> list[UploadId]:
     """Take the last steps of uploads that were complete when their writer was killed; return those. Blocks.
 
     Args:
         repo: where they are.
-        ids: which ones are looked at, None for all.
+        only: which ones are looked at, None for all.
     """
     done: list[UploadId] = []
 
@@ -261,7 +261,7 @@ def recover(repo: Repository, ids: Sequence[UploadId] | None = None) -> list[Upl
                 done.append(one.id)
 
     with durable.translated("recover uploads in", repo.incoming, writing=True):
-        each("recover", list(_ids(repo, f"{PARTIAL}.json")) if ids is None else ids, recover_one)
+        each("recover", list(ids(repo, f"{PARTIAL}.json")) if only is None else only, recover_one)
     return done
 
 
@@ -339,7 +339,8 @@ def _removed(repo: Repository, id_: UploadId) -> bool:
     return True
 
 
-def _ids(repo: Repository, suffix: str) -> Iterator[UploadId]:
+def ids(repo: Repository, suffix: str) -> Iterator[UploadId]:
+    """Yield the uploads that have a file whose name ends like this, oldest first."""
     for name in sorted(os.listdir(repo.incoming)):
         stem = name.removesuffix(suffix)
         id_ = canonical_id(stem)

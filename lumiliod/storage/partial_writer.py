@@ -22,6 +22,7 @@ from lumiliod.storage.partial import (
     boot_id,
     bytes_path,
     find,
+    ids,
     locked,
     read_terms,
     stage,
@@ -29,7 +30,7 @@ from lumiliod.storage.partial import (
 )
 from lumiliod.storage.pump import check_room
 from lumiliod.storage.repository import Repository, check_identity
-from lumiliod.storage.staging import Staged, check_quota
+from lumiliod.storage.staging import PARTIAL, Staged, check_quota
 
 FLUSH_BYTES, FLUSH_S = 64 << 20, 2.0
 """So much is lost at most of a request that a power failure cuts: bytes of a slow one, seconds of a quick one."""
@@ -339,6 +340,17 @@ def whole_parts(repo: Repository, parts: Sequence[UploadId]) -> list[Partial]:
     return found
 
 
+def joined_from(repo: Repository, parts: Sequence[str]) -> Partial | None:
+    """Return the upload that was put together of these others, in their order; None when there is none. Blocks."""
+    wanted = tuple(parts)
+    with durable.translated("look at", repo.incoming):
+        for id_ in list(ids(repo, f"{PARTIAL}.json")):
+            terms = read_terms(repo, id_)
+            if terms is not None and terms.parts == wanted:
+                return find(repo, id_)
+    return None
+
+
 def join(
     repo: Repository,
     target: UploadId,
@@ -346,8 +358,8 @@ def join(
     *,
     max_bytes: int | None = None,
     min_free_bytes: int = 0,
-) -> Partial:
-    """Fill an empty upload with the bytes of others, in their order. Blocks.
+) -> tuple[Partial, blake3 | None]:
+    """Fill an empty upload with the bytes of others, in their order; return it and its hash, if known. Blocks.
 
     Raises:
         NotFound: there is no such part. Conflict: one is not whole (``part_incomplete``).
@@ -366,7 +378,7 @@ def join(
                     writer.count(len(block))
                     writer.write(block)
                     writer.hash(block)
-        return writer.settle()
+        return writer.settle(), writer.hasher
 
 
 def _blocks(file: BinaryIO, id_: UploadId) -> Iterator[bytes]:

@@ -28,7 +28,8 @@ from lumiliod.domain.errors import Conflict
 from lumiliod.domain.ids import JobId, UploadId
 from lumiliod.domain.repositories import RepositoryStatus
 from lumiliod.jobs.engine import Engine
-from lumiliod.library import resumable, upload, upload_metadata, upload_sweep
+from lumiliod.library import upload, upload_metadata, upload_sweep
+from lumiliod.library.concatenation import PARTS_MAX
 from lumiliod.runtime import HealthBoard, Opened, Repositories, Runtime
 from lumiliod.storage import partial, repository, staging
 from lumiliod.storage.partial_writer import PartialWriter
@@ -370,6 +371,29 @@ async def test_parts_that_are_put_together(tus: Tus) -> None:
         await tus.ask("HEAD", place, 404)
 
 
+async def test_who_asks_twice_for_the_same_parts_hears_of_the_same_upload(tus: Tus) -> None:
+    parts = [await whole_part(tus, body) for body in (b"12345", b"67890")]
+    replies: list[Reply] = []
+
+    async def put_together() -> None:
+        replies.append(await tus.ask("POST", "/uploads", 201, final_of(*parts), metadata(filename="a.jpg")))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(put_together)
+        nursery.start_soon(put_together)
+    await put_together()
+    assert len({(reply.headers["location"], reply.headers["lumilio-task"]) for reply in replies}) == 1
+    assert content_of(tus) == b"1234567890"
+
+
+async def test_parts_whose_joiner_was_killed_are_put_together_again(tus: Tus) -> None:
+    part = await whole_part(tus, b"12345")
+    dead = partial.create(tus.opened.repository, "a.jpg", size_bytes=5, parts=[part.rpartition("/")[2]])
+    await tus.ask("POST", "/uploads", 201, final_of(part), metadata(filename="a.jpg"))
+    assert content_of(tus) == b"12345"
+    assert partial.find(tus.opened.repository, dead.id) is None
+
+
 def final_of(*places: str) -> tuple[str, str]:
     return "Upload-Concat", "final;" + " ".join(f"/api/v1{place}" for place in places)
 
@@ -391,9 +415,7 @@ async def test_parts_are_within_every_limit(tus: Tus, database: Database, monkey
         return code
 
     assert await refused(first, second, first, status=400) == "part_repeated"
-    assert await refused(*[f"/uploads/{uuid4()}" for _ in range(resumable.PARTS_MAX + 1)], status=400) == (
-        "too_many_parts"
-    )
+    assert await refused(*[f"/uploads/{uuid4()}" for _ in range(PARTS_MAX + 1)], status=400) == ("too_many_parts")
     assert await refused(status=400) == "empty_file"
     await database.call(users.set_quota, "admin", 9)
     assert await refused(first, second, status=413) == "quota_exceeded"

@@ -444,7 +444,10 @@ def test_parts_are_put_together(repo: Repository) -> None:
     with pytest.raises(Conflict, match="not complete"):
         join(repo, whole, [first, second])
     put(repo, second, 0, b"67890")
-    assert join(repo, whole, [first, second]).offset == 10
+    joined, hasher = join(repo, whole, [first, second])
+    assert joined.offset == 10
+    assert hasher is not None
+    assert hasher.hexdigest() == blake3(b"1234567890").hexdigest()
     with PartialWriter(repo, whole) as writer:
         writer.begin(10)
         assert Path(writer.complete().path).read_bytes() == b"1234567890"
