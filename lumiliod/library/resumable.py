@@ -18,7 +18,7 @@ from lumiliod.library.turns import Arriving, Turn
 from lumiliod.library.upload_metadata import read_metadata
 from lumiliod.runtime import Opened, Runtime, reaching
 from lumiliod.storage import partial as partials
-from lumiliod.storage import staging
+from lumiliod.storage import partial_sweep, staging
 from lumiliod.storage.partial import Partial
 from lumiliod.storage.partial_writer import CHECKSUMS, PartialWriter
 from lumiliod.storage.pump import Source, in_thread, pump
@@ -299,7 +299,7 @@ class Uploads:
 
     async def _adopt(self, opened: Opened, found: Partial) -> JobId | None:
         def load() -> Staged | None:
-            partials.recover(opened.repository, [found.id])
+            partial_sweep.recover(opened.repository, [found.id])
             return staging.load(opened.repository, found.id)
 
         with reaching(self._rt.repositories, opened):

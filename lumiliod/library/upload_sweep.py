@@ -10,6 +10,7 @@ from lumiliod.library import quota
 from lumiliod.library.resumable import Uploads
 from lumiliod.runtime import Opened, Runtime, reaching
 from lumiliod.storage import partial as partials
+from lumiliod.storage import partial_sweep
 from lumiliod.storage.partial import Partial
 
 log = logging.getLogger(__name__)
@@ -60,6 +61,6 @@ async def _expire(rt: Runtime, opened: Opened) -> None:
     """
     with reaching(rt.repositories, opened):
         now = datetime.now(UTC)
-        gone = await trio.to_thread.run_sync(partials.expire, opened.repository, now, limiter=rt.disk)
+        gone = await trio.to_thread.run_sync(partial_sweep.expire, opened.repository, now, limiter=rt.disk)
     if gone:
         log.info("uploads given up", extra={"count": len(gone)})

@@ -9,7 +9,7 @@ from lumiliod.domain.errors import BAD_DATA, LumilioError, NotFound, Unavailable
 from lumiliod.jobs.backfill import backfill, queries
 from lumiliod.pipeline import kinds, strays
 from lumiliod.runtime import Opened, Runtime, reaching
-from lumiliod.storage import derivatives, partial, staging
+from lumiliod.storage import derivatives, partial_sweep, staging
 from lumiliod.storage.staging import Staged
 
 log = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ async def missing(rt: Runtime, kind: str | None = None) -> dict[str, int]:
 
 def _sweep(opened: Opened) -> list[Staged]:
     try:
-        partial.recover(opened.repository)
+        partial_sweep.recover(opened.repository)
         staging.sweep(opened.repository)
         derivatives.sweep_scratch(opened.repository)
         return staging.waiting(opened.repository)

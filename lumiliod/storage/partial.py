@@ -22,7 +22,6 @@ from lumiliod.domain.errors import Conflict, Permanent, Retryable
 from lumiliod.domain.ids import Digest, UploadId, UserId, canonical_id, uuid7
 from lumiliod.domain.naming import text_name
 from lumiliod.storage import durable, small_json, staging
-from lumiliod.storage.one_by_one import each
 from lumiliod.storage.pump import check_room
 from lumiliod.storage.repository import Repository, check_identity
 from lumiliod.storage.small_json import DigestText, Moment, SizeBytes
@@ -149,7 +148,7 @@ def create(
     )
     id_ = UploadId(uuid7())
     with durable.translated("stage an upload in", repo.incoming, writing=True):
-        under_way = [one for one in arriving(repo) if not (_is_over(one, now) and _removed(repo, one.id))]
+        under_way = [one for one in arriving(repo) if not (is_over(one, now) and removed(repo, one.id))]
         if parts is None and len(under_way) >= UPLOADS_MAX:
             message = f"{UPLOADS_MAX} uploads are under way: finish one, or give one up"
             raise Retryable(message, code="too_many_uploads", after_s=FULL_AFTER_S)
@@ -205,64 +204,12 @@ def remove(repo: Repository, id: UploadId, *, if_complete: bool = True) -> None:
             terms = None if if_complete else read_terms(repo, id)
             if terms is not None and terms.digest is not None:
                 raise Conflict("all bytes of this upload are here: it becomes an original", code="upload_complete")
-            durable.unlink(path)
-            durable.unlink(f"{path}.json")
+            for suffix in ("", ".json", ".json.tmp"):
+                durable.unlink(f"{path}{suffix}")
         finally:
             if fd is not None:
                 os.close(fd)
         durable.fsync_folder(repo.incoming)
-
-
-def expire(repo: Repository, now: datetime) -> list[UploadId]:
-    """Forget what nobody goes on with; return those. What is whole is left to be staged. Blocks."""
-    gone: list[UploadId] = []
-
-    def expire_bytes(id_: UUID) -> None:
-        upload_id = UploadId(id_)
-        terms = read_terms(repo, upload_id)
-        if terms is None:
-            # its maker was killed between two steps, or its terms cannot be read
-            is_over = os.lstat(bytes_path(repo, upload_id)).st_mtime <= (now - MAX_AGE).timestamp()
-        else:
-            one = find(repo, upload_id)
-            is_over = one is not None and _is_over(one, now)
-        if is_over and _removed(repo, upload_id):
-            gone.append(upload_id)
-
-    def expire_terms(id_: UUID) -> None:
-        # what remains of those that are complete is for senders who did not hear it
-        one = find(repo, UploadId(id_))
-        if one is not None and one.terms.expires_at <= now and _is_settled(repo, one.id) and _removed(repo, one.id):
-            gone.append(one.id)
-
-    with durable.translated("sweep", repo.incoming, writing=True):
-        each("sweep", list(ids(repo, PARTIAL)), expire_bytes)
-        each("sweep", list(ids(repo, f"{PARTIAL}.json")), expire_terms)
-    return gone
-
-
-def recover(repo: Repository, only: Sequence[UploadId] | None = None) -> list[UploadId]:
-    """Take the last steps of uploads that were complete when their writer was killed; return those. Blocks.
-
-    Args:
-        repo: where they are.
-        only: which ones are looked at, None for all.
-    """
-    done: list[UploadId] = []
-
-    def recover_one(id_: UUID) -> None:
-        one = find(repo, UploadId(id_))
-        if one is None or one.terms.digest is None or _is_settled(repo, one.id):
-            return
-        path = bytes_path(repo, one.id)
-        with durable.owned_by_nobody(path if os.path.lexists(path) else path.removesuffix(PARTIAL)) as fd:
-            if fd is not None:
-                stage(repo, one.id, one.terms)
-                done.append(one.id)
-
-    with durable.translated("recover uploads in", repo.incoming, writing=True):
-        each("recover", list(ids(repo, f"{PARTIAL}.json")) if only is None else only, recover_one)
-    return done
 
 
 def stage(repo: Repository, id_: UploadId, terms: Terms) -> Staged:
@@ -311,12 +258,6 @@ def _check_there(path: str, size_bytes: int) -> None:
         raise Permanent(message, code="upload_damaged")
 
 
-def _is_settled(repo: Repository, id_: UploadId) -> bool:
-    """Tell whether the bytes of a complete upload are a staged file, or were one."""
-    path = os.path.join(repo.incoming, str(id_))
-    return not os.path.lexists(f"{path}{PARTIAL}") and (not os.path.lexists(path) or os.path.lexists(f"{path}.json"))
-
-
 def believed(terms: Terms, size_bytes: int) -> int:
     """Return how many of the bytes that are there are those that were sent."""
     limits = [size_bytes, size_bytes if terms.size_bytes is None else terms.size_bytes]
@@ -327,11 +268,13 @@ def believed(terms: Terms, size_bytes: int) -> int:
     return min(limits)
 
 
-def _is_over(one: Partial, now: datetime) -> bool:
+def is_over(one: Partial, now: datetime) -> bool:
+    """Tell whether nobody went on with an upload; what is whole is left to be staged."""
     return one.terms.expires_at <= now and one.terms.digest is None and not one.is_unfinished
 
 
-def _removed(repo: Repository, id_: UploadId) -> bool:
+def removed(repo: Repository, id_: UploadId) -> bool:
+    """Forget an upload unless somebody writes it; tell whether it is gone."""
     try:
         remove(repo, id_)
     except Conflict:

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from lumiliod.domain.errors import Conflict, NotFound, Permanent, Refused, Retryable, Shape, Unavailable
 from lumiliod.domain.ids import Digest, UploadId, UserId
-from lumiliod.storage import partial, partial_writer, staging
+from lumiliod.storage import partial, partial_sweep, partial_writer, staging
 from lumiliod.storage.partial import Partial
 from lumiliod.storage.partial_writer import PartialWriter, join
 from lumiliod.storage.repository import Repository
@@ -80,7 +80,7 @@ def test_piece_by_piece(repo: Repository) -> None:
     assert Path(staged.path).read_bytes() == content
     assert staging.load(repo, id_) == staged
     assert found(repo, id_).is_whole
-    assert partial.recover(repo) == []
+    assert partial_sweep.recover(repo) == []
     assert staging.sweep(repo) == []
     staging.forget(repo, id_)
     # who did not hear it can still ask
@@ -228,7 +228,7 @@ def test_nothing_is_staged_that_is_not_there(repo: Repository) -> None:
     Path(partial.bytes_path(repo, link)).rename(Path(repo.incoming, "elsewhere"))
     Path(partial.bytes_path(repo, link)).symlink_to("elsewhere")
     Path(partial.bytes_path(repo, gone)).unlink()
-    assert partial.recover(repo) == []
+    assert partial_sweep.recover(repo) == []
     for id_ in (short, link, gone):
         with pytest.raises(Permanent) as caught:
             partial.stage(repo, id_, found(repo, id_).terms)
@@ -401,7 +401,7 @@ def test_who_brings_nothing_keeps_no_upload_alive(repo: Repository) -> None:
     assert found(repo, id_).terms.touched_at >= now
     changed_terms(repo, id_, touched_at=then)
     put(repo, id_, 4, checksum=("sha1", hashlib.sha1(b"").digest()))
-    assert partial.expire(repo, now + HOUR) == [id_]
+    assert partial_sweep.expire(repo, now + HOUR) == [id_]
 
 
 def test_what_nobody_goes_on_with_is_forgotten(repo: Repository) -> None:
@@ -427,7 +427,7 @@ def test_what_nobody_goes_on_with_is_forgotten(repo: Repository) -> None:
     with PartialWriter(repo, busy) as writer:
         writer.begin(0)
         changed_terms(repo, busy, touched_at=now - 25 * HOUR)
-        assert set(partial.expire(repo, now)) >= {old, heard}
+        assert set(partial_sweep.expire(repo, now)) >= {old, heard}
         assert partial.find(repo, old) is None
         assert found(repo, busy).offset == 0
         assert found(repo, fresh).offset == 0
@@ -453,7 +453,7 @@ def test_parts_are_put_together(repo: Repository) -> None:
         assert Path(writer.complete().path).read_bytes() == b"1234567890"
     with pytest.raises(NotFound):
         join(repo, begin(repo, None), [whole])
-    assert partial.recover(repo) == []
+    assert partial_sweep.recover(repo) == []
     assert [one.id for one in staging.waiting(repo)] == [whole]
 
 
@@ -496,7 +496,7 @@ def test_killed_at_every_step_of_the_end(repo: Repository, monkeypatch: pytest.M
     writer.close()
     if not killed:
         assert steps < at
-    partial.recover(repo)
+    partial_sweep.recover(repo)
     staging.sweep(repo)
     [only] = [found(repo, id_)]
     if only.terms.digest is None:
@@ -585,9 +585,9 @@ def test_terms_that_cannot_be_read_are_no_upload(repo: Repository) -> None:
         assert partial.find(repo, id_) is None, what
         with pytest.raises(NotFound):
             put(repo, id_, 0, b"x")
-        assert partial.recover(repo) == [], what
-        assert partial.expire(repo, now) == [], what
-        assert partial.expire(repo, now + 25 * HOUR) == [id_], what
+        assert partial_sweep.recover(repo) == [], what
+        assert partial_sweep.expire(repo, now) == [], what
+        assert partial_sweep.expire(repo, now + 25 * HOUR) == [id_], what
         Path(partial.bytes_path(repo, id_)).touch()
         path.write_bytes(content)
     path.unlink()
@@ -595,6 +595,53 @@ def test_terms_that_cannot_be_read_are_no_upload(repo: Repository) -> None:
         make(path)
         assert partial.find(repo, id_) is None
         path.unlink()
+
+
+def test_terms_of_a_killed_writer_are_forgotten(repo: Repository) -> None:
+    now = dt.datetime.now(dt.UTC)
+    id_, busy, without = begin(repo), begin(repo), UploadId(uuid4())
+    temps = [Path(f"{partial.bytes_path(repo, one)}.json.tmp") for one in (id_, busy, without)]
+    for temp in temps:
+        temp.write_bytes(b"half of what was s")
+    assert partial_sweep.expire(repo, now) == []
+    for temp in temps:
+        os.utime(temp, (0, 0))
+    with PartialWriter(repo, busy) as writer:
+        os.utime(temps[1], (0, 0))
+        writer.begin(0)  # whoever goes on writes its terms anew
+        temps[1].touch()
+        os.utime(temps[1], (0, 0))
+        assert partial_sweep.expire(repo, now) == []
+        assert [temp.exists() for temp in temps] == [False, True, False]
+    partial.remove(repo, busy)
+    assert not temps[1].exists()
+
+
+def test_whole_bytes_whose_terms_cannot_be_read_are_kept_aside(repo: Repository) -> None:
+    id_ = begin(repo, 5)
+    put(repo, id_, 0, b"12345")
+    with PartialWriter(repo, id_) as writer:
+        writer.begin(5)
+        path = Path(writer.complete().path)
+    Path(f"{path}.json").unlink()
+    Path(f"{path}.upload.json").write_bytes(b"rotten")
+    with path.open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        partial_sweep.recover(repo)
+        assert path.exists()
+    partial_sweep.recover(repo)
+    staging.sweep(repo)
+    assert Path(repo.failed, str(id_)).read_bytes() == b"12345"
+    assert os.listdir(repo.incoming) == []
+
+
+def test_terms_without_bytes_are_forgotten_though_they_cannot_be_read(repo: Repository) -> None:
+    now = dt.datetime.now(dt.UTC)
+    terms = Path(f"{partial.bytes_path(repo, UploadId(uuid4()))}.json")
+    terms.write_bytes(b"rotten")
+    assert partial_sweep.expire(repo, now) == []
+    partial_sweep.expire(repo, now + 25 * HOUR)
+    assert os.listdir(repo.incoming) == []
 
 
 def test_no_upload_keeps_others_from_being_given_up_or_finished(repo: Repository) -> None:
@@ -614,9 +661,9 @@ def test_no_upload_keeps_others_from_being_given_up_or_finished(repo: Repository
     changed_terms(repo, early, touched_at=now - 25 * HOUR)
     changed_terms(repo, late, touched_at=now - 25 * HOUR)
     with pytest.raises(Unavailable):
-        partial.expire(repo, now)
+        partial_sweep.expire(repo, now)
     assert partial.find(repo, late) is None
-    assert partial.recover(repo) == [whole]
+    assert partial_sweep.recover(repo) == [whole]
     assert [one.id for one in staging.waiting(repo)] == [whole]
     assert Path(partial.bytes_path(repo, taken)).read_bytes() == b"12345"
     assert staging.sweep(repo) == []
