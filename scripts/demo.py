@@ -126,9 +126,6 @@ def _ingest(console: Console, client: Client, library: Library, check: Callable[
         for file in client.files("sample")
     }
     for path, ticket in tickets.items():
-        if ticket.task_id is None:
-            ends[path] = End(ticket.status)
-            continue
         job = client.task(ticket.task_id)
         told = job.result or {}
         if job.state == "completed":

@@ -82,9 +82,7 @@ def blueprint(rt: Runtime) -> Blueprint:
                 expected_digest=expected,
                 announced_bytes=exchange.announced_bytes,
             )
-        headers = {"Content-Type": "application/json"}
-        if ticket.task_id is not None:
-            headers["Location"] = f"/api/v1/tasks/{ticket.task_id}"
+        headers = {"Content-Type": "application/json", "Location": f"/api/v1/tasks/{ticket.task_id}"}
         await exchange.reply(202, headers, msgspec.json.encode(ticket))
 
     @streams(
@@ -116,7 +114,10 @@ def blueprint(rt: Runtime) -> Blueprint:
     @room.post("/assets/check")
     @describes(Operation(answers={200: DigestsKnown}, body=DigestsWanted))
     async def check() -> TrioResponse:
-        """Tell which originals the library has already, by their digests: those need not be sent."""
+        """Tell which originals the library has already, by their digests: those need not be sent.
+
+        What is `in_trash` is known, too, but not kept: it is purged in its time, unless it is restored or sent again.
+        """
         return answer(await upload.check(rt, (await read_body(DigestsWanted)).digests))
 
     return room

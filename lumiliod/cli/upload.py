@@ -26,7 +26,7 @@ RESUMABLE_BYTES = 64 << 20
 
 
 class Uploaded(msgspec.Struct, kw_only=True):
-    """What became of one file: ``status`` is ``queued``, ``duplicate``, ``failed`` or, after waiting, ``done``."""
+    """What became of one file: ``status`` is ``queued``, ``failed`` or, after waiting, ``done``."""
 
     file: str
     status: str
@@ -100,8 +100,6 @@ def _upload(client: "Client", file: str, repository: str | None, options: Option
     return Uploaded(
         file=shown(file),
         status=ticket.status,
-        outcome="duplicate" if ticket.status == "duplicate" else None,
-        asset_id=ticket.asset_id,
         task_id=ticket.task_id,
         digest=ticket.digest,
         size_bytes=ticket.size_bytes,

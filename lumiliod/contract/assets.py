@@ -85,17 +85,17 @@ class SearchRequest(Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class UploadTicket(Struct, kw_only=True):
-    """The answer to an accepted upload: its bytes are durable; ``task_id`` tells when it is an asset.
+    """The answer to an accepted upload: its bytes are durable; the task tells what becomes of them.
 
-    ``status`` is ``queued``, or ``duplicate`` when the library already has these bytes (``asset_id``).
+    ``status`` is always ``queued``: whether the library has these bytes already, and has them whole, is seen when they
+    are ingested. What is known need not be sent: ask ``POST /assets/check`` first.
     """
 
-    task_id: UUID | None
+    task_id: UUID
     status: str
     filename: str
     digest: str
     size_bytes: int
-    asset_id: UUID | None = None
 
 
 class UploadFailure(Struct, kw_only=True):

@@ -14,7 +14,7 @@ class DigestsWanted(Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class KnownDigest(Struct, kw_only=True):
-    """An original the library has; sending it again takes it out of the trash."""
+    """An original the library has; one in the trash will be purged, unless it is restored or sent again."""
 
     digest: str
     asset_id: UUID

@@ -147,7 +147,7 @@ async def job_of(rt: Runtime, upload_id: UploadId, owner_id: UUID | None = None)
 
 
 async def check(rt: Runtime, digests: Sequence[str]) -> DigestsKnown:
-    """Tell which originals the library has already, so that they need not be sent.
+    """Tell which originals the library has already, so that they need not be sent unless they are in the trash.
 
     Raises:
         Shape: one is no digest (``bad_digest``).
