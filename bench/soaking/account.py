@@ -1,6 +1,7 @@
 """The account: every acknowledged original is there once, nobody's file was changed, nothing lies about."""
 
 import time
+from http import HTTPStatus
 from pathlib import Path
 
 import blake3
@@ -89,7 +90,10 @@ def _forget_uploads(client: Client, world: World) -> None:
     """Give up what is left of resumable uploads: nobody goes on with them, and every start would read them."""
     for terms in (world.folder / ".lumilio" / "staging" / "incoming").glob("*.upload.json"):
         place = f"/uploads/{terms.name.removesuffix('.upload.json')}"
-        ask(client.socket, "DELETE", place, {"Tus-Resumable": "1.0.0"})
+        status, _ = ask(client.socket, "DELETE", place, {"Tus-Resumable": "1.0.0"})
+        if status == HTTPStatus.CONFLICT:
+            # complete, and its job has ended: what was said of it would stay for a day
+            terms.unlink(missing_ok=True)
 
 
 def _purge_again(client: Client, world: World) -> None:
