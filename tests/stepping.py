@@ -33,7 +33,8 @@ TIMEOUT_S = 120.0
 STEPS_MAX = 200
 STRIDE = int(os.environ.get("LUMILIO_STRIDE", "3"))
 
-KILLED, POWERLESS = "killed", "powerless"
+KILLED: str = "killed"
+POWERLESS: str = "powerless"
 ENDS = 5
 """So often the power fails after everything was done: each time something else may be lost."""
 
@@ -93,7 +94,7 @@ def steps() -> Iterator[int]:
 
 def ways(*healing: Callable[..., None]) -> list[tuple[Callable[..., None], str]]:
     """Return how to heal beside how to end: killed, or without power too; all of it if ``LUMILIO_STRIDE`` is 1."""
-    every = list(itertools.product(healing, (KILLED, POWERLESS)))
+    every = [(heal, how) for heal in healing for how in (KILLED, POWERLESS)]
     return every if STRIDE == 1 else every[1:-1]
 
 

@@ -166,7 +166,7 @@ def test_other_bytes_than_proven_do_not_count_though_they_cannot_be_cut_off(
     put(repo, id_, 0, b"12345")
     with PartialWriter(repo, id_, checksum=("sha1", hashlib.sha1(b"67890").digest())) as writer:
         writer.begin(5)
-        writer.write(b"67891")
+        take(writer, b"67891")
 
         def fails(_fd: int, _length: int) -> None:
             raise OSError(errno.EIO, os.strerror(errno.EIO))
