@@ -34,6 +34,7 @@ class Comeback(Enum):
     COMING = "its files are moved back first"
     DOOMED = "it is being purged"
     NO_FILE = "no file holds its bytes"
+    GONE = "there is no such asset, or none any more"
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,9 +162,10 @@ def bring_back(conn: Connection, asset_id: AssetId) -> Comeback:
 
     One whose files are still on their way into the trash comes back after that.
     """
-    found = held(conn, asset_id)
+    is_there = conn.execute(Q["lock"], {"ids": [asset_id]}).fetchone() is not None
+    found = item(conn, asset_id)
     if found is None:
-        return Comeback.LIVE
+        return Comeback.LIVE if is_there else Comeback.GONE
     match found.state:
         case TrashState.DOOMED:
             return Comeback.DOOMED

@@ -42,6 +42,7 @@ _BACK = {
     Comeback.COMING: "restoring",
     Comeback.DOOMED: "doomed",
     Comeback.NO_FILE: "no_file",
+    Comeback.GONE: "not_in_trash",
 }
 
 

@@ -59,6 +59,6 @@ def _place(opened: Opened, staged: Staged, item: Placing, source: str | None) ->
 
 
 def _settle(opened: Opened, known: AssetId, item: Placing, placed: Placed, conn: Connection) -> Result:
-    removal.bring_back(conn, known)
+    removal.bring_bytes_back(conn, known)
     files.place(conn, opened.id, placed.path, placed.stat, item.digest, known, Outcome.DUPLICATE)
     return {"asset_id": str(known), "outcome": Outcome.DUPLICATE, "path": shown(placed.path)}

@@ -79,7 +79,7 @@ async def purge(rt: Runtime, running: Running) -> None:
 
 async def _purge_one(rt: Runtime, asset_id: AssetId, done: _Done) -> None:
     try:
-        freed_bytes = await purge_one(rt, asset_id)
+        freed_bytes = await _purge_alone(rt, asset_id)
     except Retryable:
         done.postponed += 1
     except (NotFound, Permanent, Shape) as error:
@@ -90,6 +90,15 @@ async def _purge_one(rt: Runtime, asset_id: AssetId, done: _Done) -> None:
         if freed_bytes is not None:
             done.purged += 1
             done.freed_bytes += freed_bytes
+
+
+async def _purge_alone(rt: Runtime, asset_id: AssetId) -> int | None:
+    """Purge an asset while nobody takes in, moves or heals its bytes."""
+    found = await rt.db.call(trash.item, asset_id)
+    if found is None:
+        return None
+    async with rt.digests.holding(found.digest):
+        return await purge_one(rt, asset_id)
 
 
 async def purge_one(rt: Runtime, asset_id: AssetId) -> int | None:

@@ -43,6 +43,18 @@ def follow(conn: Connection, asset_id: AssetId, comeback: Comeback) -> Comeback:
     return comeback
 
 
+def bring_bytes_back(conn: Connection, asset_id: AssetId) -> Comeback:
+    """As :func:`bring_back`, for whoever has met bytes of an asset that was found good: ``LIVE``, or it comes back.
+
+    Raises:
+        Unavailable: it has none any more, or was purged since; then these bytes are new.
+    """
+    comeback = bring_back(conn, asset_id)
+    if comeback in (Comeback.DOOMED, Comeback.NO_FILE, Comeback.GONE):
+        raise moving(asset_id)
+    return comeback
+
+
 def go_on(conn: Connection, asset_id: AssetId) -> None:
     """Have the files of an asset moved on where that was asked for while a job moved them: its last effect."""
     found = trash.held(conn, asset_id)

@@ -121,10 +121,8 @@ def _note_duplicate(known: AssetId, conn: Connection) -> Result:
     """Note that the library has these bytes; what lies in the trash comes back with all it had.
 
     Raises:
-        Unavailable: it is being purged; then these bytes are new.
+        Unavailable: it is being purged, or was since it was looked at; then these bytes are new.
     """
-    comeback = removal.bring_back(conn, known)
-    if comeback in (Comeback.DOOMED, Comeback.NO_FILE):
-        raise removal.moving(known)
+    comeback = removal.bring_bytes_back(conn, known)
     told: Result = {"asset_id": str(known), "outcome": Outcome.DUPLICATE}
     return told if comeback is Comeback.LIVE else {**told, "restored": True}

@@ -6,18 +6,23 @@ from pathlib import Path
 from typing import cast
 from uuid import UUID
 
+import msgspec
 import psycopg
 import pytest
 import trio
 
+from lumiliod.contract.trash import PurgeRequest
 from lumiliod.db import files
 from lumiliod.db import repositories as db_repositories
+from lumiliod.db import trash as db_trash
 from lumiliod.db.pool import Connection
 from lumiliod.domain.assets import FileRecord
+from lumiliod.domain.errors import Unavailable
 from lumiliod.domain.ids import AssetId, Digest, RepoPath, RepositoryId, UploadId
 from lumiliod.domain.media import AssetType, Identified
 from lumiliod.jobs.engine import Effect, Running
-from lumiliod.pipeline import file_ingest, known_original, new_asset, upload_ingest
+from lumiliod.library import trash
+from lumiliod.pipeline import file_ingest, known_original, new_asset, purge, upload_ingest
 from lumiliod.runtime import DigestLocks, Repositories, Runtime
 from lumiliod.storage import staging
 from lumiliod.storage.local import stat_of
@@ -25,7 +30,7 @@ from lumiliod.storage.originals import Placed
 from lumiliod.testing.sources import Chunks
 from tests.pipeline import shelf as shelves
 from tests.pipeline.shelf import Shelf, digest_of, jpeg
-from tests.pipeline.test_retire import outcomes_of, scanned
+from tests.pipeline.test_retire import outcomes_of, put_into_trash, scanned
 
 A, OTHER = jpeg(1), jpeg(2)
 
@@ -209,6 +214,55 @@ async def test_a_refused_upload_is_tried_again(shelf: Shelf) -> None:
         await upload_ingest.ingest_upload(rt, opened, cast(Running, Later(rt, nothing)), refused)
     assert shelf.sql("SELECT original_filename FROM assets") == [("a.jpg",)]
     assert list(Path(opened.repository.failed).iterdir()) == list(Path(opened.repository.incoming).iterdir()) == []
+
+
+@pytest.mark.parametrize("duplicates", ["skip", "keep"])
+@pytest.mark.parametrize("by", ["purge", "removal of the repository"])
+async def test_an_upload_of_an_asset_that_goes_meanwhile_is_taken_in_as_new(
+    conninfo: str, tmp_path: Path, by: str, duplicates: str
+) -> None:
+    """It was found good, and is deleted before the upload's end is written: its bytes are the only ones."""
+    first, shelf = (shelves.make(conninfo, tmp_path / name) for name in ("first", "second"))
+    asset = shelves.add(first, "inbox/a.jpg", A)
+    if by == "purge":
+        put_into_trash(first, asset)
+    async with shelves.opened(shelf, with_media=True) as opened:
+        storage = msgspec.structs.replace(opened.config.storage, duplicates=duplicates)
+        rt = replace(opened, config=msgspec.structs.replace(opened.config, storage=storage))
+        upload = await staged(rt, shelf, "again.jpg")
+
+        async def go() -> None:
+            if by == "purge":
+                assert await rt.db.call(lambda conn: db_trash.mark_due(conn, ids=[asset])) == [asset]
+                assert await purge.purge_one(rt, asset) == len(A)
+            else:
+                await rt.db.call(db_repositories.remove, RepositoryId(first.id))
+
+        async def ingest(meanwhile: Callable[[], Awaitable[None]]) -> None:
+            running = cast(Running, Later(rt, meanwhile))
+            await upload_ingest.ingest_upload(rt, rt.repositories.get(shelf.id), running, upload)
+
+        with pytest.raises(Unavailable) as refused:
+            await ingest(go)
+        assert refused.value.code == "in_motion"
+        assert any(".lumilio/staging/" in path for path in shelf.holding(digest_of(A)))
+        await ingest(nothing)
+    [(new, path, outcome)] = shelf.sql("SELECT asset_id, convert_from(path, 'UTF8'), outcome FROM file_records")
+    assert (path, outcome) == ("inbox/again.jpg", "asset")
+    assert new != asset
+    assert shelf.holding(digest_of(A)) == ["inbox/again.jpg"]
+
+
+async def test_purging_waits_for_whoever_takes_in_the_same_bytes(shelf: Shelf) -> None:
+    asset = shelves.add(shelf, "inbox/a.jpg", A)
+    put_into_trash(shelf, asset)
+    async with shelves.working(shelf) as rt:
+        async with rt.digests.holding(Digest(digest_of(A))):
+            await trash.purge(rt, PurgeRequest(ids=[asset]))
+            await trio.sleep(0.5)
+            assert shelf.sql("SELECT state FROM trash") == [("purging",)]
+        await shelves.idle(rt)
+    assert shelf.sql("SELECT id FROM assets") == []
 
 
 async def of_a_worker(rt: Runtime) -> Runtime:
