@@ -11,11 +11,14 @@ from lumiliod.db.file_stat import columns
 from lumiliod.db.pool import Connection
 from lumiliod.db.sql import Queries
 from lumiliod.domain.assets import FileRecord, FileStat, Outcome
-from lumiliod.domain.errors import Conflict
-from lumiliod.domain.ids import AssetId, Digest, RepoPath, RepositoryId, path_bytes, path_from_bytes, uuid7
+from lumiliod.domain.errors import Conflict, Unavailable
+from lumiliod.domain.ids import AssetId, Digest, RepoPath, RepositoryId, path_bytes, path_from_bytes, shown, uuid7
 from lumiliod.domain.text import storable
 
 Q = Queries(__file__)
+
+TAKEN_AFTER_S = 2.0
+"""When to look for another name for a file whose own has become another's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +103,22 @@ def place(
     asset_id: AssetId,
     outcome: Outcome = Outcome.ASSET,
 ) -> None:
-    """Record a file just placed in the inbox: the one its asset is served from, or a ``duplicate`` of that."""
-    conn.execute(Q["place"], {**_placed(repository_id, path, stat, digest, asset_id), "outcome": outcome})
+    """Record a file just placed: the one its asset is served from, or a ``duplicate`` of that.
+
+    Raises:
+        Unavailable: the name has become another asset's since it was asked for (``name_taken``; see :func:`taken`).
+    """
+    params = {**_placed(repository_id, path, stat, digest, asset_id), "outcome": outcome}
+    if not conn.execute(Q["place"], params).rowcount:
+        raise Unavailable(f"{shown(path)} is another asset's", code="name_taken", after_s=TAKEN_AFTER_S)
+
+
+def taken(
+    conn: Connection, repository_id: RepositoryId, asset_id: AssetId | None, paths: Sequence[RepoPath]
+) -> set[RepoPath]:
+    """Return those of ``paths`` that records of other assets than this one have, also of files that are missing."""
+    params = {"repository_id": repository_id, "asset_id": asset_id, "paths": [path_bytes(path) for path in paths]}
+    return {path_from_bytes(row[0]) for row in conn.execute(Q["taken"], params)}
 
 
 def place_copy(

@@ -85,6 +85,13 @@ VALUES (%(id)s, %(repository_id)s, %(path)s, %(size_bytes)s, %(mtime_ns)s, %(ino
 ON CONFLICT (repository_id, path) DO UPDATE SET scan_generation = excluded.scan_generation,
     size_bytes = excluded.size_bytes, mtime_ns = excluded.mtime_ns, inode = excluded.inode, digest = excluded.digest,
     outcome = excluded.outcome, reason = NULL, asset_id = excluded.asset_id, missing_since = NULL, updated_at = now()
+WHERE file_records.asset_id IS NULL OR file_records.asset_id = excluded.asset_id
+
+-- name: taken
+-- names that belong to other assets, whatever lies there this moment
+SELECT path FROM file_records
+WHERE repository_id = %(repository_id)s::uuid AND path = ANY (%(paths)s::bytea[])
+  AND asset_id IS NOT NULL AND asset_id IS DISTINCT FROM %(asset_id)s::uuid
 
 -- name: place_copy
 -- whoever recorded a file at this place before knows better what it is

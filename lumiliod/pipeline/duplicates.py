@@ -8,7 +8,7 @@ from lumiliod.db import files
 from lumiliod.db.pool import Connection
 from lumiliod.domain.assets import FileRecord, Outcome
 from lumiliod.domain.errors import LumilioError
-from lumiliod.domain.ids import AssetId, shown
+from lumiliod.domain.ids import AssetId, RepoPath, shown
 from lumiliod.jobs.engine import Effect, Result
 from lumiliod.pipeline import trash as removal
 from lumiliod.runtime import Opened, Runtime
@@ -32,7 +32,10 @@ async def kept(rt: Runtime, opened: Opened, staged: Staged, item: Placing, known
     if how == "skip" or original is None or original.repository_id == opened.id:
         return note
     source = _shared(rt, original) if how == "link" else None
-    placed = await trio.to_thread.run_sync(_place, opened, staged, item, source, limiter=rt.disk)
+    policy = opened.repository.marker.local_settings.handle_duplicate_filenames
+    names = list(originals.names(opened.repository, opened.layout, item, policy))
+    taken = await rt.db.call(files.taken, opened.id, known, names)
+    placed = await trio.to_thread.run_sync(_place, opened, staged, item, source, taken, limiter=rt.disk)
     return partial(_settle, opened, known, item, placed)
 
 
@@ -47,15 +50,15 @@ def _shared(rt: Runtime, original: FileRecord) -> str | None:
     return backend.local_path(original.path) if isinstance(backend, LocalPaths) else None
 
 
-def _place(opened: Opened, staged: Staged, item: Placing, source: str | None) -> Placed:
+def _place(opened: Opened, staged: Staged, item: Placing, source: str | None, taken: set[RepoPath]) -> Placed:
     policy = opened.repository.marker.local_settings.handle_duplicate_filenames
     where = (opened.repository, opened.backend, opened.layout)
     if source is not None:
         try:
-            return originals.commit(*where, source, item, policy)
+            return originals.commit(*where, source, item, policy, taken)
         except LumilioError:
             pass  # the original was moved just now; the bytes are here as well
-    return originals.commit(*where, staged.path, item, policy)
+    return originals.commit(*where, staged.path, item, policy, taken)
 
 
 def _settle(opened: Opened, known: AssetId, item: Placing, placed: Placed, conn: Connection) -> Result:

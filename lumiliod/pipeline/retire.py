@@ -12,7 +12,7 @@ from uuid import UUID
 import msgspec
 import trio
 
-from lumiliod.db import trash
+from lumiliod.db import files, trash
 from lumiliod.db.pool import Connection
 from lumiliod.db.trash import Comeback
 from lumiliod.domain.assets import FileStat
@@ -171,8 +171,11 @@ async def _taken_back(
     Raises:
         NotFound, Permanent: it is not there, or its bytes are others, and so is every copy.
     """
+    naming = opened.repository.marker.local_settings.handle_duplicate_filenames
+    names = list(trash_return.names(note_of(found, file), naming))
+    taken = await rt.db.call(files.taken, opened.id, found.asset_id, names)
     try:
-        return await trio.to_thread.run_sync(_take_back, opened, found, file, limiter=rt.disk)
+        return await trio.to_thread.run_sync(_take_back, opened, found, file, taken, limiter=rt.disk)
     except (NotFound, Permanent) as error:
         problem = error
     # a root that went away in the middle says nothing of the file
@@ -180,13 +183,14 @@ async def _taken_back(
     stat = await heal.mended(rt, opened, file.id, backend_of)
     if stat is None:
         raise problem
-    return await trio.to_thread.run_sync(_take_back, opened, found, replace(file, stat=stat), limiter=rt.disk)
+    mended = replace(file, stat=stat)
+    return await trio.to_thread.run_sync(_take_back, opened, found, mended, taken, limiter=rt.disk)
 
 
-def _take_back(opened: Opened, found: TrashItem, file: TrashFile) -> tuple[RepoPath, FileStat]:
+def _take_back(opened: Opened, found: TrashItem, file: TrashFile, taken: set[RepoPath]) -> tuple[RepoPath, FileStat]:
     repo, note = opened.repository, note_of(found, file)
     naming = repo.marker.local_settings.handle_duplicate_filenames
-    path, stat = trash_return.take_back(repo, note, file.stat, naming)
+    path, stat = trash_return.take_back(repo, note, file.stat, naming, taken)
     trash_note.forget(repo, file.id)
     return path, stat
 

@@ -6,8 +6,8 @@ from uuid import UUID
 
 import trio
 
+from lumiliod.db import files, trash
 from lumiliod.db import jobs as db_jobs
-from lumiliod.db import trash
 from lumiliod.db.pool import Connection
 from lumiliod.domain.assets import FileStat
 from lumiliod.domain.errors import BAD_DATA, LumilioError, NotFound, Permanent
@@ -77,8 +77,10 @@ async def put_back(rt: Runtime, opened: Opened, id: UUID) -> RepoPath:  # noqa: 
         raise NotFound(f"no file {id} lies in the trash without a row", code="stray_not_found")
     if stray.note is None:
         raise Permanent(f"what the file {id} was is not known", code="note_invalid")
+    names = list(trash_return.names(stray.note, opened.repository.marker.local_settings.handle_duplicate_filenames))
+    taken = await rt.db.call(files.taken, opened.id, None, names)
     with reaching(rt.repositories, opened):
-        path, stat = await trio.to_thread.run_sync(_take_back, opened, stray.note, limiter=rt.disk)
+        path, stat = await trio.to_thread.run_sync(_take_back, opened, stray.note, taken, limiter=rt.disk)
     await rt.jobs.call(_look_at, opened, path, stat)
     await trio.to_thread.run_sync(trash_note.forget, opened.repository, id, limiter=rt.disk)
     return path
@@ -93,11 +95,11 @@ def _notes(opened: Opened, ids: list[UUID]) -> dict[UUID, Note | None]:
     return {id_: trash_note.read(opened.repository, id_) for id_ in ids}
 
 
-def _take_back(opened: Opened, note: Note) -> tuple[RepoPath, FileStat]:
+def _take_back(opened: Opened, note: Note, taken: set[RepoPath]) -> tuple[RepoPath, FileStat]:
     repo = opened.repository
     # nothing is on record, so it is read: only the bytes its note tells of go back
     unknown = FileStat(note.size_bytes, 0, 0)
-    return trash_return.take_back(repo, note, unknown, repo.marker.local_settings.handle_duplicate_filenames)
+    return trash_return.take_back(repo, note, unknown, repo.marker.local_settings.handle_duplicate_filenames, taken)
 
 
 def _look_at(conn: Connection, opened: Opened, path: RepoPath, stat: FileStat) -> None:

@@ -11,7 +11,7 @@ from lumiliod.db.pool import Connection
 from lumiliod.db.trash import Comeback
 from lumiliod.domain.assets import FileRecord, NewAsset, Outcome
 from lumiliod.domain.errors import Permanent
-from lumiliod.domain.ids import AssetId, UploadId, shown
+from lumiliod.domain.ids import AssetId, RepoPath, UploadId, shown
 from lumiliod.domain.jobs import PRIORITY_NORMAL
 from lumiliod.domain.media import TakenSource
 from lumiliod.jobs.engine import Effect, Result, Running
@@ -60,9 +60,12 @@ async def ingest_upload(
                 return
             taken = identified.taken or clock(staged.received_at, TakenSource.UPLOAD)
             item = Placing(staged.filename, identified.extension, staged.digest, taken.local)
-            if repo.marker.local_settings.handle_duplicate_filenames == "overwrite":
+            policy = repo.marker.local_settings.handle_duplicate_filenames
+            if policy == "overwrite":
                 await retire.make_way(rt, opened, originals.first_choice(repo, opened.layout, item), owner)
-            placed = await trio.to_thread.run_sync(_place, opened, staged, item, limiter=rt.disk)
+            names = list(originals.names(repo, opened.layout, item, policy))
+            others = await rt.db.call(files.taken, opened.id, known, names)
+            placed = await trio.to_thread.run_sync(_place, opened, staged, item, others, limiter=rt.disk)
             asset = new_asset(owner, staged.filename, staged.digest, staged.size_bytes, identified, taken)
             await running.complete(partial(_admit_upload, opened, asset, placed, state, former))
     await trio.to_thread.run_sync(staging.forget, repo, upload_id, limiter=rt.disk)
@@ -73,9 +76,9 @@ def _load(repo: Repository, upload_id: UploadId) -> Staged | None:
     return staging.load(repo, upload_id) or staging.take_back(repo, upload_id)
 
 
-def _place(opened: Opened, staged: Staged, item: Placing) -> Placed:
+def _place(opened: Opened, staged: Staged, item: Placing, taken: set[RepoPath]) -> Placed:
     policy = opened.repository.marker.local_settings.handle_duplicate_filenames
-    return originals.commit(opened.repository, opened.backend, opened.layout, staged.path, item, policy)
+    return originals.commit(opened.repository, opened.backend, opened.layout, staged.path, item, policy, taken)
 
 
 def _admit_upload(

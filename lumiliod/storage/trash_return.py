@@ -5,8 +5,9 @@ Each call is durable when it returns, and doing it again after a crash ends the 
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack
+from itertools import islice
 
 from lumiliod.domain.assets import FileStat
 from lumiliod.domain.errors import Conflict, NotFound, Permanent
@@ -15,13 +16,16 @@ from lumiliod.domain.naming import candidates
 from lumiliod.domain.repositories import DuplicateNames
 from lumiliod.storage import durable, local, trash_note
 from lumiliod.storage.check import DISK_ERRNOS, uncached_digest
+from lumiliod.storage.originals import NAMES
 from lumiliod.storage.repository import Repository, check_identity
 from lumiliod.storage.trash_folder import digest_of, look, open_named, opened_folder
 from lumiliod.storage.trash_move import move
 from lumiliod.storage.trash_note import Note
 
 
-def take_back(repo: Repository, note: Note, known: FileStat, naming: DuplicateNames) -> tuple[RepoPath, FileStat]:
+def take_back(
+    repo: Repository, note: Note, known: FileStat, naming: DuplicateNames, taken: Collection[RepoPath] = ()
+) -> tuple[RepoPath, FileStat]:
     """Move a file from the trash to its old place, or beside what has that by now.
 
     Args:
@@ -29,6 +33,7 @@ def take_back(repo: Repository, note: Note, known: FileStat, naming: DuplicateNa
         note: what it is; its ``place`` comes first. The note stays: see :func:`trash_note.forget`.
         known: its state in the trash on record. It is read in any case: only bytes of the note's digest are moved.
         naming: what to call it where its name is taken; ``overwrite`` is as ``rename``: nothing gives way.
+        taken: names that are passed over, whatever lies there.
 
     Returns:
         Where it lies now, and its state.
@@ -48,11 +53,13 @@ def take_back(repo: Repository, note: Note, known: FileStat, naming: DuplicateNa
         try:
             fd = open_named(str(note.id), trash)
         except FileNotFoundError:
-            return _found_again(repo, note, known, naming)
+            return _found_again(repo, note, known, naming, taken)
         opened.callback(os.close, fd)
         _check_read(fd, note)
         for home in _homes(note):
             for path in candidates(home, naming, digest):
+                if path in taken:
+                    continue
                 try:
                     found = _back_to(repo, path, fd, (str(note.id), trash), digest)
                 except (Conflict, Permanent, NotADirectoryError) as error:
@@ -62,6 +69,12 @@ def take_back(repo: Repository, note: Note, known: FileStat, naming: DuplicateNa
                 if found is not None:
                     return path, found
     raise Conflict(f"every name for {shown(note.place)} is taken", code="name_taken")
+
+
+def names(note: Note, naming: DuplicateNames) -> Iterator[RepoPath]:
+    """Yield the places that :func:`take_back` may try, so many of each home as are compared with what is on record."""
+    for home in _homes(note):
+        yield from islice(candidates(home, naming, Digest(note.digest)), NAMES)
 
 
 def _back_to(repo: Repository, path: RepoPath, fd: int, source: tuple[str, int], digest: Digest) -> FileStat | None:
@@ -98,10 +111,14 @@ def _is_copy(fd: int, taken: os.stat_result, name: str, folder: int, digest: Dig
     return taken.st_dev != ours.st_dev and is_alike and digest_of(name, folder) == digest
 
 
-def _found_again(repo: Repository, note: Note, known: FileStat, naming: DuplicateNames) -> tuple[RepoPath, FileStat]:
+def _found_again(
+    repo: Repository, note: Note, known: FileStat, naming: DuplicateNames, taken: Collection[RepoPath]
+) -> tuple[RepoPath, FileStat]:
     """Return where an interrupted :func:`take_back` has put a file: under one of the names it would have tried."""
     for home in _homes(note):
         for path in candidates(home, naming, Digest(note.digest)):
+            if path in taken:
+                continue
             *folders, name = trash_note.parts(repo, path)
             try:
                 with local.folder_below(repo.root, folders) as folder:

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 import trio
 
-from lumiliod.contract.trash import PurgeRequest
+from lumiliod.contract.trash import PurgeRequest, RestoreRequest
 from lumiliod.db import files
 from lumiliod.db import repositories as db_repositories
 from lumiliod.db import trash as db_trash
@@ -22,7 +22,7 @@ from lumiliod.domain.ids import AssetId, Digest, RepoPath, RepositoryId, UploadI
 from lumiliod.domain.media import AssetType, Identified
 from lumiliod.jobs.engine import Effect, Running
 from lumiliod.library import trash
-from lumiliod.pipeline import file_ingest, known_original, new_asset, purge, upload_ingest
+from lumiliod.pipeline import file_ingest, known_original, new_asset, purge, strays, upload_ingest
 from lumiliod.runtime import DigestLocks, Repositories, Runtime
 from lumiliod.storage import staging
 from lumiliod.storage.local import stat_of
@@ -251,6 +251,36 @@ async def test_an_upload_of_an_asset_that_goes_meanwhile_is_taken_in_as_new(
     assert (path, outcome) == ("inbox/again.jpg", "asset")
     assert new != asset
     assert shelf.holding(digest_of(A)) == ["inbox/again.jpg"]
+
+
+@pytest.mark.parametrize("how", ["upload", "keep", "restore", "stray"])
+async def test_a_name_of_an_original_that_is_missing_stays_its_own(conninfo: str, tmp_path: Path, how: str) -> None:
+    """Whether it is given up waits for a person, and until then a copy of it may be restored to its place."""
+    first, shelf = (shelves.make(conninfo, tmp_path / name) for name in ("first", "second"))
+    if how in ("restore", "stray"):
+        put_into_trash(shelf, shelves.add(shelf, "inbox/a.jpg", A))
+    missing = shelves.add(shelf, "inbox/a.jpg", OTHER)
+    before = record_ids(shelf, missing)
+    (shelf.path / "inbox" / "a.jpg").unlink()
+    async with shelves.working(shelf, with_media=True) as opened:
+        storage = msgspec.structs.replace(opened.config.storage, duplicates="keep")
+        rt = replace(opened, config=msgspec.structs.replace(opened.config, storage=storage))
+        if how in ("upload", "keep"):
+            if how == "keep":
+                shelves.add(first, "inbox/a.jpg", A)
+            upload = await staged(rt, shelf, "a.jpg")
+            running = cast(Running, Later(rt, nothing))
+            await upload_ingest.ingest_upload(rt, rt.repositories.get(shelf.id), running, upload)
+        elif how == "restore":
+            await trash.restore(rt, RestoreRequest(all=True))
+        else:
+            [(id_,)] = shelf.sql("DELETE FROM trash_files RETURNING id")
+            shelf.sql("DELETE FROM trash")
+            shelf.sql("DELETE FROM assets WHERE digest = decode(%s, 'hex')", digest_of(A))
+            await strays.put_back(rt, rt.repositories.get(shelf.id), cast(UUID, id_))
+        await shelves.idle(rt)
+    assert shelf.holding(digest_of(A)) == ["inbox/a (1).jpg"]
+    assert record_ids(shelf, missing) == before
 
 
 async def test_purging_waits_for_whoever_takes_in_the_same_bytes(shelf: Shelf) -> None:
