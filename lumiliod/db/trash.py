@@ -75,6 +75,11 @@ def held(conn: Connection, asset_id: AssetId) -> TrashItem | None:
     return item(conn, asset_id)
 
 
+def hold(conn: Connection, *asset_ids: AssetId | None) -> None:
+    """Lock assets that one transaction has to do with, before any record of theirs."""
+    conn.execute(Q["lock"], {"ids": [id_ for id_ in asset_ids if id_ is not None]})
+
+
 def page(conn: Connection, *, before: tuple[datetime, UUID] | None, count: int) -> list[TrashItem]:
     """Return assets of the trash, the latest first."""
     at, id_ = before or (None, None)
@@ -115,8 +120,10 @@ def count_live(conn: Connection, ids: Sequence[AssetId]) -> int:
     return int(row[0]) if row else 0
 
 
-def retire_without_file(conn: Connection, asset_id: AssetId) -> None:
-    """Put an asset into the trash when no file holds its bytes any more."""
+def file_left(conn: Connection, asset_id: AssetId) -> None:
+    """Have an asset that a file holds no longer served from a further copy; without one it goes into the trash."""
+    conn.execute(Q["lock"], {"ids": [asset_id]})
+    conn.execute(Q["promote"], {"id": asset_id})
     conn.execute(Q["retire_without_file"], {"id": asset_id})
 
 

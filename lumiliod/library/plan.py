@@ -199,7 +199,7 @@ def _forget(conn: Connection, expected: Expected, row: Finding) -> None:
         trash.drop_files(conn, [expected.id])
         return
     files.forget(conn, expected.id)
-    trash.retire_without_file(conn, expected.asset_id)
+    trash.file_left(conn, expected.asset_id)
 
 
 def _expected(conn: Connection, row: Finding) -> Expected:

@@ -323,7 +323,7 @@ def _write_back(conn: Connection, opened: Opened, work: Relayout, seen: Move, lo
 def _put(conn: Connection, opened: Opened, seen: Move, looked: Look, stat: FileStat) -> None:
     displaced = records.put(conn, opened.id, seen.record_id, looked.target, stat)
     if displaced is not None:
-        trash.retire_without_file(conn, displaced)
+        trash.file_left(conn, displaced)
 
 
 def _look_anew(conn: Connection, opened: Opened, seen: Move) -> bool:

@@ -42,7 +42,8 @@ def settle(
     Raises:
         Unavailable: the asset's files are being moved, so that this may be one of them.
     """
-    in_trash = trash.held(conn, asset_id)
+    trash.hold(conn, asset_id, record.asset_id)
+    in_trash = trash.item(conn, asset_id)
     if in_trash is not None and not (in_trash.why is Why.NO_FILE and in_trash.state is TrashState.TRASHED):
         return _settle_in_trash(opened, record, digest, stat, in_trash, conn)
     if in_trash is not None:
@@ -52,7 +53,7 @@ def settle(
     files.settle(conn, record.id, outcome, stat, digest, asset_id)
     if outcome is Outcome.ASSET:
         removal.understand(conn, asset_id, opened.id, PRIORITY_LOW)
-    _retire_former(conn, record, asset_id)
+    _leave_former(conn, record, asset_id)
     files.attach_sidecars(conn, opened.id, sidecars(record.path), asset_id)
     return {"asset_id": str(asset_id), "outcome": outcome}
 
@@ -90,7 +91,7 @@ def _settle_in_trash(
         # since it was read it was moved there: a rename keeps the inode
         return forget(record, conn)
     files.settle(conn, record.id, Outcome.TRASHED, stat, digest, asset_id)
-    _retire_former(conn, record, asset_id)
+    _leave_former(conn, record, asset_id)
     told: Result = {"asset_id": str(asset_id), "outcome": Outcome.TRASHED}
     if record.path.startswith(INBOX) or in_trash.why is not Why.REMOVED:
         removal.bring_back(conn, asset_id)
@@ -107,10 +108,10 @@ def _is_there(opened: Opened, record: FileRecord) -> bool:
     return True
 
 
-def _retire_former(conn: Connection, record: FileRecord, asset_id: AssetId | None) -> None:
-    """Put into the trash the asset whose bytes a file no longer holds, when nothing holds them; never a row alone."""
+def _leave_former(conn: Connection, record: FileRecord, asset_id: AssetId | None) -> None:
+    """Do what follows for the asset whose bytes a file no longer holds; never a row alone."""
     if record.asset_id is not None and record.asset_id != asset_id:
-        trash.retire_without_file(conn, record.asset_id)
+        trash.file_left(conn, record.asset_id)
 
 
 def keep_sidecar(opened: Opened, record: FileRecord, conn: Connection) -> Result:
@@ -123,13 +124,15 @@ def keep_sidecar(opened: Opened, record: FileRecord, conn: Connection) -> Result
 def reject(record: FileRecord, error: LumilioError, stat: FileStat, conn: Connection) -> Result:
     """Say why a file is no asset."""
     outcome = OUTCOMES.get(error.code, Outcome.CORRUPT)
+    trash.hold(conn, record.asset_id)
     files.reject(conn, record.id, outcome, f"{error.code}: {error.message}", stat)
-    _retire_former(conn, record, None)
+    _leave_former(conn, record, None)
     return {"outcome": outcome, "code": error.code, "reason": error.message}
 
 
 def forget(record: FileRecord, conn: Connection) -> Result:
     """Forget a file that is gone."""
+    trash.hold(conn, record.asset_id)
     files.forget(conn, record.id)
-    _retire_former(conn, record, None)
+    _leave_former(conn, record, None)
     return {"outcome": "gone"}

@@ -22,7 +22,7 @@ from lumiliod.domain.ids import AssetId, Digest, RepoPath, RepositoryId, UploadI
 from lumiliod.domain.media import AssetType, Identified
 from lumiliod.jobs.engine import Effect, Running
 from lumiliod.library import trash
-from lumiliod.pipeline import file_ingest, known_original, new_asset, purge, strays, upload_ingest
+from lumiliod.pipeline import file_ingest, kinds, known_original, new_asset, purge, strays, upload_ingest
 from lumiliod.runtime import DigestLocks, Repositories, Runtime
 from lumiliod.storage import staging
 from lumiliod.storage.local import stat_of
@@ -148,6 +148,39 @@ async def test_a_changed_original_is_looked_at_anew_and_not_forgotten(shelf: She
     expected = {"touched": "duplicate", "edited": "unsupported", "link": "unreadable"}[how]
     assert rows == [("Trip/a.jpg", expected), ("Trip/c.jpg", "asset")]
     assert outcomes_of(shelf, asset)[-1] == ("Trip/c.jpg", "asset")
+
+
+@pytest.mark.parametrize("content", [OTHER, b"no picture any more", None])
+async def test_when_its_original_becomes_another_file_an_asset_is_served_from_a_copy(
+    shelf: Shelf, content: bytes | None
+) -> None:
+    asset = with_copy(shelf)
+    place = shelf.path / "Trip" / "a.jpg"
+    with psycopg.connect(shelf.conninfo) as conn:
+        record = files.original_of(conn, asset)
+    assert record is not None
+    place.write_bytes(content or b"")
+    if content is None:
+        place.unlink()
+    async with shelves.working(shelf, with_media=True) as rt:
+        if content is None:
+            await rt.jobs.call(kinds.enqueue_one, kinds.ingest_file(record.id, record.repository_id))
+            await shelves.idle(rt)
+        else:
+            await scanned(rt, shelf)
+    assert outcomes_of(shelf, asset) == [("Trip/b.jpg", "asset")]
+    assert shelf.sql("SELECT deleted_at FROM assets WHERE id = %s", asset) == [(None,)]
+
+
+async def test_a_sidecar_alone_keeps_no_asset_in_the_library(shelf: Shelf) -> None:
+    asset = shelves.add(shelf, "Trip/a.jpg", A)
+    (shelf.path / "Trip" / "a.jpg.xmp").write_text("<x:xmpmeta/>")
+    async with shelves.working(shelf, with_media=True) as rt:
+        await scanned(rt, shelf)
+        assert outcomes_of(shelf, asset) == [("Trip/a.jpg", "asset"), ("Trip/a.jpg.xmp", "sidecar")]
+        (shelf.path / "Trip" / "a.jpg").write_bytes(OTHER)
+        await scanned(rt, shelf)
+    assert shelf.sql("SELECT why FROM trash WHERE asset_id = %s", asset) == [("no_file",)]
 
 
 async def test_a_move_keeps_its_asset(shelf: Shelf) -> None:
