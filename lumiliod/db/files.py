@@ -158,6 +158,12 @@ def drop_former(conn: Connection, former: FileRecord) -> None:
     conn.execute(Q["drop_former"], _as_seen(former))
 
 
+def drop_missing(conn: Connection, record_id: UUID, asset_id: AssetId, path: RepoPath, stat: FileStat) -> bool:
+    """Forget the record of a file of an asset that is gone for good; False when it says something else by now."""
+    params = {"id": record_id, "asset_id": asset_id, "path": path_bytes(path), **columns(stat)}
+    return conn.execute(Q["drop_missing"], params).rowcount == 1
+
+
 def doubt_former(conn: Connection, former: FileRecord) -> bool:
     """Have a record's file looked at anew that was found changed, if it still says what was looked at then."""
     return conn.execute(Q["doubt_former"], _as_seen(former)).rowcount == 1

@@ -39,6 +39,12 @@ DELETE FROM file_records
 WHERE id = %(id)s::uuid AND asset_id = %(asset_id)s::uuid AND outcome = 'asset' AND path = %(path)s::bytea
   AND (size_bytes, mtime_ns, inode) = (%(size_bytes)s::bigint, %(mtime_ns)s::bigint, %(inode)s::bigint)
 
+-- name: drop_missing
+-- as drop_former, of an original or a further copy
+DELETE FROM file_records
+WHERE id = %(id)s::uuid AND asset_id = %(asset_id)s::uuid AND outcome IN ('asset', 'duplicate') AND path = %(path)s::bytea
+  AND (size_bytes, mtime_ns, inode) = (%(size_bytes)s::bigint, %(mtime_ns)s::bigint, %(inode)s::bigint)
+
 -- name: doubt_former
 -- as drop_former, of a file that is there and is not what it was
 UPDATE file_records SET outcome = 'pending', asset_id = NULL, digest = NULL, updated_at = now()

@@ -14,6 +14,7 @@ from lumiliod.db.integrity import Expected
 from lumiliod.db.pool import Connection
 from lumiliod.domain.errors import Conflict, LumilioError, NotFound, Shape
 from lumiliod.domain.ids import JobId
+from lumiliod.domain.trash import TrashState
 from lumiliod.jobs.kind import FIRST
 from lumiliod.library import convert
 from lumiliod.library.integrity import finding as wire
@@ -190,16 +191,24 @@ def _check_missing(expected: Expected, opened: Opened) -> None:
     repository.check_identity(opened.repository)
     found = check.check(opened.repository, expected.path, expected.digest, expected.stat, Throttle(0))
     if found.verdict is not Verdict.MISSING:
-        raise Conflict("a file is there again", code="file_is_back")
+        raise _back()
 
 
 def _forget(conn: Connection, expected: Expected, row: Finding) -> None:
-    findings.close(conn, row.id, "resolved")
-    if expected.in_trash:
+    in_trash = trash.held(conn, expected.asset_id)
+    if not expected.in_trash:
+        if not files.drop_missing(conn, expected.id, expected.asset_id, expected.path, expected.stat):
+            raise _back()
+        trash.file_left(conn, expected.asset_id)
+    elif in_trash is None or in_trash.state not in (TrashState.TRASHED, TrashState.PURGING):
+        raise _back()
+    else:
         trash.drop_files(conn, [expected.id])
-        return
-    files.forget(conn, expected.id)
-    trash.file_left(conn, expected.asset_id)
+    findings.close(conn, row.id, "resolved")
+
+
+def _back() -> Conflict:
+    return Conflict("a file is there again, or is being moved", code="file_is_back")
 
 
 def _expected(conn: Connection, row: Finding) -> Expected:

@@ -12,7 +12,9 @@ import pytest
 from lumiliod.api import app as api
 from lumiliod.db import integrity_runs, mirrors
 from lumiliod.db.pool import Database
+from lumiliod.domain.errors import Conflict
 from lumiliod.domain.ids import JobId
+from lumiliod.library import plan as library_plan
 from lumiliod.pipeline import untracked
 from tests.pipeline.originals import Library, library
 
@@ -191,6 +193,36 @@ async def test_a_plan_and_what_a_person_approves(asked: Asked, tmp_path: Path) -
     for body in ({}, {"all": True, "ids": [unknown]}):
         assert await asked.code("POST", "/integrity/plan/apply", 400, **body) == "bad_scope"
     assert await asked.code("POST", "/integrity/plan/apply", 400, all=True, action="x") == "bad_action"
+
+
+async def test_what_has_moved_since_it_was_looked_for_is_not_given_up(asked: Asked) -> None:
+    kept = asked.kept
+    (gone,) = await kept.add(1)
+    gone.path.unlink()
+    await kept.verified()
+    (found,) = await kept.findings()
+    expected = await kept.rt.db.call(library_plan._expected, found)
+    await kept.ask("UPDATE file_records SET path = 'trip/moved.jpg' WHERE id = %s", gone.file_id)
+    with pytest.raises(Conflict) as refused:
+        await kept.rt.jobs.call(library_plan._forget, expected, found)
+    assert refused.value.code == "file_is_back"
+    assert await kept.ask("SELECT outcome FROM file_records WHERE id = %s", gone.file_id) == [("asset",)]
+    assert await kept.ask("SELECT 1 FROM trash") == []
+
+
+async def test_giving_an_original_up_leaves_its_asset_a_further_copy(asked: Asked) -> None:
+    kept = asked.kept
+    (gone,) = await kept.add(1)
+    await kept.add_twin(gone, "trip/twin.jpg")
+    gone.path.unlink()
+    await kept.verified()
+    (found,) = await kept.findings()
+    ids = [str(found.id)]
+    (applied,) = (await asked.ask("POST", "/integrity/plan/apply", ids=ids, action="accept_missing"))["items"]
+    assert applied["outcome"] == "done"
+    records = await kept.ask("SELECT convert_from(path, 'UTF8'), outcome FROM file_records")
+    assert records == [("trip/twin.jpg", "asset")]
+    assert await kept.ask("SELECT 1 FROM trash") == []
 
 
 async def test_adopting_makes_a_record_and_its_job(asked: Asked) -> None:
