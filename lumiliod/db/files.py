@@ -195,6 +195,22 @@ def settle(
         raise Conflict("the record of this file is gone", code="record_gone")
 
 
+def keep_expected(conn: Connection, record: FileRecord, stat: FileStat) -> bool:
+    """Leave a record the original of its asset though its file, in the state ``stat``, is not: a mirror has the bytes.
+
+    Returns:
+        False where that loses nothing: the asset has another file, or there is no copy to put back.
+    """
+    params = {"id": record.id, "asset_id": record.asset_id, "expected": record.digest, **columns(stat)}
+    return conn.execute(Q["keep_expected"], params).rowcount == 1
+
+
+def release(conn: Connection, record_id: UUID, asset_id: AssetId, stat: FileStat) -> bool:
+    """Have a file looked at anew as if it were new; False when its record is another asset's by now."""
+    params = {"id": record_id, "asset_id": asset_id, **columns(stat)}
+    return conn.execute(Q["release"], params).rowcount == 1
+
+
 def reject(conn: Connection, record_id: UUID, outcome: Outcome, reason: str, stat: FileStat) -> None:
     """Say why a file, in the state ``stat``, is no asset."""
     params = {"id": record_id, "outcome": outcome, "reason": storable(reason), **columns(stat)}

@@ -93,6 +93,11 @@ def file(conn: Connection, file_id: UUID) -> Expected | None:
     return next(iter(expected_rows(conn, Q["file"], {"id": file_id})), None)
 
 
+def size_of(conn: Connection, asset_id: AssetId) -> int:
+    """Return how many bytes every file of an asset should have, whatever is on record of one."""
+    return cast("int", _one(conn, "size_of", id=asset_id)[0])
+
+
 def stamp(conn: Connection, expected: Expected, *, good: bool, found: FileStat | None = None) -> bool:
     """Note that a file was looked at; False when its record expects other bytes by now.
 

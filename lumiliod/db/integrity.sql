@@ -43,6 +43,9 @@ SELECT x.id, x.repository_id, convert_to('.lumilio/trash/' || x.id::text, 'UTF8'
        x.asset_id, encode(a.digest, 'hex'), coalesce(x.checked_at, '-infinity')::text
 FROM trash_files x JOIN assets a ON a.id = x.asset_id WHERE x.id = %(id)s::uuid
 
+-- name: size_of
+SELECT size_bytes FROM assets WHERE id = %(id)s::uuid
+
 -- name: stamp
 -- only what the verdict is about: a record that expects other bytes now was not looked at
 UPDATE file_records

@@ -14,7 +14,7 @@ from lumiliod.db.integrity import Expected
 from lumiliod.db.pool import Connection
 from lumiliod.domain.errors import Conflict, LumilioError, NotFound, Shape
 from lumiliod.domain.ids import JobId
-from lumiliod.domain.trash import TrashState
+from lumiliod.domain.trash import INBOX, TrashState
 from lumiliod.jobs.kind import FIRST
 from lumiliod.library import convert
 from lumiliod.library.integrity import finding as wire
@@ -91,6 +91,8 @@ def _proposal(conn: Connection, row: Finding) -> _Proposal:
             return "restore", where, []
         case "changed" if row.in_trash:
             return "none", "there is no other copy: it stays as it is", []
+        case "changed" if row.path.startswith(INBOX) and where:
+            return "restore", where, ["reingest"]
         case "changed":
             return "reingest", "somebody wrote it: what it is now is looked at", restore
         case "missing" if where:
@@ -157,7 +159,11 @@ async def _do(rt: Runtime, row: Finding, action: str) -> JobId | None:
 
 def _reingest(conn: Connection, row: Finding) -> JobId:
     expected = _expected(conn, row)
-    if row.found is not None:
+    if row.found is not None and row.path.startswith(INBOX):
+        trash.hold(conn, expected.asset_id)
+        if files.release(conn, expected.id, expected.asset_id, row.found):
+            trash.file_left(conn, expected.asset_id)
+    elif row.found is not None:
         integrity.reopen(conn, expected, row.found)
     return kinds.enqueue_one(conn, kinds.ingest_file(expected.id, expected.repository_id))
 

@@ -8,7 +8,7 @@ import trio
 
 from lumiliod.db import findings, integrity, integrity_runs, mirrors
 from lumiliod.db import jobs as db_jobs
-from lumiliod.db.findings import NewFinding
+from lumiliod.db.findings import Finding, NewFinding
 from lumiliod.db.integrity import Expected
 from lumiliod.db.integrity_runs import Run, Spent
 from lumiliod.db.mirrors import Copy, Mirror
@@ -69,10 +69,11 @@ def _record(conn: Connection, run_id: UUID | None, expected: Expected, checked: 
         integrity.relax(conn)
         findings.close_of_file(conn, expected.id, "resolved")
         return
+    left = _left(conn, expected, checked)
     finding = NewFinding(
-        kind=checked.verdict,
-        code=checked.code,
-        detail=checked.detail,
+        kind=left.kind if left else checked.verdict,
+        code=left.code if left else checked.code,
+        detail=left.detail if left else checked.detail,
         repository_id=expected.repository_id,
         path=expected.path,
         digest=expected.digest,
@@ -81,12 +82,23 @@ def _record(conn: Connection, run_id: UUID | None, expected: Expected, checked: 
         asset_id=expected.asset_id,
     )
     finding_id, is_open = findings.report(conn, finding)
+    if left is not None:
+        return
     is_changed = checked.verdict is Verdict.CHANGED
     if is_changed and checked.found is not None and not expected.in_trash:
         if is_open and integrity.reopen(conn, expected, checked.found):
             db_jobs.enqueue(conn, [kinds.ingest_file(expected.id, expected.repository_id)])
     elif is_open and heals and (is_changed or checked.code in HEALED_UNASKED):
         db_jobs.enqueue(conn, [kinds.heal(finding_id, expected.repository_id)])
+
+
+def _left(conn: Connection, expected: Expected, checked: Checked) -> Finding | None:
+    """Return what was found of a file that somebody wrote when a person has not said yet what becomes of it.
+
+    Its record tells of it as it is since it was looked at; so it looks as if nobody had written it.
+    """
+    known = findings.finding_of_file(conn, expected.id) if checked.verdict is Verdict.BIT_ROT else None
+    return known if known and known.kind == Verdict.CHANGED and known.found == expected.stat else None
 
 
 async def examine_copy(

@@ -122,8 +122,8 @@ async def _restored(
     reason = storage.why(
         finding.id, finding.kind, finding.detail, finding.path, asset_id=finding.asset_id, digest=finding.digest
     )
-    stat = expected.stat
-    place = Place(expected.path, expected.digest, stat.size_bytes, stat.mtime_ns, finding.found)
+    size_bytes = await rt.db.call(integrity.size_of, expected.asset_id)
+    place = Place(expected.path, expected.digest, size_bytes, expected.stat.mtime_ns, finding.found)
     away: Unavailable | None = None
     for source in await rt.db.call(_sources, expected):
         changed: Conflict | None = None
@@ -132,7 +132,7 @@ async def _restored(
             restore = partial(storage.restore, opened.repository, place, open_good, reason)
             with suppress(Permanent, NotFound):
                 return await trio.to_thread.run_sync(restore, limiter=rt.disk)
-            await _doubt(rt, source, backend, expected)
+            await _doubt(rt, source, backend, expected, size_bytes)
         except Conflict as error:
             if error.code != "file_changed":
                 raise
@@ -186,12 +186,12 @@ async def _copy_at(
     return backend, partial(backend.open, storage_mirrors.original_path(expected.digest))
 
 
-async def _doubt(rt: Runtime, source: _Source, backend: Backend, expected: Expected) -> None:
+async def _doubt(rt: Runtime, source: _Source, backend: Backend, expected: Expected, size_bytes: int) -> None:
     """Look at a copy that was not as it should be; if it is bad, that is a finding of its own."""
     if source.twin is not None:
         await examine(rt, rt.repositories.get(source.twin.repository_id), source.twin, None, UNLIMITED)
     elif source.mirror is not None:
-        copy = Copy(expected.digest, expected.stat.size_bytes, expected.asset_id, source.mirror.created_at)
+        copy = Copy(expected.digest, size_bytes, expected.asset_id, source.mirror.created_at)
         await examine_copy(rt, source.mirror, backend, copy, None, UNLIMITED)
 
 

@@ -5,7 +5,7 @@ from enum import Enum
 
 import trio
 
-from lumiliod.db import files, trash
+from lumiliod.db import files, findings, trash
 from lumiliod.domain.assets import FileRecord, FileStat
 from lumiliod.domain.errors import NotFound, Permanent
 from lumiliod.domain.ids import AssetId, Digest, RepoPath, RepositoryId
@@ -82,13 +82,16 @@ async def _held_in_trash(rt: Runtime, asset_id: AssetId) -> list[tuple[Opened, s
 
 
 async def look_at(rt: Runtime, record: FileRecord) -> Former:
-    """Look at a file; one that is in the state its record was written for is good."""
+    """Look at a file; one that is in the state its record was written for is good, unless somebody wrote it."""
     opened = rt.repositories.get(record.repository_id)
     try:
         found = await trio.to_thread.run_sync(opened.backend.stat, record.path, limiter=rt.disk)
     except (NotFound, Permanent) as error:
         await _check_reached(rt, opened)
         return Former(record, Original.GONE if isinstance(error, NotFound) else Original.DAMAGED)
+    known = await rt.db.call(findings.finding_of_file, record.id)
+    if known is not None and known.kind == "changed":
+        return Former(record, Original.DAMAGED)
     is_unchanged = (found.size_bytes, found.mtime_ns) == (record.stat.size_bytes, record.stat.mtime_ns)
     return Former(record, Original.GOOD if is_unchanged else Original.DAMAGED)
 

@@ -1,7 +1,8 @@
 """What the rows say of a file that was looked at, each in the transaction that ends its job."""
 
-from lumiliod.db import assets, files, trash
+from lumiliod.db import assets, files, findings, trash
 from lumiliod.db import jobs as db_jobs
+from lumiliod.db.findings import NewFinding
 from lumiliod.db.pool import Connection
 from lumiliod.domain.assets import FileRecord, FileStat, NewAsset, Outcome
 from lumiliod.domain.errors import LumilioError, NotFound, Permanent
@@ -21,6 +22,8 @@ OUTCOMES = {"unsupported": Outcome.UNSUPPORTED, "too_large": Outcome.TOO_LARGE, 
 
 def admit(opened: Opened, record: FileRecord, asset: NewAsset, stat: FileStat, conn: Connection) -> Result:
     """Make an asset of a file whose bytes are new; another process may have admitted them in between."""
+    if (kept := _kept(conn, record, stat)) is not None:
+        return kept
     admitted = assets.admit(conn, asset)
     outcome = Outcome.DUPLICATE if admitted.duplicate else Outcome.ASSET
     return settle(opened, record, asset.digest, stat, admitted.asset_id, outcome, conn)
@@ -43,6 +46,8 @@ def settle(
         Unavailable: the asset's files are being moved, so that this may be one of them.
     """
     trash.hold(conn, asset_id, record.asset_id)
+    if asset_id != record.asset_id and (kept := _kept(conn, record, stat)) is not None:
+        return kept
     in_trash = trash.item(conn, asset_id)
     if in_trash is not None and not (in_trash.why is Why.NO_FILE and in_trash.state is TrashState.TRASHED):
         return _settle_in_trash(opened, record, digest, stat, in_trash, conn)
@@ -114,6 +119,33 @@ def _leave_former(conn: Connection, record: FileRecord, asset_id: AssetId | None
         trash.file_left(conn, record.asset_id)
 
 
+def _kept(
+    conn: Connection, record: FileRecord, stat: FileStat | None, detail: str = "it holds other bytes"
+) -> Result | None:
+    """Leave it to a person what becomes of an original in the inbox that somebody wrote over, or took away.
+
+    Nobody but us has to do with what lies there. Returns None where there is nothing to ask.
+    """
+    trash.hold(conn, record.asset_id)
+    if record.asset_id is None or not record.path.startswith(INBOX):
+        return None
+    if not files.keep_expected(conn, record, stat or record.stat):
+        return None
+    finding = NewFinding(
+        kind="changed" if stat else "missing",
+        code="changed" if stat else "missing",
+        detail=f"somebody wrote it: {detail}" if stat else "no file is there",
+        repository_id=record.repository_id,
+        path=record.path,
+        digest=record.digest,
+        found=stat,
+        file_id=record.id,
+        asset_id=record.asset_id,
+    )
+    findings.report(conn, finding)
+    return {"asset_id": str(record.asset_id), "outcome": Outcome.ASSET, "finding": finding.kind}
+
+
 def keep_sidecar(opened: Opened, record: FileRecord, conn: Connection) -> Result:
     """Keep a file as a sidecar, of its asset once that is there."""
     files.reject(conn, record.id, Outcome.SIDECAR, "no asset has this name yet", record.stat)
@@ -123,8 +155,9 @@ def keep_sidecar(opened: Opened, record: FileRecord, conn: Connection) -> Result
 
 def reject(record: FileRecord, error: LumilioError, stat: FileStat, conn: Connection) -> Result:
     """Say why a file is no asset."""
+    if (kept := _kept(conn, record, stat, f"it is no asset any more: {error.message}")) is not None:
+        return kept
     outcome = OUTCOMES.get(error.code, Outcome.CORRUPT)
-    trash.hold(conn, record.asset_id)
     files.reject(conn, record.id, outcome, f"{error.code}: {error.message}", stat)
     _leave_former(conn, record, None)
     return {"outcome": outcome, "code": error.code, "reason": error.message}
@@ -132,7 +165,8 @@ def reject(record: FileRecord, error: LumilioError, stat: FileStat, conn: Connec
 
 def forget(record: FileRecord, conn: Connection) -> Result:
     """Forget a file that is gone."""
-    trash.hold(conn, record.asset_id)
+    if (kept := _kept(conn, record, None)) is not None:
+        return kept
     files.forget(conn, record.id)
     _leave_former(conn, record, None)
     return {"outcome": "gone"}
