@@ -101,7 +101,7 @@ def restore(options: Options, ids: tuple[UUID, ...], everything: bool, yes: bool
 @_yes
 @click.pass_obj
 def purge(options: Options, ids: tuple[UUID, ...], older_s: int | None, yes: bool) -> int:
-    """Remove assets of the trash for good, before their time."""
+    """Remove assets of the trash for good, before their time. Copies in mirrors stay: they are a backup."""
     if not ids and older_s is None:
         raise click.UsageError("Say what to purge: by ids, or --older-than. `lumilio trash empty` is for everything.")
     return _purge(options, PurgeRequest(ids=list(ids) or None, older_s=older_s), yes)
@@ -111,7 +111,7 @@ def purge(options: Options, ids: tuple[UUID, ...], older_s: int | None, yes: boo
 @_yes
 @click.pass_obj
 def empty(options: Options, yes: bool) -> int:
-    """Remove everything in the trash for good."""
+    """Remove everything in the trash for good. Copies in mirrors stay: they are a backup."""
     return _purge(options, PurgeRequest(all=True), yes)
 
 

@@ -22,9 +22,11 @@ from lumiliod.domain.errors import Conflict, NotFound, Refused, Shape, Unavailab
 from lumiliod.domain.ids import JobId, RepoPath, uuid7
 from lumiliod.domain.jobs import ClaimedJob
 from lumiliod.domain.repositories import LocalSettings
+from lumiliod.domain.trash import Why
 from lumiliod.jobs.engine import Effect, Result, Running
 from lumiliod.library import integrity as library_integrity
 from lumiliod.pipeline import kinds, mirror, schedules
+from lumiliod.pipeline import trash as removal
 from lumiliod.storage import heal as storage_heal
 from lumiliod.storage import mirrors as storage
 from lumiliod.storage import repository
@@ -263,6 +265,34 @@ async def test_copies_are_read_again_and_made_anew(database: Database, tmp_path:
         read = await kept.ask("SELECT count(*), max(budget_bytes) FROM integrity_runs WHERE mirror_id IS NOT NULL")
         total = sum(len(one.content) for one in kept.originals)
         assert read == [(5, pytest.approx(total / 3, rel=0.35))]
+
+
+@pytest.mark.parametrize("is_purged", [False, True])
+async def test_a_bad_copy_of_what_is_in_the_trash_troubles_nobody(
+    database: Database, tmp_path: Path, place: Path, is_purged: bool
+) -> None:
+    """It cannot be made anew now; it is when its original comes back."""
+    async with library(database, tmp_path / "home", scrub_days=1, scrub_mb_per_s=0) as kept:
+        (one,) = await kept.add(1)
+        await filled(kept, place)
+        await kept.rt.jobs.call(lambda conn: removal.remove(conn, [one.asset_id], why=Why.REMOVED, by=None))
+        if is_purged:
+            await kept.ask("DELETE FROM trash")
+            await kept.ask("DELETE FROM file_records")
+            await kept.ask("DELETE FROM assets")
+        copy_of(place, one).write_bytes(one.content[::-1])
+        for _ in range(3):
+            await kept.ask("UPDATE mirror_copies SET verified_at = verified_at - interval '1 day'")
+            await kept.ask("UPDATE integrity_runs SET started_at = started_at - interval '1 day'")
+            assert (await kept.run(kinds.scrub())).state == "completed"
+            await kept.settled()
+        assert await kept.ask("SELECT 1 FROM mirror_copies") == []
+        assert await kept.findings() == []
+        assert (await library_integrity.overview(kept.rt)).findings == {}
+        if not is_purged:
+            await kept.rt.jobs.call(removal.bring_back, one.asset_id)
+            await kept.settled()
+            assert copy_of(place, one).read_bytes() == one.content
 
 
 async def test_a_bad_original_is_not_copied(kept: Library, place: Path) -> None:
