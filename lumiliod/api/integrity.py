@@ -71,8 +71,9 @@ def blueprint(rt: Runtime) -> Blueprint:
     @room.post("/integrity/findings/ignore")
     @describes(Operation(answers={200: Ignored}, body=IgnoreRequest))
     async def ignore() -> TrioResponse:
-        """Have findings trouble nobody any more."""
-        return answer(await integrity.ignore(rt, (await read_body(IgnoreRequest)).ids))
+        """Have findings trouble nobody any more, or again."""
+        wanted = await read_body(IgnoreRequest)
+        return answer(await integrity.ignore(rt, wanted.ids, undo=wanted.undo))
 
     @room.get("/integrity/plan")
     @describes(Operation(answers={200: Plan}, query=PageQuery))

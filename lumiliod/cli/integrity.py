@@ -1,6 +1,7 @@
 """``lumilio verify``, ``lumilio integrity`` and ``lumilio mirrors``."""
 
 import os
+import sys
 import time
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -12,7 +13,9 @@ from lumiliod.cli.polling import FINISHED, pauses, progress, sleep
 from lumiliod.cli.program import FAILURE, TEMPORARY, Command, Failed, Group, Options, connected
 from lumiliod.cli.repositories import job_problem
 from lumiliod.contract.integrity import (
+    MAX_IDS,
     Applied,
+    Approval,
     Finding,
     Integrity,
     Mirror,
@@ -136,15 +139,36 @@ def plan(options: Options) -> None:
 
 @integrity.command()
 @click.argument("ids", nargs=-1, type=click.UUID, metavar="[ID]...")
-@click.option("--all", "everything", is_flag=True, help="Every open finding.")
+@click.option("--all", "everything", is_flag=True, help="Every open finding; none is given up unless you name that.")
 @click.option("--action", type=click.Choice(ACTIONS), help="Instead of the planned one.")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @click.pass_obj
-def apply(options: Options, ids: tuple[UUID, ...], everything: bool, action: str | None) -> None:
-    """Do what the plan says about findings."""
+def apply(options: Options, ids: tuple[UUID, ...], everything: bool, action: str | None, yes: bool) -> int:
+    """Do what the plan says about findings, once you have seen it.
+
+    With --all originals that are gone for good are left out: give them up with --action accept_missing.
+    """
     if everything == bool(ids):
         raise click.UsageError("Give ids, or --all.")
+    if not yes and not sys.stdin.isatty():
+        raise click.UsageError("There is nobody to ask: add --yes.")
     with connected(options) as client:
-        done = client.integrity.apply(PlanApproval(ids=list(ids), all=everything, action=action)).items
+        planned = {item.finding.id: item for item in client.integrity.plan()}
+        if everything:
+            chosen = _chosen(list(planned.values()), action)
+        else:
+            chosen = [planned[id_] for id_ in ids if id_ in planned]
+        if chosen and not yes:
+            rows = [(one.finding.id, one.finding.path, action or one.action, one.why) for one in chosen]
+            table(("Id", "Path", "Action", "Why"), rows)
+            if not click.confirm(f"Do this about {len(rows)} findings?", err=True):
+                return FAILURE
+        approvals = [Approval(finding_id=one.finding.id, planned=one.action, action=action) for one in chosen]
+        # what is not open is told by the daemon
+        approvals += [Approval(finding_id=id_, planned="none", action=action) for id_ in ids if id_ not in planned]
+        done = list[Applied]()
+        for start in range(0, len(approvals), MAX_IDS):
+            done += client.integrity.apply(PlanApproval(items=approvals[start : start + MAX_IDS])).items
     if options.json:
         print_json(done)
     else:
@@ -153,19 +177,36 @@ def apply(options: Options, ids: tuple[UUID, ...], everything: bool, action: str
     if failed:
         detail = f"{failed} of {len(done)} were not done."
         raise Failed(Problem(title="Not everything was done", status=422, code="not_applied", detail=detail))
+    return 0
+
+
+def _chosen(planned: list[PlanItem], action: str | None) -> list[PlanItem]:
+    """Return what ``--all`` means: what ``action`` is for, and without one everything but giving originals up."""
+    if action is not None:
+        return [one for one in planned if action in (one.action, *one.alternatives)]
+    chosen = [one for one in planned if one.action != "accept_missing"]
+    if len(chosen) < len(planned):
+        note(f"{len(planned) - len(chosen)} are gone for good: give them up with --action accept_missing.")
+    return chosen
 
 
 @integrity.command()
 @click.argument("ids", nargs=-1, required=True, type=click.UUID, metavar="ID...")
+@click.option("--undo", is_flag=True, help="Have ignored ones trouble you again.")
 @click.pass_obj
-def ignore(options: Options, ids: tuple[UUID, ...]) -> None:
+def ignore(options: Options, ids: tuple[UUID, ...], undo: bool) -> int:
     """Have findings trouble nobody any more, for as long as they stay what they are."""
     with connected(options) as client:
-        done = client.integrity.ignore(list(ids))
+        done = client.integrity.ignore(list(ids), undo=undo)
+    wanted = "open" if undo else "ignored"
+    others = [one for one in done.items if one.state != wanted]
     if options.json:
         print_json(done)
     else:
-        click.echo(f"{done.count} are ignored.")
+        click.echo(f"{len(done.items) - len(others)} are {wanted}.")
+        for one in others:
+            note(f"{one.finding_id}: {one.state}")
+    return FAILURE if others else 0
 
 
 @click.group(cls=Group)

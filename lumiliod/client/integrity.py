@@ -54,9 +54,9 @@ class Integrity:
             if (cursor := page.next_cursor) is None:
                 return
 
-    def ignore(self, ids: list[UUID]) -> Ignored:
-        """Have open findings trouble nobody any more."""
-        content = msgspec.json.encode(IgnoreRequest(ids=ids))
+    def ignore(self, ids: list[UUID], *, undo: bool = False) -> Ignored:
+        """Have open findings trouble nobody any more, or ignored ones again."""
+        content = msgspec.json.encode(IgnoreRequest(ids=ids, undo=undo))
         return self._connection.call("POST", "/integrity/findings/ignore", Ignored, content=content)
 
     def plan(self) -> Iterator[PlanItem]:

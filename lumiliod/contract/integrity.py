@@ -114,19 +114,28 @@ class Plan(Struct, kw_only=True):
     next_cursor: str | None = None
 
 
-class PlanApproval(Struct, kw_only=True, forbid_unknown_fields=True):
-    """Body of ``POST /integrity/plan/apply``: the findings a person approves, by ids or ``all``.
+class Approval(Struct, kw_only=True, forbid_unknown_fields=True):
+    """A finding and the action that was planned when a person saw it: only that is approved.
 
-    ``action`` is taken in place of the planned one, where it is among the alternatives.
+    ``action`` is taken in its place, where it is among the alternatives.
     """
 
-    ids: Annotated[list[UUID], Meta(max_length=MAX_IDS)] = field(default_factory=list[UUID])
-    all: bool = False
+    finding_id: UUID
+    planned: str
     action: str | None = None
 
 
+class PlanApproval(Struct, kw_only=True, forbid_unknown_fields=True):
+    """Body of ``POST /integrity/plan/apply``: what a person has seen of the plan and approves."""
+
+    items: Annotated[list[Approval], Meta(min_length=1, max_length=MAX_IDS)]
+
+
 class Applied(Struct, kw_only=True):
-    """What became of one finding: ``done``, ``queued`` as the job ``task_id``, or ``failed`` with a code and why."""
+    """What became of one finding: ``done``, ``queued`` as the job ``task_id``, or ``failed`` with a code and why.
+
+    ``plan_changed``: something else is planned by now; it has to be seen first.
+    """
 
     finding_id: UUID
     action: str
@@ -143,15 +152,24 @@ class AppliedList(Struct, kw_only=True):
 
 
 class IgnoreRequest(Struct, kw_only=True, forbid_unknown_fields=True):
-    """Body of ``POST /integrity/findings/ignore``: open findings that are to trouble nobody any more."""
+    """Body of ``POST /integrity/findings/ignore``: findings that are to trouble nobody; ``undo``: they do again."""
 
     ids: Annotated[list[UUID], Meta(min_length=1, max_length=MAX_IDS)]
+    undo: bool = False
+
+
+class IgnoreResult(Struct, kw_only=True):
+    """How a finding is now: its state, or ``not_found``."""
+
+    finding_id: UUID
+    state: str
 
 
 class Ignored(Struct, kw_only=True):
-    """How many findings are ignored now that were open."""
+    """How many findings were changed, and how each is now."""
 
     count: int
+    items: list[IgnoreResult]
 
 
 class Mirror(Struct, kw_only=True):

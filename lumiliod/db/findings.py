@@ -118,6 +118,16 @@ def ignore(conn: Connection, ids: Sequence[UUID]) -> list[UUID]:
     return [row[0] for row in conn.execute(Q["ignore"], {"ids": list(ids)})]
 
 
+def notice(conn: Connection, ids: Sequence[UUID]) -> list[UUID]:
+    """Have ignored findings open again; return those that were ignored."""
+    return [row[0] for row in conn.execute(Q["notice"], {"ids": list(ids)})]
+
+
+def states(conn: Connection, ids: Sequence[UUID]) -> dict[UUID, str]:
+    """Return the states of those of ``ids`` that are findings."""
+    return {row[0]: row[1] for row in conn.execute(Q["states"], {"ids": list(ids)})}
+
+
 def finding(conn: Connection, finding_id: UUID) -> Finding | None:
     """Return one finding."""
     return next(iter(_findings(conn, "finding", {"id": finding_id})), None)

@@ -35,6 +35,12 @@ UPDATE findings SET state = 'healed', closed_at = coalesce(closed_at, now()) WHE
 -- name: ignore
 UPDATE findings SET state = 'ignored' WHERE id = ANY (%(ids)s::uuid[]) AND state = 'open' RETURNING id
 
+-- name: notice
+UPDATE findings SET state = 'open' WHERE id = ANY (%(ids)s::uuid[]) AND state = 'ignored' RETURNING id
+
+-- name: states
+SELECT id, state FROM findings WHERE id = ANY (%(ids)s::uuid[])
+
 -- name: close_unmet
 -- orphans that a complete walk did not meet again
 UPDATE findings SET state = 'resolved', closed_at = now()

@@ -12,6 +12,7 @@ from lumiliod.contract.integrity import (
     Finding,
     FindingPage,
     Ignored,
+    IgnoreResult,
     Integrity,
     Mirror,
     MirrorList,
@@ -108,9 +109,16 @@ async def findings(
     return FindingPage(items=[finding(rt, row) for row in rows[:limit]], next_cursor=next_cursor)
 
 
-async def ignore(rt: Runtime, ids: Sequence[UUID]) -> Ignored:
+async def ignore(rt: Runtime, ids: Sequence[UUID], *, undo: bool = False) -> Ignored:
     """Have open findings trouble nobody any more, for as long as they stay what they are."""
-    return Ignored(count=len(await rt.db.call(db_findings.ignore, ids)))
+    changed, states = await rt.db.call(_ignored, ids, undo)
+    items = [IgnoreResult(finding_id=id_, state=states.get(id_, "not_found")) for id_ in dict.fromkeys(ids)]
+    return Ignored(count=changed, items=items)
+
+
+def _ignored(conn: Connection, ids: Sequence[UUID], undo: bool) -> tuple[int, dict[UUID, str]]:
+    changed = db_findings.notice(conn, ids) if undo else db_findings.ignore(conn, ids)
+    return len(changed), db_findings.states(conn, ids)
 
 
 async def mirrors(rt: Runtime) -> MirrorList:

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import trio
 
-from lumiliod.contract.integrity import Applied, AppliedList, Plan, PlanApproval, PlanItem
+from lumiliod.contract.integrity import Applied, AppliedList, Approval, Plan, PlanApproval, PlanItem
 from lumiliod.db import files, findings, integrity, mirrors, trash
 from lumiliod.db.files import SeenFile
 from lumiliod.db.findings import Finding
@@ -49,25 +49,24 @@ async def apply(rt: Runtime, approval: PlanApproval) -> AppliedList:
     """Do what a person approves, finding by finding; what takes long is a job of its own.
 
     Raises:
-        Shape: neither ids nor all are given, or both, or an unknown action.
+        Shape: an unknown action.
     """
-    if approval.all == bool(approval.ids):
-        raise Shape("say which findings: ids, or all", code="bad_scope")
-    if approval.action is not None and approval.action not in ACTIONS:
-        raise Shape(f"action is one of {', '.join(ACTIONS)}", code="bad_action")
-    ids = None if approval.all else list(dict.fromkeys(approval.ids))
+    for one in approval.items:
+        if one.action is not None and one.action not in ACTIONS:
+            raise Shape(f"action is one of {', '.join(ACTIONS)}", code="bad_action")
+    approved = {one.finding_id: one for one in approval.items}
     applied: dict[UUID, Applied] = {}
     after = FIRST
-    while page := await rt.db.call(_proposed, ids, after, PAGE):
+    while page := await rt.db.call(_proposed, list(approved), after, PAGE):
         for row, proposal in page:
-            applied[row.id] = await _applied(rt, row, proposal, approval.action)
+            applied[row.id] = await _applied(rt, row, proposal, approved[row.id])
         after = page[-1][0].id
-    for finding_id in ids or ():
+    for finding_id, one in approved.items():
         if finding_id not in applied:
             gone = NotFound("this finding is not open, or does not hold any more", code="finding_not_open")
-            applied[finding_id] = _failed(finding_id, approval.action or "none", gone)
+            applied[finding_id] = _failed(finding_id, one.action or one.planned, gone)
     await rt.db.call(findings.close_settled)
-    return AppliedList(items=[applied[finding_id] for finding_id in ids] if ids else list(applied.values()))
+    return AppliedList(items=[applied[finding_id] for finding_id in approved])
 
 
 def _proposed(conn: Connection, ids: list[UUID] | None, after: UUID, count: int) -> list[tuple[Finding, _Proposal]]:
@@ -118,10 +117,12 @@ def _sources(conn: Connection, row: Finding) -> str:
     return f"good bytes are in {found}".encode("utf-8", "backslashreplace").decode() if found else ""
 
 
-async def _applied(rt: Runtime, row: Finding, proposal: _Proposal, wanted: str | None) -> Applied:
+async def _applied(rt: Runtime, row: Finding, proposal: _Proposal, approval: Approval) -> Applied:
     planned, why, others = proposal
-    action = wanted or planned
+    action = approval.action or approval.planned
     try:
+        if approval.planned != planned:
+            raise Conflict(f"{planned} is planned by now: {why}", code="plan_changed")
         if action == "none":
             raise Conflict(why, code="nothing_to_do")
         if action not in {planned, *others}:

@@ -44,6 +44,13 @@ class Asked:
         told: dict[str, Any] = await self.ask("GET", f"/tasks/{ticket['task_id']}")
         return told
 
+    async def approve(self, *ids: str, action: str | None = None) -> list[dict[str, Any]]:
+        """Approve findings, or all, as the plan has them now."""
+        planned = {item["finding"]["id"]: item["action"] for item in (await self.plan()).values()}
+        items = [{"finding_id": id_, "planned": planned.get(id_, "none"), "action": action} for id_ in ids or planned]
+        done: list[dict[str, Any]] = (await self.ask("POST", "/integrity/plan/apply", items=items))["items"]
+        return done
+
     async def plan(self) -> dict[str, dict[str, Any]]:
         items = (await self.ask("GET", "/integrity/plan"))["items"]
         return {item["finding"]["path"]: item for item in items}
@@ -110,8 +117,12 @@ async def test_findings_by_page_and_filter(asked: Asked) -> None:
     assert found[0].keys() >= {"kind", "code", "state", "path", "detail", "first_seen_at", "last_seen_at"}
     (missing,) = (await asked.ask("GET", "/integrity/findings?kind=missing&repository=home"))["items"]
     assert (missing["path"], missing["state"]) == (made[3].relative, "open")
-    assert await asked.ask("POST", "/integrity/findings/ignore", ids=[missing["id"]]) == {"count": 1}
-    assert await asked.ask("POST", "/integrity/findings/ignore", ids=[missing["id"]]) == {"count": 0}
+    unknown = str(UUID(int=9))
+    for undo, state, count in ((False, "ignored", 1), (True, "open", 1), (False, "ignored", 1), (False, "ignored", 0)):
+        told = await asked.ask("POST", "/integrity/findings/ignore", ids=[missing["id"], unknown], undo=undo)
+        assert told["count"] == count
+        states = [{"finding_id": missing["id"], "state": state}, {"finding_id": unknown, "state": "not_found"}]
+        assert told["items"] == states
     assert len((await asked.ask("GET", "/integrity/findings?state=open"))["items"]) == 3
     assert len((await asked.ask("GET", "/integrity/findings?state=ignored"))["items"]) == 1
     assert (await asked.ask("GET", "/integrity"))["findings"] == {"bit_rot": 3}
@@ -162,16 +173,16 @@ async def test_a_plan_and_what_a_person_approves(asked: Asked, tmp_path: Path) -
 
     unknown = str(UUID(int=9))
     chosen = [ids["inbox/stray.jpg"], unknown]
-    applied = (await asked.ask("POST", "/integrity/plan/apply", ids=chosen, action="quarantine"))["items"]
+    applied = await asked.approve(*chosen, action="quarantine")
     assert [(one["finding_id"], one["outcome"], one["code"]) for one in applied] == [
         (chosen[0], "done", None),
         (unknown, "failed", "finding_not_open"),
     ]
     assert not stray.exists()
-    refused = (await asked.ask("POST", "/integrity/plan/apply", ids=[ids[rotten.relative]], action="adopt"))["items"]
+    refused = await asked.approve(ids[rotten.relative], action="adopt")
     assert [(one["outcome"], one["code"]) for one in refused] == [("failed", "bad_action")]
 
-    applied = (await asked.ask("POST", "/integrity/plan/apply", all=True))["items"]
+    applied = await asked.approve()
     outcomes = {one["finding_id"]: (one["action"], one["outcome"], one["code"]) for one in applied}
     assert outcomes == {
         ids[rotten.relative]: ("restore", "queued", None),
@@ -190,9 +201,25 @@ async def test_a_plan_and_what_a_person_approves(asked: Asked, tmp_path: Path) -
     in_trash = await kept.ask("SELECT id FROM assets WHERE deleted_at IS NOT NULL")
     assert in_trash == [(gone.asset_id,)]
     assert await kept.ask("SELECT 1 FROM file_records WHERE id = %s", gone.file_id) == []
-    for body in ({}, {"all": True, "ids": [unknown]}):
-        assert await asked.code("POST", "/integrity/plan/apply", 400, **body) == "bad_scope"
-    assert await asked.code("POST", "/integrity/plan/apply", 400, all=True, action="x") == "bad_action"
+    items = [{"finding_id": unknown, "planned": "restore", "action": "x"}]
+    assert await asked.code("POST", "/integrity/plan/apply", 400, items=items) == "bad_action"
+
+
+async def test_what_nobody_has_seen_is_not_approved(asked: Asked, tmp_path: Path) -> None:
+    """The last copy goes between the look at the plan and the approval: giving up was not what was seen."""
+    kept = asked.kept
+    (gone,) = await kept.add(1)
+    twin = await kept.add_twin(gone, "trip/twin.jpg")
+    gone.path.unlink()
+    await kept.verified()
+    (seen,) = (await asked.plan()).values()
+    assert seen["action"] == "restore"
+    twin.unlink()
+    await kept.verified()
+    items = [{"finding_id": seen["finding"]["id"], "planned": seen["action"]}]
+    (applied,) = (await asked.ask("POST", "/integrity/plan/apply", items=items))["items"]
+    assert (applied["outcome"], applied["code"]) == ("failed", "plan_changed")
+    assert await kept.ask("SELECT 1 FROM trash") == []
 
 
 async def test_what_has_moved_since_it_was_looked_for_is_not_given_up(asked: Asked) -> None:
@@ -217,8 +244,7 @@ async def test_giving_an_original_up_leaves_its_asset_a_further_copy(asked: Aske
     gone.path.unlink()
     await kept.verified()
     (found,) = await kept.findings()
-    ids = [str(found.id)]
-    (applied,) = (await asked.ask("POST", "/integrity/plan/apply", ids=ids, action="accept_missing"))["items"]
+    (applied,) = await asked.approve(str(found.id), action="accept_missing")
     assert applied["outcome"] == "done"
     records = await kept.ask("SELECT convert_from(path, 'UTF8'), outcome FROM file_records")
     assert records == [("trip/twin.jpg", "asset")]
@@ -232,7 +258,7 @@ async def test_adopting_makes_a_record_and_its_job(asked: Asked) -> None:
     found_run = await asked.kept.rt.db.call(integrity_runs.run_of_job, run.id)
     assert found_run is not None
     await untracked.look(asked.kept.rt, asked.kept.opened, found_run, age_s=0.0)
-    (applied,) = (await asked.ask("POST", "/integrity/plan/apply", all=True))["items"]
+    (applied,) = await asked.approve()
     assert (applied["action"], applied["outcome"]) == ("adopt", "queued")
     ((record_id, outcome),) = await asked.kept.ask("SELECT id, outcome FROM file_records")
     assert outcome == "pending"
@@ -245,7 +271,7 @@ async def test_a_missing_file_that_is_back_is_not_forgotten(asked: Asked) -> Non
     original.path.unlink()
     await asked.kept.verified()
     original.path.write_bytes(original.content)
-    (applied,) = (await asked.ask("POST", "/integrity/plan/apply", all=True))["items"]
+    (applied,) = await asked.approve()
     assert (applied["outcome"], applied["code"]) == ("failed", "file_is_back")
     assert await asked.kept.ask("SELECT count(*) FROM file_records") == [(1,)]
 
@@ -255,7 +281,7 @@ async def test_nothing_is_forgotten_while_the_disk_is_away(asked: Asked) -> None
     original.path.unlink()
     await asked.kept.verified()
     asked.kept.root.rename(asked.kept.root.with_name("away"))
-    (applied,) = (await asked.ask("POST", "/integrity/plan/apply", all=True))["items"]
+    (applied,) = await asked.approve()
     assert (applied["outcome"], applied["code"]) == ("failed", "repository_offline")
     assert await asked.kept.ask("SELECT count(*) FROM file_records") == [(1,)]
 

@@ -68,9 +68,14 @@ def test_a_persons_way(make_daemon: Callable[..., Daemon], tmp_path: Path) -> No
     assert "1 bit_rot, 1 missing" in status
 
     ignored = plan["2.jpg"]["finding"]["id"]
-    assert said(daemon, "integrity", "ignore", ignored) == {"count": 1}
-    assert daemon.cli("integrity", "apply", ignored, check=False).returncode == 1
-    assert "queued" in daemon.cli("integrity", "apply", "--all").stdout
+    assert said(daemon, "integrity", "ignore", ignored)["count"] == 1
+    assert daemon.cli("integrity", "apply", ignored, "--yes", check=False).returncode == 1
+    assert "1 are open" in daemon.cli("integrity", "ignore", "--undo", ignored).stdout
+    assert "1 are ignored" in daemon.cli("integrity", "ignore", ignored).stdout
+    unknown = daemon.cli("integrity", "ignore", "00000000-0000-0000-0000-000000000001", check=False)
+    assert (unknown.returncode, "not_found" in unknown.stderr) == (1, True)
+    assert daemon.cli("integrity", "apply", "--all", check=False).returncode == 64  # nobody to ask
+    assert "queued" in daemon.cli("integrity", "apply", "--all", "--yes").stdout
     daemon.cli("wait", "--timeout", "90")
     assert (root / "1.jpg").read_bytes() == contents["1.jpg"]
     assert not (root / "2.jpg").exists()
@@ -80,6 +85,12 @@ def test_a_persons_way(make_daemon: Callable[..., Daemon], tmp_path: Path) -> No
     (root / "2.jpg").write_bytes(contents["2.jpg"])
     assert daemon.cli("verify", "--all", "--wait").returncode == 0
     assert said(daemon, "mirrors", "remove", mirror["id"]) == []
+    (root / "3.jpg").unlink()
+    assert daemon.cli("verify", "--all", "--wait", check=False).returncode == 1
+    left = daemon.cli("integrity", "apply", "--all", "--yes")
+    assert "1 are gone for good" in left.stderr
+    assert len(said(daemon, "integrity", "plan")) == 1
+    assert "done" in daemon.cli("integrity", "apply", "--all", "--action", "accept_missing", "--yes").stdout
     root.rename(tmp_path / "away")
     assert daemon.cli("verify", "--all", "--wait", check=False).returncode == 75
     assert said(daemon, "integrity", "findings") == []

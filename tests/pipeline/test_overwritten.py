@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from lumiliod.contract.integrity import AppliedList, PlanApproval
+from lumiliod.contract.integrity import AppliedList, Approval, PlanApproval
 from lumiliod.db import findings, integrity, mirrors
 from lumiliod.db.findings import Finding
 from lumiliod.domain.ids import AssetId, RepositoryId
@@ -54,7 +54,10 @@ async def found(rt: Runtime) -> list[Finding]:
 
 
 async def approved(rt: Runtime, one: Finding, action: str) -> AppliedList:
-    return await plan.apply(rt, PlanApproval(ids=[one.id], action=action))
+    [item] = (await plan.plan(rt, cursor=None, limit=10)).items
+    assert item.finding.id == one.id
+    approval = Approval(finding_id=one.id, planned=item.action, action=action)
+    return await plan.apply(rt, PlanApproval(items=[approval]))
 
 
 async def verified(rt: Runtime, record_id: UUID | None) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lumiliod.contract.integrity import PlanApproval
+from lumiliod.contract.integrity import Approval, PlanApproval
 from lumiliod.db import findings, trash
 from lumiliod.db.pool import Connection, Database
 from lumiliod.domain.trash import TrashState, Why
@@ -187,7 +187,8 @@ async def test_what_is_gone_for_good_can_be_accepted(kept: Library) -> None:
     original.path.unlink()
     await kept.verified()
     [finding] = await kept.findings()
-    [done] = (await plan.apply(kept.rt, PlanApproval(ids=[finding.id]))).items
+    approval = Approval(finding_id=finding.id, planned="accept_missing")
+    [done] = (await plan.apply(kept.rt, PlanApproval(items=[approval]))).items
     assert (done.action, done.outcome) == ("accept_missing", "done")
     item = await kept.rt.db.call(trash.item, original.asset_id)
     assert item is not None
