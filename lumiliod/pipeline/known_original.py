@@ -102,4 +102,4 @@ async def _check_reached(rt: Runtime, opened: Opened) -> None:
 
 
 def _read_at(opened: Opened, path: str) -> tuple[Digest, FileStat]:
-    return originals.digest_file(path, root=opened.repository.root)
+    return originals.digest_file(path, root=opened.repository.root, uncached=True)

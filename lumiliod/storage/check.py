@@ -16,9 +16,7 @@ from lumiliod.storage import durable, local
 from lumiliod.storage.backend import Backend
 from lumiliod.storage.repository import Repository, check_identity
 from lumiliod.storage.throttle import Throttle, idle_io
-
-DROP_BYTES = 8 << 20
-"""How much of a file may stand in the page cache on our account."""
+from lumiliod.storage.uncached import uncached_digest
 
 DISK_ERRNOS = frozenset({errno.EIO, errno.EUCLEAN, errno.EBADMSG, errno.ENODATA})
 """What a disk or file system answers that cannot give the bytes back: a bad sector, a wrong checksum."""
@@ -113,15 +111,6 @@ def check_copy(backend: Backend, path: RepoPath, digest: Digest, size_bytes: int
     return meter.measured(Checked(Verdict.GOOD))
 
 
-def uncached_digest(fd: int, throttle: Throttle | None = None) -> tuple[Digest, int]:
-    """Return the digest of an open file from its start, as the disk has it, and how many bytes that were.
-
-    Pages that are not written yet stay; fsync first where that matters. Raises OSError.
-    """
-    meter = _Meter(throttle or Throttle(0))
-    return _digest_fd(fd, meter), meter.read_bytes
-
-
 def recorded(stat: FileStat) -> FileStat:
     """Return ``stat`` as a record holds it: years beyond 2262 do not fit."""
     return replace(stat, mtime_ns=max(min(stat.mtime_ns, _MTIME_MAX_NS), -_MTIME_MAX_NS - 1))
@@ -182,7 +171,7 @@ def _read(repo: Repository, path: RepoPath, meter: _Meter, *, settled: bool = Fa
             if settled:
                 os.fdatasync(fd)
             before = os.fstat(fd)
-            digest = _digest_fd(fd, meter)
+            digest = uncached_digest(fd, meter.count)[0]
             after = os.fstat(fd)
         finally:
             os.close(fd)
@@ -194,33 +183,10 @@ def _read(repo: Repository, path: RepoPath, meter: _Meter, *, settled: bool = Fa
     return _Reading(digest, local.stat_of(after), after.st_ctime_ns, is_stable)
 
 
-def _digest_fd(fd: int, meter: _Meter) -> Digest:
-    # what is dropped beforehand is really read; what is dropped afterwards leaves the others' pages alone
-    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
-    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_SEQUENTIAL)
-    hasher = blake3()
-    buffer = memoryview(bytearray(min(durable.BLOCK_BYTES, os.fstat(fd).st_size + 1)))
-    done = dropped = 0
-    os.lseek(fd, 0, os.SEEK_SET)
-    while True:
-        durable.check_cancelled()
-        count = os.readv(fd, [buffer])
-        if not count:
-            break
-        hasher.update(buffer[:count])
-        done += count
-        meter.count(count)
-        if done - dropped >= DROP_BYTES:
-            os.posix_fadvise(fd, dropped, done - dropped, os.POSIX_FADV_DONTNEED)
-            dropped = done
-    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
-    return Digest(hasher.hexdigest())
-
-
 def _digest_copy(backend: Backend, path: RepoPath, meter: _Meter) -> Digest:
     with durable.translated("read", path), backend.open(path) as file:
         if backend.local:
-            return _digest_fd(file.fileno(), meter)
+            return uncached_digest(file.fileno(), meter.count)[0]
         return _digest_stream(file, meter)
 
 

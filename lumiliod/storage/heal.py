@@ -24,8 +24,9 @@ from lumiliod.domain.assets import FileStat
 from lumiliod.domain.errors import Conflict, Forbidden, NotFound, Permanent, Retryable, Unavailable
 from lumiliod.domain.ids import Digest, RepoPath, shown
 from lumiliod.storage import durable, local
-from lumiliod.storage.check import recorded, uncached_digest
+from lumiliod.storage.check import recorded
 from lumiliod.storage.repository import Repository, check_identity
+from lumiliod.storage.uncached import uncached_digest
 
 QUARANTINE = (".lumilio", "quarantine")
 

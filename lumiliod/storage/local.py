@@ -14,6 +14,7 @@ from lumiliod.domain.errors import Conflict, NotFound, Permanent, Shape, Unavail
 from lumiliod.domain.ids import RepoPath, path_bytes, shown
 from lumiliod.storage import durable
 from lumiliod.storage.backend import OWN, Entry, parts_of
+from lumiliod.storage.uncached import uncached_digest
 
 _Folder = list[tuple[bytes, os.DirEntry[bytes]]]
 
@@ -33,7 +34,8 @@ class LocalBackend:
 
     Args:
         root: the repository's root.
-        hard_links: store by a hard link to the source where the file system can; else copy.
+        hard_links: store by a hard link to the source where the file system can; else copy, and read that back.
+            Without, whoever has copies made reads them back.
     """
 
     atomic_no_replace = True
@@ -148,13 +150,19 @@ class LocalBackend:
         with folder_below(self.root, _TEMP, create=True):
             temp_fd, temp = durable.create_owned(os.path.join(self.root, *_TEMP), mode=0o644)
         try:
+            hasher = blake3()
             os.lseek(source_fd, 0, os.SEEK_SET)
             while block := os.read(source_fd, durable.BLOCK_BYTES):
                 durable.check_cancelled()
+                hasher.update(block)
                 durable.write_all(temp_fd, block)
             found = os.fstat(source_fd)
             os.utime(temp_fd, ns=(found.st_atime_ns, found.st_mtime_ns))
             os.fsync(temp_fd)
+            # the source is let go after this: what the disk has counts, not what it was given
+            if self._hard_links and uncached_digest(temp_fd)[0] != hasher.hexdigest():
+                message = f"the disk does not give back what was written of {shown(name)}"
+                raise Unavailable(message, code="io_error", after_s=UNSTABLE_AFTER_S)
             durable.rename_new(temp, name, target_fd=folder)
         except BaseException:
             durable.unlink(temp)
@@ -307,13 +315,15 @@ def _same_bytes(source_fd: int, name: str, folder: int) -> bool:
             return True
         if ours.st_size != theirs.st_size:
             return False
+        # what the disk has, and not what stands of it in memory, is what the source is let go for
+        os.fsync(fd)
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
         offset = 0
         while block := os.pread(source_fd, durable.BLOCK_BYTES, offset):
             durable.check_cancelled()
             if os.pread(fd, len(block), offset) != block:
                 return False
             offset += len(block)
-        os.fsync(fd)
         return True
     finally:
         os.close(fd)

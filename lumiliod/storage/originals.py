@@ -18,6 +18,7 @@ from lumiliod.storage import durable, local
 from lumiliod.storage.backend import Backend
 from lumiliod.storage.layout import GROUP, Layout, Placing, named
 from lumiliod.storage.repository import Repository, check_identity
+from lumiliod.storage.uncached import uncached_digest
 
 NAMES = 50
 """Names of a kind that are compared with records; beyond them only the disk says what is taken."""
@@ -99,12 +100,13 @@ def first_choice(repo: Repository, layout: Layout, item: Placing) -> RepoPath:
     return layout.place(item if repo.marker.local_settings.preserve_original_filename else _nameless(item))
 
 
-def digest_file(path: str, *, root: str | None = None) -> tuple[Digest, FileStat]:
+def digest_file(path: str, *, root: str | None = None, uncached: bool = False) -> tuple[Digest, FileStat]:
     """Return the digest of a plain file and its stat, both of the same state of it.
 
     With ``root``, an ancestor folder of ``path``, no symbolic link below it is followed; without,
     none at the last part. Reads with a 1 MiB buffer: a memory map of a file that shrinks would
-    kill the process (SIGBUS). In a thread of trio it ends within a block when its caller is cancelled.
+    kill the process (SIGBUS). ``uncached`` reads it from the disk itself, as whoever lets other bytes go for it
+    must. In a thread of trio it ends within a block when its caller is cancelled.
 
     Raises:
         Unavailable: it changed while it was read (``unstable``), or the disk failed (``io_error``).
@@ -114,15 +116,10 @@ def digest_file(path: str, *, root: str | None = None) -> tuple[Digest, FileStat
     with durable.translated("read", path):
         fd = local.open_plain(path) if root is None else local.open_below(root, os.path.relpath(path, root))
         try:
+            if uncached:
+                os.fdatasync(fd)
             before = os.fstat(fd)
-            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_SEQUENTIAL)
-            hasher = blake3()
-            buffer = memoryview(bytearray(min(durable.BLOCK_BYTES, before.st_size + 1)))
-            total = 0
-            while count := os.readv(fd, [buffer]):
-                durable.check_cancelled()
-                hasher.update(buffer[:count])
-                total += count
+            digest, total = uncached_digest(fd) if uncached else _digest(fd, before.st_size)
             after = os.fstat(fd)
         finally:
             os.close(fd)
@@ -130,7 +127,18 @@ def digest_file(path: str, *, root: str | None = None) -> tuple[Digest, FileStat
     found = local.stat_of(before)
     if found != local.stat_of(after) or found != now or total != before.st_size:
         raise Unavailable(f"{shown(path)} changed while it was read", code="unstable", after_s=UNSTABLE_AFTER_S)
-    return Digest(hasher.hexdigest()), found
+    return digest, found
+
+
+def _digest(fd: int, size_bytes: int) -> tuple[Digest, int]:
+    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_SEQUENTIAL)
+    hasher, total = blake3(), 0
+    buffer = memoryview(bytearray(min(durable.BLOCK_BYTES, size_bytes + 1)))
+    while count := os.readv(fd, [buffer]):
+        durable.check_cancelled()
+        hasher.update(buffer[:count])
+        total += count
+    return Digest(hasher.hexdigest()), total
 
 
 def _commit(

@@ -14,7 +14,6 @@ from lumiliod.domain.errors import Conflict, NotFound, Refused, Shape, Unavailab
 from lumiliod.domain.ids import UploadId
 from lumiliod.storage import durable, local
 from lumiliod.storage.appending import Appender
-from lumiliod.storage.check import uncached_digest
 from lumiliod.storage.partial import (
     Partial,
     Terms,
@@ -31,6 +30,7 @@ from lumiliod.storage.partial import (
 from lumiliod.storage.pump import check_room
 from lumiliod.storage.repository import Repository, check_identity
 from lumiliod.storage.staging import PARTIAL, Staged, check_quota
+from lumiliod.storage.uncached import uncached_digest
 
 FLUSH_BYTES, FLUSH_S = 64 << 20, 2.0
 """So much is lost at most of a request that a power failure cuts: bytes of a slow one, seconds of a quick one."""

@@ -22,9 +22,10 @@ from lumiliod.domain.errors import Conflict, NotFound, Permanent, Shape, Unavail
 from lumiliod.domain.ids import Digest, RepoPath, shown
 from lumiliod.storage import durable, local
 from lumiliod.storage.backend import parts_of
-from lumiliod.storage.check import recorded, uncached_digest
+from lumiliod.storage.check import recorded
 from lumiliod.storage.originals import UNSTABLE_AFTER_S, digest_file
 from lumiliod.storage.repository import Repository, check_identity
+from lumiliod.storage.uncached import uncached_digest
 
 INBOX = "inbox"
 
@@ -223,7 +224,7 @@ def _verified(repo: Repository, source: RepoPath, digest: Digest | None) -> File
 
 
 def _digest_at(repo: Repository, path: RepoPath) -> tuple[Digest, FileStat]:
-    return digest_file(repo.absolute(path), root=repo.root)
+    return digest_file(repo.absolute(path), root=repo.root, uncached=True)
 
 
 def _holds(repo: Repository, path: RepoPath, digest: Digest | None) -> bool:

@@ -11,8 +11,8 @@ from lumiliod.domain.errors import Unavailable
 from lumiliod.domain.ids import Digest, RepoPath, shown
 from lumiliod.domain.naming import candidates
 from lumiliod.storage import durable, local
-from lumiliod.storage.check import uncached_digest
 from lumiliod.storage.trash_folder import look
+from lumiliod.storage.uncached import uncached_digest
 
 UNSTABLE_AFTER_S = 2.0
 

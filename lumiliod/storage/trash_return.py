@@ -15,12 +15,13 @@ from lumiliod.domain.ids import Digest, RepoPath, shown
 from lumiliod.domain.naming import candidates
 from lumiliod.domain.repositories import DuplicateNames
 from lumiliod.storage import durable, local, trash_note
-from lumiliod.storage.check import DISK_ERRNOS, uncached_digest
+from lumiliod.storage.check import DISK_ERRNOS
 from lumiliod.storage.originals import NAMES
 from lumiliod.storage.repository import Repository, check_identity
 from lumiliod.storage.trash_folder import digest_of, look, open_named, opened_folder
 from lumiliod.storage.trash_move import move
 from lumiliod.storage.trash_note import Note
+from lumiliod.storage.uncached import uncached_digest
 
 
 def take_back(

@@ -6,6 +6,7 @@ from lumiliod.domain.errors import NotFound, Permanent, Unavailable
 from lumiliod.domain.ids import Digest, RepoPath, shown
 from lumiliod.storage import durable, originals
 from lumiliod.storage.backend import Backend
+from lumiliod.storage.uncached import uncached_digest
 
 LOST_AFTER_S = 60.0
 """When to try again what a store said it had and has not."""
@@ -48,13 +49,16 @@ def put_verified(backend: Backend, source: str, target: RepoPath, digest: Digest
 
 
 def digest_of(backend: Backend, path: RepoPath, size_bytes: int | None = None) -> Digest | None:
-    """Return the digest of a stored file; None as soon as it is longer than ``size_bytes``.
+    """Return the digest of a stored file, of one on this host as its disk has it; None when it is longer than that.
 
     In a thread of trio it ends within a block when its caller is cancelled. Errors are those of ``open`` and of
     reading.
     """
     hasher, total = blake3(), 0
     with durable.translated("read", path), backend.open(path) as file:
+        if backend.local:
+            digest, total = uncached_digest(file.fileno())
+            return digest if size_bytes is None or total <= size_bytes else None
         while block := file.read(durable.BLOCK_BYTES):
             durable.check_cancelled()
             hasher.update(block)

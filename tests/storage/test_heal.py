@@ -26,11 +26,12 @@ from lumiliod.domain.assets import FileStat
 from lumiliod.domain.errors import Conflict, NotFound, Permanent, Retryable, Unavailable
 from lumiliod.domain.ids import Digest, RepoPath
 from lumiliod.storage import durable, heal, local
-from lumiliod.storage.check import Checked, Verdict, check, check_copy, uncached_digest
+from lumiliod.storage.check import Checked, Verdict, check, check_copy
 from lumiliod.storage.heal import Place, Why
 from lumiliod.storage.local import LocalBackend
 from lumiliod.storage.repository import Repository, create
 from lumiliod.storage.throttle import Throttle
+from lumiliod.storage.uncached import uncached_digest
 
 UNLIMITED = Throttle(0)
 GOOD = random.Random(7).randbytes(3 * (1 << 20) + 17)
