@@ -78,6 +78,7 @@ async def fill(rt: Runtime, running: Running, mirror_id: UUID, backend_of: Backe
         copied = skipped = 0
         after = FIRST
         async with _noting_trouble(rt, mirror):
+            await trio.to_thread.run_sync(storage.sweep, backend, limiter=rt.disk)
             while page := await rt.db.call(mirrors.lacking, mirror, after, PAGE):
                 for original in page:
                     done = await _copied(rt, opened, mirror, backend, original)

@@ -22,7 +22,8 @@ TRIES = 8
 """How often a folder is made anew that somebody removes before anything lies in it."""
 UNSTABLE_AFTER_S = 2.0
 
-_TEMP = (".lumilio", "temp")
+TEMP = (".lumilio", "temp")
+"""Where a copy lies while it is made."""
 _T = TypeVar("_T")
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # O_NONBLOCK: opening a FIFO must not wait for its writer.
@@ -147,8 +148,8 @@ class LocalBackend:
         """Copy the source to our temp folder, make it durable, then rename it to the free name."""
         if _exists(name, folder):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name)
-        with folder_below(self.root, _TEMP, create=True):
-            temp_fd, temp = durable.create_owned(os.path.join(self.root, *_TEMP), mode=0o644)
+        with folder_below(self.root, TEMP, create=True):
+            temp_fd, temp = durable.create_owned(os.path.join(self.root, *TEMP), mode=0o644)
         try:
             hasher = blake3()
             os.lseek(source_fd, 0, os.SEEK_SET)

@@ -12,7 +12,7 @@ So a rename costs nothing here, and whoever finds a mirror can read it without L
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from uuid import UUID
 
 import msgspec
@@ -22,7 +22,7 @@ from lumiliod.domain.ids import Digest, RepoPath, RepositoryId, shown
 from lumiliod.storage import backend as backends
 from lumiliod.storage import durable, secrets, small_json
 from lumiliod.storage.backend import Backend
-from lumiliod.storage.local import LocalBackend
+from lumiliod.storage.local import TEMP, LocalBackend
 from lumiliod.storage.repository import Repository, check_identity
 
 AWAY_AFTER_S = 60.0
@@ -151,6 +151,27 @@ def check_there(backend: Backend, mirror_id: UUID) -> None:
         raise _away("its mark cannot be read")
     if mark.mirror != mirror_id:
         raise _away("another mirror lies there")
+
+
+def sweep(backend: Backend) -> int:
+    """Remove what copies that were cut off left in a folder; return how many. Whoever copies there now is let be.
+
+    Raises:
+        Unavailable: the disk does not take it now.
+    """
+    removed = 0
+    if not isinstance(backend, LocalBackend):
+        return removed
+    folder = os.path.join(backend.root, *TEMP)
+    with suppress(NotFound), durable.translated("sweep", folder, writing=True):
+        for name in os.listdir(folder):
+            path = os.path.join(folder, name)
+            if not name.startswith("copy-") or os.path.isdir(path):  # noqa: PTH112
+                continue
+            with durable.owned_by_nobody(path) as fd:
+                if fd is not None:
+                    removed += durable.unlink(path)
+    return removed
 
 
 def put_manifest(backend: Backend, path: RepoPath, lines: Iterable[ManifestLine]) -> None:

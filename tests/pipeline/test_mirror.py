@@ -27,9 +27,9 @@ from lumiliod.jobs.engine import Effect, Result, Running
 from lumiliod.library import integrity as library_integrity
 from lumiliod.pipeline import kinds, mirror, schedules
 from lumiliod.pipeline import trash as removal
+from lumiliod.storage import durable, repository
 from lumiliod.storage import heal as storage_heal
 from lumiliod.storage import mirrors as storage
-from lumiliod.storage import repository
 from lumiliod.storage.backend import Backend, Entry
 from lumiliod.storage.local import LocalBackend
 from tests import stepping
@@ -88,6 +88,22 @@ async def test_every_original_is_copied_once_and_listed(kept: Library, place: Pa
     assert (await kept.mirror(mirror_id)).status == "online"
     assert await kept.rt.db.call(mirrors.fewer_copies, 2) == (0, 25)
     assert await kept.rt.db.call(mirrors.fewer_copies, 3) == (25, 25)
+
+
+async def test_copies_that_were_cut_off_are_swept(kept: Library, place: Path) -> None:
+    await kept.add(1)
+    mirror_id = await filled(kept, place)
+    temp = place / ".lumilio" / "temp"
+    for name in ("copy-0123", "somebodys"):
+        (temp / name).write_bytes(b"half")
+    living, path = durable.create_owned(str(temp))
+    try:
+        await kept.run(kinds.mirror(mirror_id, kept.opened.id))
+        assert {entry.name for entry in temp.iterdir()} == {"somebodys", Path(path).name}
+    finally:
+        os.close(living)
+    await kept.run(kinds.mirror(mirror_id, kept.opened.id))
+    assert [entry.name for entry in temp.iterdir()] == ["somebodys"]
 
 
 async def test_what_is_new_is_added_and_a_rename_costs_nothing(kept: Library, place: Path) -> None:
