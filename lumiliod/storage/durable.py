@@ -197,14 +197,18 @@ def _renameat2(source: str, target: str, source_fd: int | None, target_fd: int |
     raise OSError(code, os.strerror(code), source, None, target)
 
 
-def create_owned(folder: str, name: str | None = None, mode: int = 0o600) -> tuple[int, str]:
+def create_owned(
+    folder: str, name: str | None = None, mode: int = 0o600, *, folder_fd: int | None = None
+) -> tuple[int, str]:
     """Create a file with an flock held, so that a sweeper can tell its writer lives.
+
+    With ``folder_fd``, an open folder, ``folder`` is relative to that: "" is the folder itself.
 
     Returns the descriptor (closing it releases the lock) and the path. A random name by default.
     """
     while True:
         path = os.path.join(folder, name or f"copy-{secrets.token_hex(8)}")
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, mode, dir_fd=folder_fd)
         fcntl.flock(fd, fcntl.LOCK_EX)
         if os.fstat(fd).st_nlink:
             return fd, path

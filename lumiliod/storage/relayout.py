@@ -313,39 +313,38 @@ def _copied(source: tuple[str, int], target: tuple[str, int], seen: Look, digest
     for folder in (temp, target[1]):
         name = f".lumilio-{digest}.part"
         _unlink(name, folder)
-        fd = local.open_plain(*source)
-        try:
-            _write_copy(fd, name, folder, seen, digest)
-            durable.rename_new(name, target[0], source_fd=folder, target_fd=target[1])
+        with ExitStack() as opened:
+            fd = local.open_plain(*source)
+            opened.callback(os.close, fd)
+            # held until it has its name: whoever sweeps our temp folder lets it be
+            copy, _ = durable.create_owned("", name, 0o644, folder_fd=folder)
+            opened.callback(os.close, copy)
+            opened.callback(_unlink, name, folder)
+            _write_copy(fd, copy, seen, digest)
+            try:
+                durable.rename_new(name, target[0], source_fd=folder, target_fd=target[1])
+            except FileExistsError as error:
+                raise _unstable(seen.target) from error
+            except OSError as error:
+                if error.errno != errno.EXDEV or folder == target[1]:
+                    raise
+                continue
             durable.fsync_folder_fd(target[1])
-        except FileExistsError as error:
-            raise _unstable(seen.target) from error
-        except OSError as error:
-            if error.errno != errno.EXDEV or folder == target[1]:
-                raise
-        else:
             return
-        finally:
-            os.close(fd)
-            _unlink(name, folder)
 
 
-def _write_copy(fd: int, name: str, folder: int, seen: Look, digest: Digest) -> None:
+def _write_copy(fd: int, copy: int, seen: Look, digest: Digest) -> None:
     if local.stat_of(os.fstat(fd)) != seen.stat:
         raise _unstable(seen.source)
-    copy = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644, dir_fd=folder)
-    try:
-        offset = 0
-        while block := os.pread(fd, durable.BLOCK_BYTES, offset):
-            durable.check_cancelled()
-            durable.write_all(copy, block)
-            offset += len(block)
-        os.utime(copy, ns=(seen.stat.mtime_ns, seen.stat.mtime_ns))
-        os.fsync(copy)
-        if uncached_digest(copy)[0] != digest:
-            raise _unstable(seen.source)
-    finally:
-        os.close(copy)
+    offset = 0
+    while block := os.pread(fd, durable.BLOCK_BYTES, offset):
+        durable.check_cancelled()
+        durable.write_all(copy, block)
+        offset += len(block)
+    os.utime(copy, ns=(seen.stat.mtime_ns, seen.stat.mtime_ns))
+    os.fsync(copy)
+    if uncached_digest(copy)[0] != digest:
+        raise _unstable(seen.source)
 
 
 def _check_same(name: str, folder: int, expected: FileStat) -> None:

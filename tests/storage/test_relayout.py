@@ -10,7 +10,7 @@ from blake3 import blake3
 from lumiliod.domain.assets import FileStat
 from lumiliod.domain.errors import LumilioError
 from lumiliod.domain.ids import Digest, RepoPath
-from lumiliod.storage import relayout
+from lumiliod.storage import derivatives, relayout
 from lumiliod.storage.local import stat_of
 from lumiliod.storage.relayout import How
 from lumiliod.storage.repository import Repository
@@ -125,6 +125,17 @@ def test_the_same_bytes_are_kept_once(repo: Repository) -> None:
     assert (read(repo, "inbox/a.jpg"), read(repo, "inbox/b.jpg")) == (A, A)
     assert Path(repo.root, "inbox/a.jpg").stat().st_ino != Path(repo.root, "inbox/b.jpg").stat().st_ino
     assert os.listdir(repo.temp) == []
+
+
+def test_a_copy_is_not_swept_while_it_is_made(repo: Repository) -> None:
+    """A daemon that starts sweeps our temp folder while a worker moves files."""
+    swept = list[str]()
+    add(repo, "inbox/b.jpg")
+    back = relayout.look_back(repo, RepoPath("inbox/b.jpg"), RepoPath("inbox/a.jpg"), digest_of(A))
+    with meanwhile.before("os.utime", lambda _args: swept.extend(derivatives.sweep_scratch(repo))):
+        relayout.carry_out(repo, back, digest_of(A))
+    assert swept == []
+    assert (read(repo, "inbox/a.jpg"), os.listdir(repo.temp)) == (A, [])
 
 
 def test_a_damaged_file_is_no_reason_to_let_a_good_one_go(repo: Repository) -> None:
