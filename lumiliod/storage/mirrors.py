@@ -17,7 +17,7 @@ from uuid import UUID
 
 import msgspec
 
-from lumiliod.domain.errors import ConfigError, LumilioError, NotFound, Shape, Unavailable
+from lumiliod.domain.errors import ConfigError, Conflict, LumilioError, NotFound, Shape, Unavailable
 from lumiliod.domain.ids import Digest, RepoPath, RepositoryId, shown
 from lumiliod.storage import backend as backends
 from lumiliod.storage import durable, secrets, small_json
@@ -129,7 +129,12 @@ def introduce(backend: Backend, mark: Mark, repo: Repository) -> None:
         with durable.translated("make", backend.root, writing=True):
             os.makedirs(backend.root, exist_ok=True)  # noqa: PTH103
     with _spooled(msgspec.json.encode(mark)) as path:
-        backend.put_new(path, _mark_path(mark.mirror))
+        try:
+            backend.put_new(path, _mark_path(mark.mirror))
+        except Conflict as error:
+            # whose it is says check_there: other words, such as an older name of the repository, are no matter
+            if error.code != "name_taken":
+                raise
 
 
 def check_there(backend: Backend, mirror_id: UUID) -> None:

@@ -696,6 +696,9 @@ def test_the_mark_of_another_mirror_is_none(tmp_path: Path) -> None:
     storage.introduce(backend, storage.Mark(mine, repo.id, repo.name), repo)
     storage.introduce(backend, storage.Mark(mine, repo.id, repo.name), repo)
     storage.check_there(backend, mine)
+    # what was begun under an older name of its repository goes on
+    storage.introduce(backend, storage.Mark(mine, repo.id, "Renamed"), repo)
+    storage.check_there(backend, mine)
     with pytest.raises(Unavailable):
         storage.check_there(backend, other)
     (tmp_path / "lumilio-mirror" / f"{other}.json").write_bytes(
