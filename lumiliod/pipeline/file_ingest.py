@@ -5,11 +5,12 @@ from uuid import UUID
 
 import trio
 
-from lumiliod.db import assets, files
+from lumiliod.db import assets, files, trash
 from lumiliod.domain.assets import FileRecord, FileStat, Outcome
 from lumiliod.domain.errors import NotFound, Permanent, Refused, Unavailable
-from lumiliod.domain.ids import Digest, shown
+from lumiliod.domain.ids import AssetId, Digest, shown
 from lumiliod.domain.sidecars import is_sidecar
+from lumiliod.domain.trash import TrashState
 from lumiliod.jobs.engine import Effect, Running
 from lumiliod.pipeline import settlement
 from lumiliod.pipeline.known_original import Original, look_at
@@ -67,16 +68,29 @@ async def _examined(rt: Runtime, opened: Opened, record: FileRecord, digest: Dig
     known = await rt.db.call(assets.by_digest, rt.owner_id, digest)
     original = await rt.db.call(files.original_of, known) if known else None
     former = await look_at(rt, original) if original and original.id != record.id else None
-    if known and former and former.state is Original.GOOD:
-        return partial(settlement.settle, opened, record, digest, stat, known, Outcome.DUPLICATE)
     if known:
+        is_there = await _is_there(rt, opened, record, known)
+        settle = partial(settlement.settle, opened, record, digest, stat, known, is_there=is_there)
+        if former and former.state is Original.GOOD:
+            return partial(settle, Outcome.DUPLICATE)
         # the same file again, or a move: the asset keeps everything and is served from here now
-        return partial(settlement.settle, opened, record, digest, stat, known, Outcome.ASSET, former=former)
+        return partial(settle, Outcome.ASSET, former=former)
     identified = await rt.media.identify(opened.repository.absolute(record.path))
     taken = identified.taken or file_clock(stat)
     name = shown(record.path.rpartition("/")[2])
     asset = new_asset(rt.owner_id, name, digest, stat.size_bytes, identified, taken)
     return partial(settlement.admit, opened, record, asset, stat)
+
+
+async def _is_there(rt: Runtime, opened: Opened, record: FileRecord, known: AssetId) -> bool | None:
+    """Tell whether a file has its name still though its asset is in the trash; None when that is not there."""
+    if (await rt.db.call(trash.states, [known])).get(known) is not TrashState.TRASHED:
+        return None
+    try:
+        await trio.to_thread.run_sync(opened.backend.stat, record.path, limiter=rt.disk)
+    except (NotFound, Permanent):
+        return False
+    return True
 
 
 def _read(opened: Opened, record: FileRecord) -> tuple[Digest, FileStat]:

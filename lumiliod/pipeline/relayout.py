@@ -243,7 +243,7 @@ async def _looked(rt: Runtime, opened: Opened, work: Relayout, seen: Move) -> Lo
         back = partial(storage.look_back, opened.repository, seen.to_path, seen.from_path, seen.digest)
         return await trio.to_thread.run_sync(back, limiter=rt.disk)
     if record is None:
-        if work.state == "running" and await rt.jobs.call(_look_anew, opened, seen):
+        if work.state == "running" and await _look_anew(rt, opened, seen):
             raise Conflict("its record was gone: it is being looked at anew", code="in_doubt")
         raise NotFound("its record is gone", code="record_gone")
     if record.outcome == "pending":
@@ -326,13 +326,17 @@ def _put(conn: Connection, opened: Opened, seen: Move, looked: Look, stat: FileS
         trash.file_left(conn, displaced)
 
 
-def _look_anew(conn: Connection, opened: Opened, seen: Move) -> bool:
+async def _look_anew(rt: Runtime, opened: Opened, seen: Move) -> bool:
     """Give a file its record again that has lost it, as to a scan that took it for missing; False when it is away."""
-    if seen.asset_id is None or trash.states(conn, [seen.asset_id]):
-        return False
     try:
-        stat = opened.backend.stat(seen.from_path)
+        stat = await trio.to_thread.run_sync(opened.backend.stat, seen.from_path, limiter=rt.disk)
     except (NotFound, Permanent):
+        return False
+    return await rt.jobs.call(_adopt, opened, seen, stat)
+
+
+def _adopt(conn: Connection, opened: Opened, seen: Move, stat: FileStat) -> bool:
+    if seen.asset_id is None or trash.states(conn, [seen.asset_id]):
         return False
     if not records.adopt(conn, opened.id, seen, stat):
         return False

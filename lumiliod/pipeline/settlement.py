@@ -5,7 +5,7 @@ from lumiliod.db import jobs as db_jobs
 from lumiliod.db.findings import NewFinding
 from lumiliod.db.pool import Connection
 from lumiliod.domain.assets import FileRecord, FileStat, NewAsset, Outcome
-from lumiliod.domain.errors import LumilioError, NotFound, Permanent
+from lumiliod.domain.errors import LumilioError
 from lumiliod.domain.ids import AssetId, Digest
 from lumiliod.domain.jobs import PRIORITY_LOW
 from lumiliod.domain.sidecars import owners, sidecars
@@ -39,8 +39,12 @@ def settle(
     conn: Connection,
     *,
     former: Former | None = None,
+    is_there: bool | None = None,
 ) -> Result:
     """Say that a file holds the bytes of an asset, as its original or as a further copy.
+
+    ``former`` is the original that was looked at, if another file; ``is_there`` whether the file was at its place when
+    the asset was seen in the trash, None where it was not seen there.
 
     Raises:
         Unavailable: the asset's files are being moved, so that this may be one of them.
@@ -50,7 +54,7 @@ def settle(
         return kept
     in_trash = trash.item(conn, asset_id)
     if in_trash is not None and not (in_trash.why is Why.NO_FILE and in_trash.state is TrashState.TRASHED):
-        return _settle_in_trash(opened, record, digest, stat, in_trash, conn)
+        return _settle_in_trash(record, digest, stat, in_trash, is_there, conn)
     if in_trash is not None:
         trash.supersede(conn, asset_id)
     if outcome is Outcome.ASSET and not _takes_over(conn, record, asset_id, former):
@@ -77,7 +81,12 @@ def _takes_over(conn: Connection, record: FileRecord, asset_id: AssetId, former:
 
 
 def _settle_in_trash(
-    opened: Opened, record: FileRecord, digest: Digest, stat: FileStat, in_trash: TrashItem, conn: Connection
+    record: FileRecord,
+    digest: Digest,
+    stat: FileStat,
+    in_trash: TrashItem,
+    is_there: bool | None,
+    conn: Connection,
 ) -> Result:
     """Settle a file with the bytes of an asset in the trash.
 
@@ -92,7 +101,10 @@ def _settle_in_trash(
     if in_trash.state is not TrashState.TRASHED:
         raise removal.moving(asset_id)
     its_own = {file.stat.inode for file in in_trash.files if file.repository_id == record.repository_id}
-    if stat.inode in its_own and not _is_there(opened, record):
+    # on another disk than on record, inodes alone tell nothing
+    if stat.inode in its_own and is_there is None:
+        raise removal.moving(asset_id)
+    if stat.inode in its_own and not is_there:
         # since it was read it was moved there: a rename keeps the inode
         return forget(record, conn)
     files.settle(conn, record.id, Outcome.TRASHED, stat, digest, asset_id)
@@ -102,15 +114,6 @@ def _settle_in_trash(
         removal.bring_back(conn, asset_id)
         return {**told, "restored": True}
     return told
-
-
-def _is_there(opened: Opened, record: FileRecord) -> bool:
-    """Tell whether a file has its name still; on another disk than on record, inodes alone tell nothing."""
-    try:
-        opened.backend.stat(record.path)
-    except (NotFound, Permanent):
-        return False
-    return True
 
 
 def _leave_former(conn: Connection, record: FileRecord, asset_id: AssetId | None) -> None:

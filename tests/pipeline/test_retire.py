@@ -17,11 +17,11 @@ from lumiliod.contract.trash import PurgeRequest, Removal, RemoveRequest, Restor
 from lumiliod.db import files
 from lumiliod.db import trash as db_trash
 from lumiliod.domain.assets import Outcome
-from lumiliod.domain.errors import LumilioError
+from lumiliod.domain.errors import LumilioError, Unavailable
 from lumiliod.domain.ids import AssetId, Digest, RepoPath, RepositoryId
 from lumiliod.domain.trash import Why
 from lumiliod.library import browse, trash
-from lumiliod.pipeline import kinds, settlement, strays
+from lumiliod.pipeline import file_ingest, kinds, settlement, strays
 from lumiliod.pipeline.retire import note_of
 from lumiliod.runtime import Runtime
 from lumiliod.storage import trash_entry
@@ -487,7 +487,10 @@ async def test_a_file_that_was_moved_since_it_was_read_brings_nothing_back(scene
             [seen] = files.seen(conn, opened.id, generation, [files.SeenFile(RepoPath("inbox/a.jpg"), stat)])
             record = files.get(conn, seen.id)
             assert record is not None
-            told = settlement.settle(opened, record, digest, stat, scene.asset, Outcome.ASSET, conn)
+            with pytest.raises(Unavailable):  # it came there since it was looked for
+                settlement.settle(opened, record, digest, stat, scene.asset, Outcome.ASSET, conn)
+            conn.commit()
+        told = await rt.jobs.call(await file_ingest._examined(rt, opened, record, digest, stat))
     assert told == {"outcome": "gone"}
     scene.check_trashed()
 
