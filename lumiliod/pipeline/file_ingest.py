@@ -71,7 +71,7 @@ async def _examined(rt: Runtime, opened: Opened, record: FileRecord, digest: Dig
     if known:
         is_there = await _is_there(rt, opened, record, known)
         settle = partial(settlement.settle, opened, record, digest, stat, known, is_there=is_there)
-        if former and former.state is Original.GOOD:
+        if former and former.state in (Original.GOOD, Original.AWAY):
             return partial(settle, Outcome.DUPLICATE)
         # the same file again, or a move: the asset keeps everything and is served from here now
         return partial(settle, Outcome.ASSET, former=former)

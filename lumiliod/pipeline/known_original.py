@@ -7,13 +7,15 @@ import trio
 
 from lumiliod.db import files, findings, trash
 from lumiliod.domain.assets import FileRecord, FileStat
-from lumiliod.domain.errors import NotFound, Permanent
+from lumiliod.domain.errors import NotFound, Permanent, Unavailable
 from lumiliod.domain.ids import AssetId, Digest, RepoPath, RepositoryId
 from lumiliod.domain.trash import TrashState
 from lumiliod.pipeline import trash as removal
 from lumiliod.runtime import Opened, Runtime, reaching
 from lumiliod.storage import originals, repository
 from lumiliod.storage import trash as trash_storage
+
+AWAY_CODES = frozenset({"repository_offline", "repository_detached"})
 
 
 class Original(Enum):
@@ -23,6 +25,7 @@ class Original(Enum):
     GOOD = "its bytes are there"
     DAMAGED = "a file is there with other bytes, or none can be read"
     GONE = "no file is there"
+    AWAY = "its repository is: nothing is known of it, and nothing is let go for it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +40,17 @@ async def state_of_original(rt: Runtime, asset_id: AssetId, digest: Digest) -> t
     """Read an asset's original again before bytes that were given once more are let go; return its record, too.
 
     Raises:
-        Unavailable: its repository is offline; nothing is concluded from that.
+        Unavailable: it is in the trash of a repository that is offline, or a disk does not answer now.
     """
     record = await rt.db.call(files.original_of, asset_id)
     if record is not None:
-        opened = rt.repositories.get(record.repository_id)
-        return await _state_of_file(rt, opened, opened.repository.absolute(record.path), digest), record
+        try:
+            opened = rt.repositories.get(record.repository_id)
+            return await _state_of_file(rt, opened, opened.repository.absolute(record.path), digest), record
+        except Unavailable as error:
+            if error.code not in AWAY_CODES:
+                raise
+        return Original.AWAY, record
     states = {await _state_of_file(rt, opened, path, digest) for opened, path in await _held_in_trash(rt, asset_id)}
     return next((state for state in (Original.GOOD, Original.DAMAGED) if state in states), Original.GONE), None
 
@@ -83,6 +91,15 @@ async def _held_in_trash(rt: Runtime, asset_id: AssetId) -> list[tuple[Opened, s
 
 async def look_at(rt: Runtime, record: FileRecord) -> Former:
     """Look at a file; one that is in the state its record was written for is good, unless somebody wrote it."""
+    try:
+        return await _look_at(rt, record)
+    except Unavailable as error:
+        if error.code not in AWAY_CODES:
+            raise
+    return Former(record, Original.AWAY)
+
+
+async def _look_at(rt: Runtime, record: FileRecord) -> Former:
     opened = rt.repositories.get(record.repository_id)
     try:
         found = await trio.to_thread.run_sync(opened.backend.stat, record.path, limiter=rt.disk)

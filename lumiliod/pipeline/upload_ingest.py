@@ -87,8 +87,9 @@ def _admit_upload(
     """Insert the row of a placed upload, or give a known asset its bytes back."""
     admitted = assets.admit(conn, asset)
     if admitted.duplicate:
-        if state is Original.NONE:
-            # another process admitted the same bytes in between, it may be from this very place: they stay
+        if state in (Original.NONE, Original.AWAY):
+            # another process admitted the same bytes in between, it may be from this very place; or nobody can tell
+            # whether the library has them: they stay
             files.place_copy(conn, opened.id, placed.path, placed.stat, asset.digest, admitted.asset_id)
             return _note_duplicate(admitted.asset_id, conn)
         _supersede(conn, admitted.asset_id)

@@ -20,6 +20,7 @@ from lumiliod.domain.assets import FileRecord
 from lumiliod.domain.errors import Unavailable
 from lumiliod.domain.ids import AssetId, Digest, RepoPath, RepositoryId, UploadId
 from lumiliod.domain.media import AssetType, Identified
+from lumiliod.domain.repositories import RepositoryStatus
 from lumiliod.jobs.engine import Effect, Running
 from lumiliod.library import trash
 from lumiliod.pipeline import file_ingest, kinds, known_original, new_asset, purge, strays, upload_ingest
@@ -314,6 +315,30 @@ async def test_a_name_of_an_original_that_is_missing_stays_its_own(conninfo: str
         await shelves.idle(rt)
     assert shelf.holding(digest_of(A)) == ["inbox/a (1).jpg"]
     assert record_ids(shelf, missing) == before
+
+
+@pytest.mark.parametrize("by", ["upload", "scan"])
+@pytest.mark.parametrize("how", ["away", "detached"])
+async def test_bytes_whose_original_is_away_are_taken_in_beside_it(
+    conninfo: str, tmp_path: Path, by: str, how: str
+) -> None:
+    """Whether it is good cannot be told, so none are let go for it; nor do they wait until its disk comes, if ever."""
+    first, shelf = (shelves.make(conninfo, tmp_path / name) for name in ("first", "second"))
+    asset = shelves.add(first, "inbox/a.jpg", A)
+    async with shelves.opened(shelf, with_media=True) as rt:
+        opened = rt.repositories.get(shelf.id)
+        if how == "away":
+            first.path.rename(tmp_path / "elsewhere")
+        else:
+            row = next(row for row in rt.repositories.rows() if row.id == first.id)
+            rt.repositories.put(replace(row, status=RepositoryStatus.DETACHED), None)
+        running = cast(Running, Later(rt, nothing))
+        if by == "upload":
+            await upload_ingest.ingest_upload(rt, opened, running, await staged(rt, shelf, "b.jpg"))
+        else:
+            await file_ingest.ingest_file(rt, opened, running, met(shelf, "inbox/b.jpg", A).id)
+    assert outcomes_of(shelf, asset) == [("inbox/a.jpg", "asset"), ("inbox/b.jpg", "duplicate")]
+    assert shelf.holding(digest_of(A)) == ["inbox/b.jpg"]
 
 
 async def test_purging_waits_for_whoever_takes_in_the_same_bytes(shelf: Shelf) -> None:
