@@ -75,7 +75,8 @@ async def heal(rt: Runtime, running: Running, finding_id: UUID, backend_of: Back
         return
     opened = rt.repositories.get(finding.repository_id)
     async with rt.digests.holding(finding.digest):
-        # whoever moves it to the trash, or back, holds the digest, too
+        # a job of this process that moves it to the trash, or back, holds the digest, too; for all others what
+        # is to be replaced is compared with what was found
         expected = await rt.db.call(integrity.file, finding.file_id)
         if expected is None or expected.digest != finding.digest:
             await running.complete(partial(_resolve, finding))

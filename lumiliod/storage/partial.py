@@ -1,7 +1,7 @@
 """Partial uploads: bytes that arrive in several requests, with anything happening in between.
 
-One is two files in ``incoming/``: ``<uuid>.upload.json`` with what was said of it, written first, and
-``<uuid>.upload`` with the bytes. How many of those are good is never guessed: what a living system wrote
+One is two files in ``incoming/``: ``<uuid>.upload`` with the bytes, made first, and ``<uuid>.upload.json`` with
+what was said of it, without which it is none. How many of those are good is never guessed: what a living system wrote
 is in its page cache, whoever was killed; after the machine itself went down only what had been flushed
 counts. When all are there they become a staged file like any other, in three steps that may each be
 repeated: the terms say ``digest``, the bytes take the name of a staged file, its mark is written.

@@ -1,12 +1,13 @@
-"""Moving files within a repository's inbox: looked at first, then one rename that replaces nothing. All calls block.
+"""Moving files within a repository's inbox: looked at first, then moved so that nothing is replaced. All calls block.
 
 ::
 
     look        where a file is and which of its names is free; reads what has to be read, changes nothing
-    carry_out   the rename between two open folders, both synced; refuses when anything changed since the look
+    carry_out   a rename between two open folders, both synced; between file systems a copy, read back, and an unlink;
+                where the same bytes have the name, only the unlink; refuses when anything changed since the look
 
-Doing both again after a crash finds the file where the rename has put it. Nothing is unlinked unless the same bytes
-were read in the file that is kept.
+Doing both again after a crash finds the file where it was put, or both it and its copy. But for what we write ourselves
+on the way, nothing is unlinked unless the same bytes were read in the file that is kept.
 """
 
 import errno

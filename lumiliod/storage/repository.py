@@ -249,7 +249,7 @@ def save(repo: Repository, marker: Marker) -> Repository:
     """Write changed settings to the marker, keeping keys we do not know; the identity cannot change.
 
     Raises:
-        Shape: the id differs (``id_changed``). Retryable: the disk does not take it now.
+        Shape: the id differs (``id_changed``). Unavailable: the disk does not take it now.
     """
     if marker.id != repo.id:
         raise Shape("a repository's id never changes", code="id_changed")
@@ -298,7 +298,7 @@ def check_identity(repo: Repository) -> None:
     """Make sure that the root is still the repository that was opened, so that absence means absence.
 
     Raises:
-        Retryable: it is missing, unmounted, unreadable or another repository (``repository_offline``; ``reason``
+        Unavailable: it is missing, unmounted, unreadable or another repository (``repository_offline``; ``reason``
             says which).
     """
     try:
@@ -323,7 +323,7 @@ def exclusive(repo: Repository) -> Iterator[None]:
     """Own the repository's staging for as long as the block runs: one daemon per repository.
 
     Raises:
-        Conflict: another process owns it (``repository_in_use``). Retryable: the disk is read-only.
+        Conflict: another process owns it (``repository_in_use``). Unavailable: the disk is read-only.
     """
     path = os.path.join(repo.lumilio, "lock")
     with durable.translated("lock", path, writing=True):
