@@ -91,7 +91,7 @@ async def test_it_waits_and_can_be_restored(shelf: Shelf, tmp_path: Path, conten
         assert place.read_bytes() == content
         [item] = (await plan.plan(rt, cursor=None, limit=10)).items
         assert (item.action, item.alternatives) == ("restore", ["reingest"])
-        await heal.heal(rt, cast(Running, Attempt(rt)), one.id, storage.opened)
+        await heal.heal(rt, cast(Running, Attempt(rt)), item.finding.id, storage.opened)
         assert place.read_bytes() == A
         assert len(shelf.holding(digest_of(content))) == 1  # in the quarantine
         await scanned(rt, shelf)
