@@ -31,9 +31,9 @@ CONNECT_TIMEOUT_S = 10
 LOCK_TIMEOUT_MS = 5000
 """How long a statement waits for another's lock: many results share a commit, and one must not hold up all for long."""
 
-IDLE_TIMEOUT_S = 6 * 3600
-"""How long a transaction may wait for what its function does besides SQL: a re-layout copies a file to another file
-system with its rows locked. One whose disk never answers holds them no longer."""
+IDLE_TIMEOUT_S = 600
+"""How long a transaction may wait for what its function does besides SQL: a re-layout renames with its rows locked.
+One whose disk never answers holds them no longer."""
 
 REMOTE = {
     "keepalives_idle": 30,

@@ -7,8 +7,8 @@ layout while this ran, and empty folders.
 """
 
 import logging
-from collections.abc import Iterator
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, islice
@@ -41,6 +41,7 @@ from lumiliod.storage import relayout as storage
 from lumiliod.storage import repository
 from lumiliod.storage.layout import named as layout_named
 from lumiliod.storage.relayout import How, Look
+from lumiliod.storage.relayout_copy import Copy
 
 log = logging.getLogger(__name__)
 
@@ -215,9 +216,10 @@ async def _step(rt: Runtime, opened: Opened, work: Relayout, seq: int) -> _Waits
         try:
             fate: Fate = "later"
             looked = await _looked(rt, opened, work, seen)
+            copy = await held.enter_async_context(_copy(rt, opened, seen, looked))
             # whole or not at all: a cancellation waits for the milliseconds this takes
             with trio.CancelScope(shield=True):
-                fate = await rt.db.call(_make, opened, work, seen, looked)
+                fate = await rt.db.call(_make, opened, work, seen, looked, copy)
         except (NotFound, Permanent, Shape) as error:
             await trio.to_thread.run_sync(repository.check_identity, opened.repository, limiter=rt.disk)
             await rt.db.call(_settle_without, opened, work, seen, f"{error.code}: {error.message}")
@@ -227,6 +229,25 @@ async def _step(rt: Runtime, opened: Opened, work: Relayout, seq: int) -> _Waits
                 raise
             return _Waits(seq, error.code, error.message)
     return None if fate == "done" else _Waits(seq, fate, "somebody is at work on it")
+
+
+@asynccontextmanager
+async def _copy(rt: Runtime, opened: Opened, seen: Move, looked: Look | None) -> AsyncIterator[Copy | None]:
+    """Have the copy that a move needs, before anybody waits for its rows.
+
+    Raises:
+        Unavailable, Conflict, Permanent: as :func:`storage.prepare` does.
+    """
+    copy: Copy | None = None
+    if looked is not None:
+        prepare = partial(storage.prepare, opened.repository, looked, seen.digest)
+        copy = await trio.to_thread.run_sync(prepare, limiter=rt.disk)
+    try:
+        yield copy
+    finally:
+        if copy is not None:
+            with trio.CancelScope(shield=True):
+                await trio.to_thread.run_sync(copy.forget, limiter=rt.disk)
 
 
 async def _looked(rt: Runtime, opened: Opened, work: Relayout, seen: Move) -> Look | None:
@@ -286,7 +307,7 @@ def _free_names(conn: Connection, opened: Opened, work: Relayout, seen: Move) ->
     return [name for name in names if name not in taken]
 
 
-def _make(conn: Connection, opened: Opened, work: Relayout, seen: Move, looked: Look | None) -> Fate:
+def _make(conn: Connection, opened: Opened, work: Relayout, seen: Move, looked: Look | None, copy: Copy | None) -> Fate:
     """Move a file and write where it lies; whatever fails leaves no row, and the file is found by the next look."""
     state, record = records.hold(conn, work, seen)
     if looked is None or state != seen.state:
@@ -295,7 +316,7 @@ def _make(conn: Connection, opened: Opened, work: Relayout, seen: Move, looked: 
         return "later"
     if seen.asset_id is not None and records.is_in_use(conn, seen.asset_id):
         return "in_use"
-    stat = storage.carry_out(opened.repository, looked, seen.digest)
+    stat = storage.carry_out(opened.repository, looked, seen.digest, copy)
     if work.state == "undoing":
         _write_back(conn, opened, work, seen, looked, stat)
     else:

@@ -3,6 +3,7 @@
 ::
 
     look        where a file is and which of its names is free; reads what has to be read, changes nothing
+    prepare     the copy, where no rename will do: it may take long, and be given up
     carry_out   a rename between two open folders, both synced; between file systems a copy, read back, and an unlink;
                 where the same bytes have the name, only the unlink; refuses when anything changed since the look
 
@@ -14,7 +15,7 @@ import errno
 import os
 import stat
 from collections.abc import Iterable
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
 from enum import Enum
 
@@ -25,8 +26,8 @@ from lumiliod.storage import durable, local
 from lumiliod.storage.backend import parts_of
 from lumiliod.storage.check import recorded
 from lumiliod.storage.originals import UNSTABLE_AFTER_S, digest_file
+from lumiliod.storage.relayout_copy import Copy, make
 from lumiliod.storage.repository import Repository, check_identity
-from lumiliod.storage.uncached import uncached_digest
 
 INBOX = "inbox"
 
@@ -131,8 +132,40 @@ def find(
     return source if _stat(repo, source) is not None else _arrived(repo, source, names, known, digest).target
 
 
-def carry_out(repo: Repository, seen: Look, digest: Digest | None) -> FileStat:
+def prepare(repo: Repository, seen: Look, digest: Digest | None) -> Copy | None:
+    """Make the copy that :func:`carry_out` will need; None where it needs none. Whoever has it has to forget it.
+
+    Raises:
+        Unavailable: the file changed since the look (``unstable``), the repository is offline, or the disk does not
+            take it now. Others as :func:`look`.
+    """
+    if digest is None or seen.how not in (How.MOVE, How.COPY):
+        return None
+    check_identity(repo)
+    *folders, _ = _parts(seen.target)
+    *from_folders, from_name = _parts(seen.source)
+    with ExitStack() as opened:
+        opened.enter_context(durable.translated("copy", seen.source, writing=True))
+        temp = opened.enter_context(local.folder_below(repo.root, (".lumilio", "temp"), create=True))
+        from_fd = opened.enter_context(local.folder_below(repo.root, from_folders))
+
+        def act(to_fd: int) -> Copy | None:
+            if seen.how is How.MOVE and _device(from_fd) == _device(to_fd):
+                return None
+            folder = temp if _device(temp) == _device(to_fd) else to_fd
+            return _made((from_name, from_fd), seen, digest, folder)
+
+        return local.in_folder(repo.root, folders, act)
+
+
+def carry_out(repo: Repository, seen: Look, digest: Digest | None, copy: Copy | None = None) -> FileStat:
     """Do what :func:`look` found, durably; return the state of the file at ``seen.target``.
+
+    Args:
+        repo: where both are.
+        seen: what was found.
+        digest: of the file's bytes.
+        copy: what :func:`prepare` made; without it, where one is needed, it is made now.
 
     Raises:
         Unavailable: something changed since the look (``unstable``), the repository is offline, or the disk does not
@@ -143,18 +176,17 @@ def carry_out(repo: Repository, seen: Look, digest: Digest | None) -> FileStat:
     *from_folders, from_name = _parts(seen.source)
     with ExitStack() as opened:
         opened.enter_context(durable.translated("move", seen.source, writing=True))
-        temp = opened.enter_context(local.folder_below(repo.root, (".lumilio", "temp"), create=True))
         from_fd = opened.enter_context(local.folder_below(repo.root, from_folders))
 
         def act(to_fd: int) -> FileStat:
             match seen.how:
                 case How.MOVE:
-                    _rename((from_name, from_fd), (name, to_fd), seen, digest, temp)
+                    _rename((from_name, from_fd), (name, to_fd), seen, digest, copy)
                 case How.MERGE:
                     _drop((from_name, from_fd), (name, to_fd), seen)
                 case How.COPY:
                     assert digest is not None
-                    _copied((from_name, from_fd), (name, to_fd), seen, digest, temp)
+                    _copied((from_name, from_fd), (name, to_fd), seen, digest, copy)
                 case How.ARRIVED:
                     durable.fsync_folder_fd(to_fd)
             return local.stat_of(os.stat(name, dir_fd=to_fd, follow_symlinks=False))
@@ -267,9 +299,23 @@ def _stat(repo: Repository, path: RepoPath) -> FileStat | None:
     return local.stat_of(found) if stat.S_ISREG(found.st_mode) else NOTHING
 
 
-def _rename(source: tuple[str, int], target: tuple[str, int], seen: Look, digest: Digest | None, temp: int) -> None:
-    (name, from_fd), (new_name, to_fd) = source, target
+def _rename(
+    source: tuple[str, int], target: tuple[str, int], seen: Look, digest: Digest | None, copy: Copy | None
+) -> None:
+    name, from_fd = source
     _check_same(name, from_fd, seen.stat)
+    if copy is None and _renamed(source, target, seen, digest):
+        return
+    assert digest is not None
+    _copied(source, target, seen, digest, copy)
+    _check_same(name, from_fd, seen.stat)
+    os.unlink(name, dir_fd=from_fd)
+    durable.fsync_folder_fd(from_fd)
+
+
+def _renamed(source: tuple[str, int], target: tuple[str, int], seen: Look, digest: Digest | None) -> bool:
+    """Rename a file; tell whether that could be done, or it takes a copy."""
+    (name, from_fd), (new_name, to_fd) = source, target
     try:
         durable.rename_new(name, new_name, source_fd=from_fd, target_fd=to_fd)
     except FileExistsError as error:
@@ -277,16 +323,14 @@ def _rename(source: tuple[str, int], target: tuple[str, int], seen: Look, digest
     except OSError as error:
         if error.errno != errno.EXDEV or digest is None:
             raise
-        _copied(source, target, seen, digest, temp)
-        _check_same(name, from_fd, seen.stat)
-        os.unlink(name, dir_fd=from_fd)
-    else:
-        if _look(new_name, to_fd) != seen.stat:
-            # somebody replaced the file between the look and the rename: back with what is theirs
-            durable.rename_new(new_name, name, source_fd=to_fd, target_fd=from_fd)
-            raise _unstable(seen.source)
+        return False
+    if _look(new_name, to_fd) != seen.stat:
+        # somebody replaced the file between the look and the rename: back with what is theirs
+        durable.rename_new(new_name, name, source_fd=to_fd, target_fd=from_fd)
+        raise _unstable(seen.source)
     durable.fsync_folder_fd(to_fd)
     durable.fsync_folder_fd(from_fd)
+    return True
 
 
 def _drop(source: tuple[str, int], target: tuple[str, int], seen: Look) -> None:
@@ -305,47 +349,35 @@ def _drop(source: tuple[str, int], target: tuple[str, int], seen: Look) -> None:
     durable.fsync_folder_fd(from_fd)
 
 
-def _copied(source: tuple[str, int], target: tuple[str, int], seen: Look, digest: Digest, temp: int) -> None:
-    """Copy a file to a free name, by way of a file that has the whole of it, read back and durable.
-
-    That lies in our temp folder or, where the name is on another file system, beside it; its name is always the same,
-    so that doing it again removes what a crash left.
-    """
-    for folder in (temp, target[1]):
-        name = f".lumilio-{digest}.part"
-        _unlink(name, folder)
-        with ExitStack() as opened:
-            fd = local.open_plain(*source)
-            opened.callback(os.close, fd)
-            # held until it has its name: whoever sweeps our temp folder lets it be
-            copy, _ = durable.create_owned("", name, 0o644, folder_fd=folder)
-            opened.callback(os.close, copy)
-            opened.callback(_unlink, name, folder)
-            _write_copy(fd, copy, seen, digest)
+def _copied(source: tuple[str, int], target: tuple[str, int], seen: Look, digest: Digest, copy: Copy | None) -> None:
+    """Give a copy of a file a free name; one that lies elsewhere than its folder is made anew, there."""
+    name, to_fd = target
+    try:
+        if copy is not None:
             try:
-                durable.rename_new(name, target[0], source_fd=folder, target_fd=target[1])
-            except FileExistsError as error:
-                raise _unstable(seen.target) from error
+                copy.place(name, to_fd)
+                return
             except OSError as error:
-                if error.errno != errno.EXDEV or folder == target[1]:
+                if error.errno != errno.EXDEV:
                     raise
-                continue
-            durable.fsync_folder_fd(target[1])
-            return
+        beside = _made(source, seen, digest, to_fd)
+        try:
+            beside.place(name, to_fd)
+        finally:
+            beside.forget()
+    except FileExistsError as error:
+        raise _unstable(seen.target) from error
 
 
-def _write_copy(fd: int, copy: int, seen: Look, digest: Digest) -> None:
-    if local.stat_of(os.fstat(fd)) != seen.stat:
+def _made(source: tuple[str, int], seen: Look, digest: Digest, folder: int) -> Copy:
+    made = make(source, seen.stat, digest, folder)
+    if made is None:
         raise _unstable(seen.source)
-    offset = 0
-    while block := os.pread(fd, durable.BLOCK_BYTES, offset):
-        durable.check_cancelled()
-        durable.write_all(copy, block)
-        offset += len(block)
-    os.utime(copy, ns=(seen.stat.mtime_ns, seen.stat.mtime_ns))
-    os.fsync(copy)
-    if uncached_digest(copy)[0] != digest:
-        raise _unstable(seen.source)
+    return made
+
+
+def _device(folder: int) -> int:
+    return os.fstat(folder).st_dev
 
 
 def _check_same(name: str, folder: int, expected: FileStat) -> None:
@@ -357,11 +389,6 @@ def _look(name: str, folder: int) -> FileStat | None:
     """Return the state of a plain file, None for anything else."""
     found = os.stat(name, dir_fd=folder, follow_symlinks=False)
     return local.stat_of(found) if stat.S_ISREG(found.st_mode) else None
-
-
-def _unlink(name: str, folder: int) -> None:
-    with suppress(FileNotFoundError):
-        os.unlink(name, dir_fd=folder)
 
 
 def _unstable(name: str) -> Unavailable:

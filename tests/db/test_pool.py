@@ -82,7 +82,7 @@ async def test_a_transaction_whose_function_hangs_lets_its_locks_go(database: Da
         conn.execute("CREATE TABLE more ()")
 
     shown = await database.call(lambda conn: conn.execute("SHOW idle_in_transaction_session_timeout").fetchone())
-    assert shown == ("6h",)
+    assert shown == ("10min",)
     with pytest.raises(Retryable) as caught:
         await database.call(hang)
     assert caught.value.code == "database_timeout"

@@ -1,16 +1,19 @@
 """Moving files within an inbox: nothing is replaced, nothing leaves it, whatever lies in the way."""
 
+import errno
+import itertools
 import os
 import subprocess
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from blake3 import blake3
 
 from lumiliod.domain.assets import FileStat
-from lumiliod.domain.errors import LumilioError
+from lumiliod.domain.errors import LumilioError, Unavailable
 from lumiliod.domain.ids import Digest, RepoPath
-from lumiliod.storage import derivatives, relayout
+from lumiliod.storage import derivatives, durable, relayout
 from lumiliod.storage.local import stat_of
 from lumiliod.storage.relayout import How
 from lumiliod.storage.repository import Repository
@@ -136,6 +139,66 @@ def test_a_copy_is_not_swept_while_it_is_made(repo: Repository) -> None:
         relayout.carry_out(repo, back, digest_of(A))
     assert swept == []
     assert (read(repo, "inbox/a.jpg"), os.listdir(repo.temp)) == (A, [])
+
+
+@pytest.mark.parametrize("where", ["prepared", "prepared elsewhere", "made in the end"])
+def test_between_file_systems_a_verified_copy_goes(
+    repo: Repository, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    known = add(repo, "inbox/a.jpg")
+    rename = durable.rename_new
+    refused: list[str] = []
+
+    def elsewhere(source: str, target: str, **folders: int) -> None:
+        # what is on the same file system, as far as can be told, need not be so for a rename
+        if source == "a.jpg" or (where == "prepared elsewhere" and not refused):
+            refused.append(source)
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+        rename(source, target, **folders)
+
+    monkeypatch.setattr(durable, "rename_new", elsewhere)
+    if where == "prepared":
+        # all on file systems of their own: the copy lies beside its target
+        devices = itertools.count()
+        monkeypatch.setattr(relayout, "_device", lambda _: next(devices))
+    elif where == "prepared elsewhere":
+        monkeypatch.setattr(
+            relayout, "_device", lambda folder: os.readlink(f"/proc/self/fd/{folder}").endswith("inbox")
+        )
+    seen = relayout.look(repo, RepoPath("inbox/a.jpg"), [RepoPath("inbox/x/b.jpg")], known, digest_of(A))
+    with ExitStack() as held:
+        copy = relayout.prepare(repo, seen, digest_of(A))
+        if copy is not None:
+            held.callback(copy.forget)
+            # whoever sweeps lets it be, and no name was taken or given up yet
+            assert derivatives.sweep_scratch(repo) == []
+            assert (read(repo, "inbox/a.jpg"), Path(repo.root, "inbox/x/b.jpg").exists()) == (A, False)
+        assert (copy is None) == (where == "made in the end")
+        found = relayout.carry_out(repo, seen, digest_of(A), copy)
+    assert (found.size_bytes, found.mtime_ns) == (known.size_bytes, known.mtime_ns)
+    assert [name for name in everything(repo) if "inbox/" in name] == [
+        f"{repo.root}/inbox/x",
+        f"{repo.root}/inbox/x/b.jpg",
+    ]
+    assert os.listdir(repo.temp) == []
+
+
+def test_a_copy_that_is_given_up_leaves_nothing(repo: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = add(repo, "inbox/a.jpg")
+    before = everything(repo)
+    devices = itertools.count()
+    monkeypatch.setattr(relayout, "_device", lambda _: next(devices))
+    seen = relayout.look(repo, RepoPath("inbox/a.jpg"), [RepoPath("inbox/b.jpg")], known, digest_of(A))
+    copy = relayout.prepare(repo, seen, digest_of(A))
+    assert copy is not None
+    copy.forget()
+    assert everything(repo) == before
+    # or it changes while it is copied
+    Path(repo.root, "inbox/a.jpg").write_bytes(OTHER)
+    with pytest.raises(Unavailable) as caught:
+        relayout.prepare(repo, seen, digest_of(A))
+    assert caught.value.code == "unstable"
+    assert everything(repo).keys() == before.keys()
 
 
 def test_a_damaged_file_is_no_reason_to_let_a_good_one_go(repo: Repository) -> None:
