@@ -4,6 +4,7 @@ UPDATE repositories SET scan_generation = scan_generation + 1 WHERE id = %(id)s:
 -- name: seen
 -- One page of a walk. A file whose size, time or inode changed is looked at anew, and one whose
 -- settings or permissions may have changed; another keeps its outcome. What is pending comes back, also when an earlier scan found it: its job may be lost.
+-- What a later scan has met already keeps that one's mark.
 INSERT INTO file_records AS f (id, repository_id, path, size_bytes, mtime_ns, inode, outcome, reason, scan_generation)
 SELECT s.id, %(repository_id)s::uuid, s.path, s.size_bytes, s.mtime_ns, s.inode, s.outcome, s.reason,
        %(generation)s::bigint
@@ -11,7 +12,7 @@ FROM unnest(%(ids)s::uuid[], %(paths)s::bytea[], %(sizes)s::bigint[], %(mtimes)s
             %(outcomes)s::text[], %(reasons)s::text[])
     AS s (id, path, size_bytes, mtime_ns, inode, outcome, reason)
 ON CONFLICT (repository_id, path) DO UPDATE SET
-    scan_generation = excluded.scan_generation, missing_since = NULL,
+    scan_generation = greatest(f.scan_generation, excluded.scan_generation), missing_since = NULL,
     outcome = CASE WHEN (f.size_bytes, f.mtime_ns, f.inode) IS DISTINCT FROM
                         (excluded.size_bytes, excluded.mtime_ns, excluded.inode)
                      OR (excluded.outcome <> 'pending' AND f.outcome NOT IN ('asset', 'duplicate', 'trashed', excluded.outcome))

@@ -73,7 +73,7 @@ async def overview(rt: Runtime) -> Integrity:
 
 
 async def verify(rt: Runtime, wanted: VerifyRequest) -> VerifyTicket:
-    """Ask for a check now; one that waits already is the answer.
+    """Ask for a check now; one that waits already is the answer, and one that runs is followed by it.
 
     Raises:
         Shape: nothing, or more than one thing, is said.

@@ -117,7 +117,7 @@ async def _settled(rt: Runtime, row: RepositoryRow, root: str) -> Attached:
     await _take_up_inodes(rt, opened)
     await adopt.staged(rt, opened)
     await rt.jobs.call(db_jobs.hasten, opened.id)
-    task = await rt.jobs.call(kinds.enqueue_one, kinds.scan(opened.id))
+    task = await rt.jobs.call(kinds.enqueue_one, kinds.scan_again(opened.id))
     await rt.jobs.call(schedules.declare_repositories, rt.repositories)
     return Attached(repository=await repositories.show(rt, str(row.id)), task_id=task)
 
@@ -157,7 +157,7 @@ async def _attach_as_new(rt: Runtime, wanted: Attachment) -> Attached:
         made = await trio.to_thread.run_sync(_renewed, rt, wanted, limiter=rt.disk)
         opened = await repositories.take_in(rt, made, made.name)
     await rt.jobs.call(schedules.declare_repositories, rt.repositories)
-    task = await rt.jobs.call(kinds.enqueue_one, kinds.scan(opened.id))
+    task = await rt.jobs.call(kinds.enqueue_one, kinds.scan_again(opened.id))
     return Attached(repository=await repositories.show(rt, str(opened.id)), task_id=task)
 
 

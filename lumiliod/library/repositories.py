@@ -102,7 +102,7 @@ async def change(rt: Runtime, ref: str, wanted: RepositoryChange) -> Repository:
             await rt.db.call(db_repositories.set_name, opened.id, name)
     old, new = before.sync_settings.ignore_patterns, marker.sync_settings.ignore_patterns
     if old != new or before.local_settings.max_file_size_kb != marker.local_settings.max_file_size_kb:
-        await rt.jobs.call(kinds.enqueue_one, kinds.scan(opened.id))
+        await rt.jobs.call(kinds.enqueue_one, kinds.scan_again(opened.id))
     await rt.jobs.call(schedules.declare_repositories, rt.repositories)
     return await show(rt, str(opened.id))
 
@@ -230,13 +230,13 @@ async def files(rt: Runtime, ref: str, *, outcome: str | None, cursor: str | Non
 
 
 async def scan(rt: Runtime, ref: str) -> ScanTicket:
-    """Ask for a scan; one that waits already is the answer.
+    """Ask for a scan; one that waits already is the answer, and one that runs is followed by it.
 
     Raises:
         NotFound: no such repository. Retryable: it is offline.
     """
     opened = rt.repositories.get(rt.repositories.row(ref).id)
-    return ScanTicket(task_id=await rt.jobs.call(kinds.enqueue_one, kinds.scan(opened.id)))
+    return ScanTicket(task_id=await rt.jobs.call(kinds.enqueue_one, kinds.scan_again(opened.id)))
 
 
 def _page(

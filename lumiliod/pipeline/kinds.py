@@ -66,9 +66,15 @@ def understand(asset_id: AssetId, repository_id: RepositoryId, priority: int) ->
 
 
 def scan(repository_id: RepositoryId) -> NewJob:
-    """Make the job that compares a repository's folders with its file records."""
+    """Make the job that compares a repository's folders with its file records; one that is open already does."""
     args = {"repository": str(repository_id)}
     return SCAN.new(args, unique_key=f"repository:{repository_id}", repository_id=repository_id)
+
+
+def scan_again(repository_id: RepositoryId) -> NewJob:
+    """Make the scan that a person wants, or that changed settings need; one that runs may have passed what is new."""
+    # one that waits keeps what it was asked for besides
+    return scan(repository_id)._replace(on_conflict=OnConflict.RESCHEDULE)
 
 
 def retire(asset_id: AssetId, repository_id: RepositoryId | None) -> NewJob:
@@ -101,11 +107,12 @@ def scrub() -> NewJob:
 
 
 def verify(repository_id: RepositoryId | None = None, asset_id: AssetId | None = None) -> NewJob:
-    """Make the job that reads an asset, a repository or everything now."""
+    """Make the job that reads an asset, a repository or everything now; one that runs may have passed what is new."""
     wanted = {"repository": repository_id, "asset": asset_id}
     args = {name: str(one) for name, one in wanted.items() if one is not None}
     key = " ".join(args.values()) or "all"
-    return VERIFY.new(args, unique_key=key, repository_id=repository_id, asset_id=asset_id)
+    how = OnConflict.REPLACE
+    return VERIFY.new(args, unique_key=key, on_conflict=how, repository_id=repository_id, asset_id=asset_id)
 
 
 def mirror(mirror_id: UUID, repository_id: RepositoryId) -> NewJob:
@@ -165,7 +172,10 @@ def missing_about(spec: JobSpec, conn: Connection, after: UUID) -> tuple[list[Ne
 
 
 def enqueue_one(conn: Connection, job: NewJob) -> JobId:
-    """Enqueue a job and return its id, or that of the open one with its unique key."""
+    """Enqueue a job and return its id, or that of the open one with its unique key, which does its work.
+
+    One that runs is the answer only where the job's ``on_conflict`` is to keep it.
+    """
     if job.id in db_jobs.enqueue(conn, [job]):
         return job.id
     existing = db_jobs.open_by_key(conn, job.kind, job.unique_key or "")

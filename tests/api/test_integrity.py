@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import psycopg
 import pytest
+import trio
 
 from lumiliod.api import app as api
 from lumiliod.db import integrity_runs, mirrors
@@ -97,6 +99,19 @@ async def test_what_to_verify(asked: Asked) -> None:
         assert await asked.code("POST", "/integrity/verify", 400, **body) == "bad_scope"
     assert await asked.code("POST", "/integrity/verify", 404, repository="none") == "repository_not_found"
     assert await asked.code("POST", "/integrity/verify", 404, asset=str(UUID(int=5))) == "asset_not_found"
+
+
+async def test_what_a_check_has_passed_is_read_when_a_person_asks_again(asked: Asked) -> None:
+    await asked.kept.add(1)
+    with psycopg.connect(asked.kept.rt.db.conninfo) as holding:
+        holding.execute("LOCK file_records IN SHARE MODE")
+        first = await asked.ask("POST", "/integrity/verify", 202, all=True)
+        with trio.fail_after(20):
+            while not await asked.kept.ask("SELECT 1 FROM pg_locks WHERE NOT granted"):
+                await trio.sleep(0.01)
+        second = await asked.ask("POST", "/integrity/verify", 202, all=True)
+    assert first["task_id"] != second["task_id"]
+    assert (await asked.done(second))["result"]["files"] == 1
 
 
 async def test_findings_by_page_and_filter(asked: Asked) -> None:

@@ -1,0 +1,86 @@
+"""Scans as people ask for them: what one that runs has passed, and what is not believed at once."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+import pytest
+import trio
+
+from lumiliod.contract.repositories import RepositoryChange
+from lumiliod.db import files
+from lumiliod.db.files import SeenFile
+from lumiliod.domain.assets import Outcome
+from lumiliod.domain.ids import RepoPath, RepositoryId
+from lumiliod.library import repositories
+from lumiliod.pipeline import kinds
+from lumiliod.storage.local import stat_of
+from tests.pipeline import shelf as shelves
+from tests.pipeline.shelf import Shelf
+
+
+@pytest.fixture
+def shelf(conninfo: str, tmp_path: Path) -> Shelf:
+    return shelves.make(conninfo, tmp_path / "home")
+
+
+def outcomes(shelf: Shelf) -> dict[str, str]:
+    """Return what became of every file that is there."""
+    rows = shelf.sql("SELECT convert_from(path, 'UTF8'), outcome FROM file_records WHERE missing_since IS NULL")
+    return {str(path): str(outcome) for path, outcome in rows}
+
+
+@contextmanager
+def passed(shelf: Shelf) -> Iterator[psycopg.Connection]:
+    """Let no scan write what it has met until this ends."""
+    with psycopg.connect(shelf.conninfo) as conn:
+        conn.execute("LOCK file_records IN SHARE MODE")
+        yield conn
+
+
+async def until_one_waits(shelf: Shelf) -> None:
+    """Wait until a scan has met everything and is kept from writing it."""
+    with trio.fail_after(20):
+        while not shelf.sql("SELECT 1 FROM pg_locks WHERE NOT granted AND relation = 'file_records'::regclass"):
+            await trio.sleep(0.01)
+
+
+async def test_a_scan_asked_for_while_one_runs_follows_it(shelf: Shelf) -> None:
+    (shelf.path / "early.tmp").touch()
+    async with shelves.working(shelf) as rt:
+        with passed(shelf):
+            first = (await repositories.scan(rt, str(shelf.id))).task_id
+            await until_one_waits(shelf)
+            (shelf.path / "late.tmp").touch()
+            second = (await repositories.scan(rt, str(shelf.id))).task_id
+            scheduled = await rt.jobs.call(kinds.enqueue_one, kinds.scan(RepositoryId(shelf.id)))
+        await shelves.idle(rt)
+        assert first != second == scheduled
+        assert outcomes(shelf) == {"early.tmp": "ignored", "late.tmp": "ignored"}
+
+
+async def test_settings_that_change_while_a_scan_runs_are_gone_by(shelf: Shelf) -> None:
+    (shelf.path / "notes.txt").write_bytes(b"not a picture")
+    async with shelves.working(shelf, with_media=True) as rt:
+        await repositories.change(rt, str(shelf.id), RepositoryChange(ignore_patterns=["notes.*"]))
+        await shelves.idle(rt)
+        assert outcomes(shelf) == {"notes.txt": "ignored"}
+        with passed(shelf):
+            await repositories.scan(rt, str(shelf.id))
+            await until_one_waits(shelf)
+            await repositories.change(rt, str(shelf.id), RepositoryChange(ignore_patterns=[]))
+        await shelves.idle(rt)
+        assert outcomes(shelf) == {"notes.txt": "unsupported"}
+
+
+async def test_what_a_later_scan_has_met_is_not_missing_to_it(shelf: Shelf) -> None:
+    """Two scans at once, in two processes: the page of the older one comes last."""
+    (shelf.path / "a.tmp").touch()
+    met = SeenFile(RepoPath("a.tmp"), stat_of((shelf.path / "a.tmp").stat()), Outcome.IGNORED, "by its name")
+    repository_id = RepositoryId(shelf.id)
+    with psycopg.connect(shelf.conninfo) as conn:
+        older, later = (files.next_generation(conn, repository_id) for _ in range(2))
+        files.seen(conn, repository_id, later, [met])
+        files.seen(conn, repository_id, older, [met])
+        assert files.count_unseen(conn, repository_id, later, []) == (0, 1)
