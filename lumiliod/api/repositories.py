@@ -32,7 +32,7 @@ class FilesQuery(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class RemoveQuery(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """Query parameters of removing a repository; one with assets only where ``forget`` is its name."""
+    """Query parameters of removing a repository; one with assets or uploads only where ``forget`` is its name."""
 
     forget: str | None = None
 

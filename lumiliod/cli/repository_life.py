@@ -153,8 +153,8 @@ def _print_plan(options: Options, plan: RemovalPlan) -> None:
             ("Left there", f"{plan.derivatives} pictures made from them ({size(plan.derivative_bytes)})"),
         ]
     )
-    if plan.forgotten + plan.kept:
-        note("It has assets: removing it needs --forget.")
+    if plan.forgotten + plan.kept or plan.staged != 0:
+        note("It has assets, or may have uploads that wait: removing it needs --forget.")
 
 
 def _print_attached(options: Options, found: Attached) -> None:

@@ -48,7 +48,7 @@ class Repositories:
         return self._connection.get(f"/repositories/{segment(ref)}/removal", RemovalPlan)
 
     def remove(self, ref: str, *, forget: str | None = None) -> Removed:
-        """Remove a repository from the library; one with assets only where ``forget`` is its name."""
+        """Remove a repository from the library; one with assets or uploads only where ``forget`` is its name."""
         path, params = f"/repositories/{segment(ref)}", given(forget=forget)
         return self._connection.call("DELETE", path, Removed, params=params, timeout=UNLIMITED)
 

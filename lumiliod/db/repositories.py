@@ -148,6 +148,11 @@ def set_name(conn: Connection, repository_id: RepositoryId, name: str) -> None:
     tell(conn)
 
 
+def lock(conn: Connection, repository_id: RepositoryId) -> None:
+    """Let nobody record anything about a repository until this transaction ends."""
+    conn.execute(Q["lock"], {"id": repository_id})
+
+
 def removal(conn: Connection, repository_id: RepositoryId) -> Removal:
     """Count what removing a repository means."""
     with conn.cursor(row_factory=class_row(Removal)) as cursor:

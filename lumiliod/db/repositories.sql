@@ -30,6 +30,10 @@ UPDATE repositories SET root = %(root)s::text, status = 'online', status_reason 
 -- name: set_name
 UPDATE repositories SET name = %(name)s::text WHERE id = %(id)s::uuid
 
+-- name: lock
+-- every row about a repository refers to it: none is added meanwhile
+SELECT 1 FROM repositories WHERE id = %(id)s::uuid FOR UPDATE
+
 -- name: touched
 -- assets with a file here, in its folders or in its trash
 SELECT asset_id FROM file_records

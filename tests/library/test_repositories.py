@@ -1,0 +1,82 @@
+"""Repositories as people change and remove them: all of it or nothing, and nothing that is there unasked."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import psycopg
+import pytest
+import trio
+
+from lumiliod.domain.errors import Conflict
+from lumiliod.library import removal
+from lumiliod.library import upload as uploads
+from lumiliod.runtime import Runtime
+from lumiliod.testing.sources import Chunks
+from tests.pipeline import shelf as shelves
+from tests.pipeline.shelf import Shelf, jpeg
+
+
+@pytest.fixture
+def shelf(conninfo: str, tmp_path: Path) -> Shelf:
+    return shelves.make(conninfo, tmp_path / "home")
+
+
+async def refused(rt: Runtime, shelf: Shelf) -> Conflict:
+    """Have a repository removed without its name; it must be refused."""
+    with pytest.raises(Conflict) as caught:
+        await removal.remove(rt, str(shelf.id), None)
+    assert caught.value.code == "repository_not_empty"
+    assert shelf.sql("SELECT id FROM repositories") == [(shelf.id,)]
+    return caught.value
+
+
+async def until_one_waits(shelf: Shelf, act: Callable[[], object]) -> None:
+    """Wait until a transaction waits for a lock, then act."""
+    with trio.fail_after(20):
+        while not shelf.sql("SELECT 1 FROM pg_locks WHERE NOT granted"):
+            await trio.sleep(0.01)
+    act()
+
+
+async def upload(rt: Runtime, shelf: Shelf) -> None:
+    await uploads.receive(
+        rt,
+        repository=str(shelf.id),
+        filename="mine.jpg",
+        body=Chunks([jpeg(1)]),
+        expected_digest=None,
+        announced_bytes=None,
+    )
+
+
+async def test_uploads_that_wait_are_removed_only_by_name(shelf: Shelf) -> None:
+    async with shelves.opened(shelf) as rt:
+        await upload(rt, shelf)
+        found = await refused(rt, shelf)
+        assert (found.detail["assets"], found.detail["staged"]) == (0, 1)
+        assert shelf.sql("SELECT kind, state FROM jobs") == [("ingest", "available")]
+        await removal.remove(rt, str(shelf.id), "home")
+        assert shelf.sql("SELECT kind FROM jobs") == shelf.sql("SELECT id FROM repositories") == []
+
+
+async def test_what_cannot_be_counted_is_removed_only_by_name(shelf: Shelf) -> None:
+    shelf.path.rename(shelf.path.with_name("away"))
+    async with shelves.opened(shelf) as rt:
+        assert (await refused(rt, shelf)).detail["staged"] is None
+        await removal.remove(rt, str(shelf.id), "home")
+
+
+async def test_what_comes_while_a_repository_is_removed_keeps_it(shelf: Shelf) -> None:
+    """It was empty when it was looked at, and is not when it is to go."""
+    async with shelves.opened(shelf) as rt:
+        with psycopg.connect(shelf.conninfo) as ingesting:
+            ingesting.execute("SELECT 1 FROM repositories FOR KEY SHARE")
+
+            def ends() -> None:
+                shelves.add(shelf, "inbox/fresh.jpg", jpeg(2))
+                ingesting.rollback()
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(until_one_waits, shelf, ends)
+                assert (await refused(rt, shelf)).detail["assets"] == 1
+        assert shelf.sql("SELECT count(*) FROM assets") == [(1,)]
