@@ -1,6 +1,7 @@
 """Repositories as people manage them."""
 
 import os
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,10 +31,11 @@ from lumiliod.domain.ids import RepositoryId, path_bytes, shown
 from lumiliod.domain.repositories import Marker, RepositoryStatus
 from lumiliod.library import convert
 from lumiliod.pipeline import adopt, kinds, schedules
-from lumiliod.pipeline.relayout import resettled
-from lumiliod.runtime import Opened, Runtime
+from lumiliod.runtime import Opened, Runtime, reaching
 from lumiliod.storage import repository as storage
 from lumiliod.storage.layout import GROUP as LAYOUTS
+
+CLOSE_TIMEOUT_S = 5.0
 
 
 async def add(rt: Runtime, new: NewRepository) -> Repository:
@@ -82,29 +84,54 @@ async def take_in(rt: Runtime, found: storage.Repository, name: str) -> Opened:
 
 
 async def change(rt: Runtime, ref: str, wanted: RepositoryChange) -> Repository:
-    """Change a repository's settings, in its marker and for the running daemon at once.
+    """Change a repository's settings, in its marker and for the running daemon at once: all of them or none.
 
     What was left out by other patterns or another size limit is looked at by a scan.
 
     Raises:
         NotFound: no such repository. Shape, Conflict: its name cannot be, or is taken.
-        Unavailable: it is offline or detached, or its disk takes nothing now; then nothing has changed.
+        Unavailable: it is offline or detached, or its disk or the database takes nothing now; then nothing has changed.
     """
     async with rt.adding:
-        opened = rt.repositories.get(rt.repositories.row(ref).id)
-        before = opened.repository.marker
+        row = rt.repositories.row(ref)
+        opened = rt.repositories.get(row.id)
         name = storage.checked_name(wanted.name) if wanted.name is not None else None
-        if any(row.name == name and row.id != opened.id for row in rt.repositories.rows()):
+        if any(other.name == name and other.id != opened.id for other in rt.repositories.rows()):
             raise Conflict(f"there is a repository named {name} already", code="name_taken")
-        marker = _changed(before, wanted, name)
-        opened = await resettled(rt, opened, marker, name=name)
-        if name is not None:
-            await rt.db.call(db_repositories.set_name, opened.id, name)
-    old, new = before.sync_settings.ignore_patterns, marker.sync_settings.ignore_patterns
-    if old != new or before.local_settings.max_file_size_kb != marker.local_settings.max_file_size_kb:
-        await rt.jobs.call(kinds.enqueue_one, kinds.scan_again(opened.id))
-    await rt.jobs.call(schedules.declare_repositories, rt.repositories)
+        marker = _changed(opened.repository.marker, wanted, name)
+        settled = replace(opened, repository=replace(opened.repository, marker=marker))
+        with reaching(rt.repositories, opened):
+            try:
+                await rt.jobs.call(_settle, opened, settled, name)
+            except BaseException:
+                # the marker may be written and the rows not: the commit failed, or whoever asked has gone
+                with trio.CancelScope(shield=True, deadline=trio.current_time() + CLOSE_TIMEOUT_S):
+                    await trio.to_thread.run_sync(_put_back, opened.repository, limiter=rt.disk)
+                raise
+        rt.repositories.put(replace(row, name=name or row.name), settled)
     return await show(rt, str(opened.id))
+
+
+def _settle(conn: Connection, opened: Opened, settled: Opened, name: str | None) -> None:
+    """Change the rows, then the marker, then commit."""
+    before, after = opened.repository.marker, settled.repository.marker
+    if name is not None:
+        db_repositories.set_name(conn, opened.id, name)
+    schedules.declare_scan(conn, settled)
+    old, new = before.sync_settings.ignore_patterns, after.sync_settings.ignore_patterns
+    if old != new or before.local_settings.max_file_size_kb != after.local_settings.max_file_size_kb:
+        kinds.enqueue_one(conn, kinds.scan_again(opened.id))
+    # workers go by the marker, too
+    db_repositories.tell(conn)
+    storage.check_identity(opened.repository)
+    storage.save(opened.repository, after)
+
+
+def _put_back(repo: storage.Repository) -> None:
+    """Have the marker say again what it said before, as far as its disk allows. Blocks."""
+    with suppress(LumilioError):
+        if storage.peek(repo.root) != repo.marker:
+            storage.save(repo, repo.marker)
 
 
 def _changed(marker: Marker, wanted: RepositoryChange, name: str | None) -> Marker:

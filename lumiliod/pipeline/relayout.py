@@ -140,11 +140,11 @@ async def arranged_by(rt: Runtime, opened: Opened, strategy: str) -> Opened:
         if marker.storage_strategy == strategy:
             return opened
         layout_named(strategy)
-        return await resettled(rt, opened, replace(marker, storage_strategy=strategy))
+        return await _resettled(rt, opened, replace(marker, storage_strategy=strategy))
 
 
-async def resettled(rt: Runtime, opened: Opened, marker: Marker, *, name: str | None = None) -> Opened:
-    """Write a repository's marker and go by it at once, under a new ``name`` if given; the caller holds ``rt.adding``.
+async def _resettled(rt: Runtime, opened: Opened, marker: Marker) -> Opened:
+    """Write a repository's marker and go by it at once; the caller holds ``rt.adding``.
 
     Raises:
         Unavailable: the repository is away, or the marker cannot be written now.
@@ -154,7 +154,7 @@ async def resettled(rt: Runtime, opened: Opened, marker: Marker, *, name: str | 
         saved = await trio.to_thread.run_sync(repository.save, opened.repository, marker, limiter=rt.disk)
     settled = replace(opened, repository=saved, layout=layout_named(marker.storage_strategy))
     row = rt.repositories.row(str(opened.id))
-    rt.repositories.put(replace(row, name=name or row.name, storage_strategy=marker.storage_strategy), settled)
+    rt.repositories.put(replace(row, storage_strategy=marker.storage_strategy), settled)
     # workers go by the marker, too
     await rt.db.call(db_repositories.tell)
     return settled

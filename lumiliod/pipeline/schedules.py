@@ -31,6 +31,15 @@ def declare_repositories(conn: Connection, repositories: Repositories) -> None:
     mirrors.declare(conn, {opened.id: declared_location(opened.repository) for opened in repositories.online()})
 
 
+def declare_scan(conn: Connection, opened: Opened) -> None:
+    """Have one repository scanned as often as its marker says."""
+    scan = full_scan(opened)
+    if scan is None:
+        schedule.undeclare(conn, f"{SCAN_PREFIX}{opened.id}")
+    else:
+        schedule.declare(conn, [scan])
+
+
 def declare_trash(conn: Connection, trash_days: int) -> None:
     """Have the trash purged every day of what has been in it for ``trash_days``; 0: never."""
     if trash_days > 0:

@@ -60,7 +60,9 @@ async def scan(rt: Runtime, opened: Opened, running: Running) -> None:
     counts = SyncCounts()
     try:
         generation = await rt.db.call(files.next_generation, opened.id)
-        rule = IgnoreRule(repo.marker.sync_settings.ignore_patterns)
+        # as it is now: another process may have changed it, and this one is yet to hear of that
+        marker = await trio.to_thread.run_sync(repository.peek, repo.root, limiter=rt.disk)
+        rule = IgnoreRule(marker.sync_settings.ignore_patterns)
         walk = Walk(repo, rule, rt.config.state_dir)
         while page := await trio.to_thread.run_sync(walk.next_page, PAGE, limiter=rt.disk):
             added, pending = await rt.jobs.call(_record_page, opened, generation, page)

@@ -7,9 +7,11 @@ import psycopg
 import pytest
 import trio
 
-from lumiliod.domain.errors import Conflict
-from lumiliod.library import removal
+from lumiliod.contract.repositories import RepositoryChange
+from lumiliod.domain.errors import Conflict, LumilioError
+from lumiliod.library import removal, repositories
 from lumiliod.library import upload as uploads
+from lumiliod.pipeline import schedules
 from lumiliod.runtime import Runtime
 from lumiliod.testing.sources import Chunks
 from tests.pipeline import shelf as shelves
@@ -47,6 +49,43 @@ async def upload(rt: Runtime, shelf: Shelf) -> None:
         expected_digest=None,
         announced_bytes=None,
     )
+
+
+BREAKING = {
+    "name": "INSERT INTO repositories (id, name, root, backend, storage_strategy, created_at)"
+    " VALUES (gen_random_uuid(), 'other', '/other', 'local', 'date', now())",
+    "schedules": "ALTER TABLE job_schedules RENAME TO gone",
+    "commit": "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no room'; END $$;"
+    " CREATE CONSTRAINT TRIGGER refusing AFTER UPDATE ON repositories DEFERRABLE INITIALLY DEFERRED"
+    " FOR EACH ROW EXECUTE FUNCTION refuse()",
+}
+
+
+@pytest.mark.parametrize("how", [*BREAKING, "marker"])
+async def test_settings_change_all_or_none(shelf: Shelf, how: str) -> None:
+    marker = shelf.path / ".lumiliorepo"
+    said = marker.read_bytes()
+    wanted = RepositoryChange(name="other", ignore_patterns=["x.*"], full_scan_interval_s=60)
+    async with shelves.opened(shelf) as rt:
+        await rt.jobs.call(schedules.declare_repositories, rt.repositories)
+        timing = "SELECT every_s FROM job_schedules"
+        before = shelf.sql(timing)
+        if how == "marker":
+            marker.rename(marker.with_name("away"))
+        else:
+            shelf.sql(BREAKING[how])
+        with pytest.raises(LumilioError):
+            await repositories.change(rt, str(shelf.id), wanted)
+        if how == "marker":
+            marker.with_name("away").rename(marker)
+        elif how == "schedules":
+            shelf.sql("ALTER TABLE gone RENAME TO job_schedules")
+        assert marker.read_bytes() == said
+        assert shelf.sql("SELECT name FROM repositories WHERE id = %s", shelf.id) == [("home",)]
+        assert (shelf.sql(timing), shelf.sql("SELECT kind FROM jobs")) == (before, [])
+        assert rt.repositories.row("home").id == shelf.id
+        if how != "marker":
+            assert not rt.repositories.get(shelf.id).repository.marker.sync_settings.ignore_patterns
 
 
 async def test_uploads_that_wait_are_removed_only_by_name(shelf: Shelf) -> None:
