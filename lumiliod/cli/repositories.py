@@ -1,6 +1,7 @@
 """``lumilio repos`` and ``lumilio scan``."""
 
 import os
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,7 +11,10 @@ from lumiliod.cli.program import Command, Failed, Group, Options, connected
 from lumiliod.cli.schedule import duration_text
 from lumiliod.contract.jobs import Job
 from lumiliod.contract.problems import Problem
-from lumiliod.contract.repositories import NewRepository, Repository, RepositorySettings
+from lumiliod.contract.repositories import NewRepository, Repository, RepositorySettings, ScanTicket
+
+if TYPE_CHECKING:
+    from lumiliod.client import Client
 
 OUTCOMES = ("asset", "sidecar", "ignored", "duplicate", "trashed", "unsupported", "corrupt", "too_large", "unreadable",
             "pending")  # fmt: skip
@@ -76,6 +80,20 @@ def files(options: Options, repository: str, outcome: str | None) -> None:
     table(("Path", "Outcome", "Reason", "Size"), rows, right=["Size"])
 
 
+@repos.command("approve-deletions")
+@click.argument("repository")
+@click.option("--wait", is_flag=True, help="Wait until the scan is done.")
+@click.pass_obj
+def approve_deletions(options: Options, repository: str, wait: bool) -> None:
+    """Scan a repository and believe what is missing, however much.
+
+    Without it, more than a fifth of the files, and more than fifty, missing at once are left as they were: a disk
+    that is not mounted looks like that.
+    """
+    with connected(options) as client:
+        _followed(options, client, client.repos.approve_deletions(repository), wait)
+
+
 @click.command(cls=Command)
 @click.argument("repository")
 @click.option("--wait", is_flag=True, help="Wait until the scan is done.")
@@ -83,16 +101,19 @@ def files(options: Options, repository: str, outcome: str | None) -> None:
 def scan(options: Options, repository: str, wait: bool) -> None:
     """Compare a repository's folders with what the library knows."""
     with connected(options) as client:
-        ticket = client.scan(repository)
-        if not wait:
-            if options.json:
-                print_json(ticket)
-            else:
-                click.echo(f"Scan {ticket.task_id} is queued.")
-            return
-        with progress("Scanning", hidden=options.json) as advance:
-            advance(0, None)
-            job = finished_job(client, ticket.task_id)
+        _followed(options, client, client.scan(repository), wait)
+
+
+def _followed(options: Options, client: "Client", ticket: ScanTicket, wait: bool) -> None:
+    if not wait:
+        if options.json:
+            print_json(ticket)
+        else:
+            click.echo(f"Scan {ticket.task_id} is queued.")
+        return
+    with progress("Scanning", hidden=options.json) as advance:
+        advance(0, None)
+        job = finished_job(client, ticket.task_id)
     if options.json:
         print_json(job)
     elif job.state == "completed":

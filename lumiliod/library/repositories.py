@@ -266,6 +266,16 @@ async def scan(rt: Runtime, ref: str) -> ScanTicket:
     return ScanTicket(task_id=await rt.jobs.call(kinds.enqueue_one, kinds.scan_again(opened.id)))
 
 
+async def approve_deletions(rt: Runtime, ref: str) -> ScanTicket:
+    """Ask for a scan that believes what is missing, however much; else more than a fifth at once is held.
+
+    Raises:
+        NotFound: no such repository. Retryable: it is offline.
+    """
+    opened = rt.repositories.get(rt.repositories.row(ref).id)
+    return ScanTicket(task_id=await rt.jobs.call(kinds.enqueue_one, kinds.approve_deletions(opened.id)))
+
+
 def _page(
     conn: Connection, repository_id: RepositoryId, outcome: str | None, after: bytes, count: int
 ) -> list[FileRecord]:

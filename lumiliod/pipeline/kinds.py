@@ -77,6 +77,12 @@ def scan_again(repository_id: RepositoryId) -> NewJob:
     return scan(repository_id)._replace(on_conflict=OnConflict.RESCHEDULE)
 
 
+def approve_deletions(repository_id: RepositoryId) -> NewJob:
+    """Make the scan that believes what it does not meet, however much; one that waits becomes it."""
+    job = scan(repository_id)
+    return job._replace(args={**job.args, "approved": True}, on_conflict=OnConflict.REPLACE)
+
+
 def retire(asset_id: AssetId, repository_id: RepositoryId | None) -> NewJob:
     """Make the job that moves the files of an asset into the trash, or back."""
     args = {"asset": str(asset_id)}

@@ -32,24 +32,28 @@ HOLD_SHARE, HOLD_FILES = 0.20, 50
 
 
 class Args(msgspec.Struct):
-    """The repository to scan."""
+    """The repository to scan, and whether a person has approved that much is missing."""
 
     repository: UUID
+    approved: bool = False
 
 
 def setup(rt: Runtime) -> Kind:
     """Bind the job kind ``scan``."""
 
     async def run(running: Running) -> None:
-        opened = rt.repositories.get(running.decoded(Args).repository)
+        wanted = running.decoded(Args)
+        opened = rt.repositories.get(wanted.repository)
         with reaching(rt.repositories, opened):
-            await scan(rt, opened, running)
+            await scan(rt, opened, running, approved=wanted.approved)
 
     return Kind(kinds.SCAN.kind, kinds.SCAN.queue, each(run), limit_s=86_400, missing=kinds.missing_scans)
 
 
-async def scan(rt: Runtime, opened: Opened, running: Running) -> None:
+async def scan(rt: Runtime, opened: Opened, running: Running, *, approved: bool = False) -> None:
     """Walk the whole repository, enqueue what is new or changed, and mark what a complete walk did not meet.
+
+    When that is very much, it is marked only where a person has ``approved`` it.
 
     Raises:
         Unavailable: the root is offline; nothing is concluded from that.
@@ -81,7 +85,7 @@ async def scan(rt: Runtime, opened: Opened, running: Running) -> None:
         with trio.CancelScope(shield=True, deadline=trio.current_time() + CLOSE_TIMEOUT_S):
             await rt.db.call(files.end_sync, operation, counts, reason)
         raise
-    await running.complete(partial(_conclude, opened, generation, operation, counts, walk))
+    await running.complete(partial(_conclude, opened, generation, operation, counts, walk, approved))
 
 
 def _record_page(conn: Connection, opened: Opened, generation: int, page: list[SeenFile]) -> tuple[int, int]:
@@ -92,7 +96,7 @@ def _record_page(conn: Connection, opened: Opened, generation: int, page: list[S
 
 
 def _conclude(
-    opened: Opened, generation: int, operation: UUID, counts: SyncCounts, walk: Walk, conn: Connection
+    opened: Opened, generation: int, operation: UUID, counts: SyncCounts, walk: Walk, approved: bool, conn: Connection
 ) -> Result:
     unread = list(walk.unread)
     unseen, known = files.count_unseen(conn, opened.id, generation, unread)
@@ -102,8 +106,11 @@ def _conclude(
         notes.append(f"{len(unread)} folders could not be read, the first {first}; nothing below is marked missing")
     if walk.too_long:
         notes.append(f"{walk.too_long} paths are too long")
-    if unseen > HOLD_FILES and unseen > known * HOLD_SHARE:
-        notes.append(f"{unseen} of {known} files are missing at once; that is held until a person approves it")
+    if unseen > HOLD_FILES and unseen > known * HOLD_SHARE and not approved:
+        notes.append(
+            f"{unseen} of {known} files are missing at once; that is held until a person approves it: "
+            f"lumilio repos approve-deletions {opened.repository.name}"
+        )
     elif unseen:
         counts = replace(counts, missing=files.mark_missing(conn, opened.id, generation, unread))
     note = "; ".join(notes) or None

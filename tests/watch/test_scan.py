@@ -13,7 +13,7 @@ from lumiliod.db import files
 from lumiliod.db.files import SeenFile
 from lumiliod.domain.assets import Outcome
 from lumiliod.domain.ids import RepoPath, RepositoryId
-from lumiliod.library import repositories
+from lumiliod.library import repositories, tasks
 from lumiliod.pipeline import kinds
 from lumiliod.storage.local import stat_of
 from tests.pipeline import shelf as shelves
@@ -84,3 +84,32 @@ async def test_what_a_later_scan_has_met_is_not_missing_to_it(shelf: Shelf) -> N
         files.seen(conn, repository_id, later, [met])
         files.seen(conn, repository_id, older, [met])
         assert files.count_unseen(conn, repository_id, later, []) == (0, 1)
+
+
+async def test_much_that_is_missing_is_held_until_a_person_approves_it(shelf: Shelf) -> None:
+    for number in range(60):
+        (shelf.path / f"{number}.tmp").touch()
+    async with shelves.working(shelf) as rt:
+        await repositories.scan(rt, str(shelf.id))
+        await shelves.idle(rt)
+        for path in shelf.path.glob("*.tmp"):
+            path.unlink()
+        held = await repositories.scan(rt, str(shelf.id))
+        await shelves.idle(rt)
+        assert len(outcomes(shelf)) == 60
+        result = (await tasks.show(rt, held.task_id)).result
+        assert result is not None
+        assert result["missing"] == 0
+        assert "lumilio repos approve-deletions home" in result["note"]
+        with passed(shelf):
+            (shelf.path / "new.tmp").touch()
+            await repositories.scan(rt, str(shelf.id))
+            await until_one_waits(shelf)
+            # what is asked for afterwards does not take the approval back
+            approved = await repositories.approve_deletions(rt, str(shelf.id))
+            await repositories.scan(rt, str(shelf.id))
+        await shelves.idle(rt)
+        assert outcomes(shelf) == {"new.tmp": "ignored"}
+        result = (await tasks.show(rt, approved.task_id)).result
+        assert result is not None
+        assert (result["missing"], result["note"]) == (60, None)
