@@ -22,6 +22,9 @@ Q = Queries(__file__)
 CHANNEL = "lumilio_repositories"
 """Notification channel: rows of repositories, or their markers, have changed; the payload is empty."""
 
+WHOLE_TIMEOUT_MS = 600_000
+"""The longest a statement about all files or assets of a repository may take."""
+
 
 @dataclass(frozen=True, slots=True)
 class RepositoryRow:
@@ -148,6 +151,11 @@ def set_name(conn: Connection, repository_id: RepositoryId, name: str) -> None:
     tell(conn)
 
 
+def take_time(conn: Connection) -> None:
+    """Let each statement of this transaction take so long as one about a whole repository may."""
+    conn.execute(Q["take_time"], {"timeout_ms": WHOLE_TIMEOUT_MS})
+
+
 def lock(conn: Connection, repository_id: RepositoryId) -> None:
     """Let nobody record anything about a repository until this transaction ends."""
     conn.execute(Q["lock"], {"id": repository_id})
@@ -166,6 +174,7 @@ def remove(conn: Connection, repository_id: RepositoryId) -> list[tuple[AssetId,
 
     Returns the assets that lost their pictures with it, each with the repository it is served from now.
     """
+    take_time(conn)
     params: dict[str, Any] = {"id": repository_id}
     params["ids"] = [row[0] for row in conn.execute(Q["touched"], params)]
     for query in ("lock_assets", "drop_files", "drop_trash_files", "promote"):

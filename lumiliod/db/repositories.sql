@@ -30,6 +30,9 @@ UPDATE repositories SET root = %(root)s::text, status = 'online', status_reason 
 -- name: set_name
 UPDATE repositories SET name = %(name)s::text WHERE id = %(id)s::uuid
 
+-- name: take_time
+SELECT set_config('statement_timeout', %(timeout_ms)s::text, true)
+
 -- name: lock
 -- every row about a repository refers to it: none is added meanwhile
 SELECT 1 FROM repositories WHERE id = %(id)s::uuid FOR UPDATE

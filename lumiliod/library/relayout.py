@@ -19,6 +19,7 @@ from lumiliod.contract.relayout import (
 from lumiliod.db import jobs as db_jobs
 from lumiliod.db import relayout as db_relayout
 from lumiliod.db import relayout_journal as journal
+from lumiliod.db import repositories as db_repositories
 from lumiliod.db.pool import Connection
 from lumiliod.db.relayout_journal import NewMove, Trouble
 from lumiliod.domain.errors import Conflict, NotFound, Shape
@@ -174,6 +175,7 @@ def _arranged(conn: Connection, opened: Opened, layout: Layout) -> tuple[Arrange
 
 def _begin(conn: Connection, opened: Opened, layout: Layout, wanted: RelayoutRequest) -> RelayoutTicket:
     """Write the whole journal and the job in one transaction."""
+    db_repositories.take_time(conn)
     found, _ = _arranged(conn, opened, layout)
     relayout_id = uuid7()
     job = kinds.rearrange(relayout_id, opened.id)

@@ -7,9 +7,10 @@ import psycopg
 import pytest
 import trio
 
+from lumiliod.contract.relayout import RelayoutRequest
 from lumiliod.contract.repositories import RepositoryChange
-from lumiliod.domain.errors import Conflict, LumilioError
-from lumiliod.library import removal, repositories
+from lumiliod.domain.errors import Conflict, LumilioError, Retryable
+from lumiliod.library import relayout, removal, repositories
 from lumiliod.library import upload as uploads
 from lumiliod.pipeline import schedules
 from lumiliod.runtime import Runtime
@@ -119,3 +120,22 @@ async def test_what_comes_while_a_repository_is_removed_keeps_it(shelf: Shelf) -
                 nursery.start_soon(until_one_waits, shelf, ends)
                 assert (await refused(rt, shelf)).detail["assets"] == 1
         assert shelf.sql("SELECT count(*) FROM assets") == [(1,)]
+
+
+async def test_whole_repositories_may_take_their_time(shelf: Shelf) -> None:
+    """Each statement that is slow here takes longer than any other may."""
+    shelves.add(shelf, "inbox/mine.jpg", jpeg(3))
+    shelf.sql(
+        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.6); RETURN NULL; END $$"
+    )
+    for table, event in (("assets", "DELETE"), ("relayout_moves", "INSERT")):
+        shelf.sql(f"CREATE TRIGGER slow AFTER {event} ON {table} FOR EACH STATEMENT EXECUTE FUNCTION slow()")
+    async with shelves.opened(shelf, statement_timeout_s=0.5) as rt:
+        assert (await relayout.begin(rt, str(shelf.id), RelayoutRequest(to="cas"))).moves == 1
+        assert (await removal.remove(rt, str(shelf.id), "home")).plan.forgotten == 1
+        with pytest.raises(Retryable):
+            await rt.db.call(_sleep)
+
+
+def _sleep(conn: psycopg.Connection) -> None:
+    conn.execute("SELECT pg_sleep(1)")

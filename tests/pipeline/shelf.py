@@ -151,9 +151,9 @@ def _add_thumbnail(conn: Connection, shelf: Shelf, asset_id: AssetId) -> None:
 
 
 @asynccontextmanager
-async def opened(shelf: Shelf, *, with_media: bool = False) -> AsyncIterator[Runtime]:
+async def opened(shelf: Shelf, *, with_media: bool = False, statement_timeout_s: float = 20) -> AsyncIterator[Runtime]:
     """Open the library as the daemon does, its API left out; without media nothing new can be identified."""
-    database = Database(shelf.conninfo, pool_size=6, statement_timeout_s=20)
+    database = Database(shelf.conninfo, pool_size=6, statement_timeout_s=statement_timeout_s)
     try:
         async with opened_repositories(database) as repositories:
             engine = Engine(database, [], keeper_period_s=1.0)
