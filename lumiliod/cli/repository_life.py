@@ -163,6 +163,8 @@ def _print_attached(options: Options, found: Attached) -> None:
         return
     print_repository(options, found.repository)
     note(f"Scan {found.task_id} compares it with what is known.")
+    if found.note is not None:
+        note(f"{found.note[0].upper()}{found.note[1:]}.")
 
 
 def _kilobytes(text: str) -> int:

@@ -115,10 +115,14 @@ class Attachment(Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class Attached(Struct, kw_only=True):
-    """A repository at its place, and the one scan that compares it with what is known."""
+    """A repository at its place, and the one scan that compares it with what is known.
+
+    ``note`` says, for people, what was under way and waits for a person.
+    """
 
     repository: Repository
     task_id: UUID
+    note: str | None = None
 
 
 class RemovalPlan(Struct, kw_only=True):

@@ -92,9 +92,9 @@ def latest(conn: Connection, repository_id: RepositoryId) -> Relayout | None:
         return cursor.execute(Q["latest"], {"repository_id": repository_id}).fetchone()
 
 
-def go_on(conn: Connection, relayout_id: UUID, state: State, job_id: UUID) -> None:
-    """Have a re-layout done, or undone, by a new job."""
-    conn.execute(Q["go_on"], {"id": relayout_id, "state": state, "job_id": job_id})
+def go_on(conn: Connection, relayout_id: UUID, state: State, job_id: UUID, *, verify: bool) -> None:
+    """Have a re-layout done, or undone, by a new job, which reads every file first if ``verify`` was said ever."""
+    conn.execute(Q["go_on"], {"id": relayout_id, "state": state, "job_id": job_id, "verify": verify})
 
 
 def halt(conn: Connection) -> None:

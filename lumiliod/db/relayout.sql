@@ -25,7 +25,8 @@ FROM relayouts WHERE repository_id = %(repository_id)s::uuid
 ORDER BY state = 'undone', id DESC LIMIT 1
 
 -- name: go_on
-UPDATE relayouts SET state = %(state)s::text, job_id = %(job_id)s::uuid, halted = false, finished_at = NULL
+UPDATE relayouts SET state = %(state)s::text, job_id = %(job_id)s::uuid, halted = false, finished_at = NULL,
+    verify = verify OR %(verify)s::boolean
 WHERE id = %(id)s::uuid
 
 -- name: halt

@@ -84,14 +84,17 @@ async def begin(rt: Runtime, ref: str, wanted: RelayoutRequest) -> RelayoutTicke
 
     Raises:
         NotFound, Unavailable: no such repository, or it is offline. Shape: no such layout (``bad_storage_strategy``).
-        Conflict: another re-layout is not at its end (``relayout_open``).
+        Conflict: another re-layout is not at its end (``relayout_open``), or all is as it shall be (``already_so``).
     """
     opened, layout = await _opened(rt, ref), _layout(wanted.to)
     last = await rt.db.call(db_relayout.latest, opened.id)
     if last is not None and last.state in db_relayout.OPEN:
         if last.state != "running" or last.to_strategy != wanted.to:
             raise _is_open(opened, last)
-        ticket = await rt.jobs.call(_go_on, opened, last, "running")
+        if wanted.verify and not last.verify:
+            # one that runs reads nothing: another job goes on
+            await task_control.cancel(rt, JobFilter(kind=kinds.RELAYOUT.kind, repository_id=opened.id))
+        ticket = await rt.jobs.call(_go_on, opened, last, "running", wanted.verify)
     else:
         ticket = await rt.jobs.call(_begin, opened, layout, wanted)
     # the job does it, too; from here on it need not have begun
@@ -177,9 +180,13 @@ def _begin(conn: Connection, opened: Opened, layout: Layout, wanted: RelayoutReq
     """Write the whole journal and the job in one transaction."""
     db_repositories.take_time(conn)
     found, _ = _arranged(conn, opened, layout)
+    before = opened.repository.marker.storage_strategy
+    if before == wanted.to and not found.moves:
+        # it would take the place of the one that can be undone
+        message = f"{opened.repository.name} goes by {wanted.to} already, and so does every file of its inbox"
+        raise Conflict(message, code="already_so")
     relayout_id = uuid7()
     job = kinds.rearrange(relayout_id, opened.id)
-    before = opened.repository.marker.storage_strategy
     row = db_relayout.NewRelayout(relayout_id, opened.id, before, wanted.to, job.id, verify=wanted.verify)
     journal.insert(conn, row, found.moves)
     db_relayout.set_strategy(conn, opened.id, wanted.to)
@@ -187,10 +194,12 @@ def _begin(conn: Connection, opened: Opened, layout: Layout, wanted: RelayoutReq
     return RelayoutTicket(relayout_id=relayout_id, task_id=job.id, moves=len(found.moves))
 
 
-def _go_on(conn: Connection, opened: Opened, last: db_relayout.Relayout, state: db_relayout.State) -> RelayoutTicket:
+def _go_on(
+    conn: Connection, opened: Opened, last: db_relayout.Relayout, state: db_relayout.State, verify: bool = False
+) -> RelayoutTicket:
     job = kinds.rearrange(last.id, opened.id)
     task = kinds.enqueue_one(conn, job)
-    db_relayout.go_on(conn, last.id, state, task)
+    db_relayout.go_on(conn, last.id, state, task, verify=verify)
     db_relayout.set_strategy(conn, opened.id, last.from_strategy if state == "undoing" else last.to_strategy)
     counts = journal.counts(conn, last.id)
     moves = counts.pending + counts.done if state == "undoing" else counts.pending

@@ -8,7 +8,9 @@ import trio
 
 from lumiliod.contract.repositories import Attached, Attachment, Relocation
 from lumiliod.db import jobs as db_jobs
+from lumiliod.db import relayout as db_relayout
 from lumiliod.db import repositories as db_repositories
+from lumiliod.db.pool import Connection
 from lumiliod.db.repositories import RepositoryRow
 from lumiliod.domain.errors import Conflict, NotFound, Permanent
 from lumiliod.domain.ids import RepoPath, shown
@@ -119,7 +121,22 @@ async def _settled(rt: Runtime, row: RepositoryRow, root: str) -> Attached:
     await rt.jobs.call(db_jobs.hasten, opened.id)
     task = await rt.jobs.call(kinds.enqueue_one, kinds.scan_again(opened.id))
     await rt.jobs.call(schedules.declare_repositories, rt.repositories)
-    return Attached(repository=await repositories.show(rt, str(row.id)), task_id=task)
+    note = await rt.db.call(_halted, now)
+    return Attached(repository=await repositories.show(rt, str(row.id)), task_id=task, note=note)
+
+
+def _halted(conn: Connection, row: RepositoryRow) -> str | None:
+    """Say which re-layout of a repository ended when it was put away, and how to go on."""
+    db_relayout.halt(conn)
+    last = db_relayout.latest(conn, row.id)
+    if last is None or not last.halted or last.state not in db_relayout.OPEN:
+        return None
+    if last.state == "undoing":
+        return f"a re-layout was being undone and is halted: lumilio repos relayout {row.name} --undo goes on"
+    return (
+        f"a re-layout to {last.to_strategy} is halted: lumilio repos relayout {row.name} --to {last.to_strategy} "
+        f"goes on, --undo brings back what was moved"
+    )
 
 
 def _opened(rt: Runtime, row: RepositoryRow, root: str) -> Opened:

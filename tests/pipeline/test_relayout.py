@@ -10,6 +10,7 @@ import pytest
 import trio
 
 from lumiliod.contract.relayout import RelayoutRequest
+from lumiliod.contract.repositories import Attached, Attachment
 from lumiliod.contract.trash import RestoreRequest
 from lumiliod.db import files
 from lumiliod.domain.assets import Outcome
@@ -19,7 +20,7 @@ from lumiliod.domain.jobs import JobFilter
 from lumiliod.jobs.engine import Running
 from lumiliod.jobs.kind import JobSpec, Kind, each
 from lumiliod.library import relayout as library
-from lumiliod.library import task_control, trash
+from lumiliod.library import relocation, task_control, trash
 from lumiliod.pipeline import adopt, kinds
 from lumiliod.pipeline.relayout import MERGED
 from lumiliod.runtime import Runtime
@@ -280,15 +281,13 @@ async def test_there_through_every_layout_and_back(shelf: Shelf) -> None:
         assert [served(shelf, asset_id) for asset_id in ids] == [
             "inbox/2023/01/IMG (1).jpg", "inbox/2023/01/IMG.jpg", "inbox/2024/12/ä ö.jpg", "inbox/1999/01/x.jpg",
         ]  # fmt: skip
-        assert await relaid(shelf, rt, "date") == {}
         dated = inbox_of(shelf)
         await relaid(shelf, rt, "cas")
         assert [served(shelf, asset_id) for asset_id in ids] == [cas(jpeg(n)) for n in range(10, 14)]
         assert empty_folders(shelf.path / "inbox") == []
         await undone(shelf, rt)
         assert inbox_of(shelf) == dated
-        for _ in range(2):  # the one that moved nothing, too
-            await undone(shelf, rt)
+        await undone(shelf, rt)
         assert inbox_of(shelf) == before
         assert rt.repositories.get(shelf.id).layout.name == "flat"
         with pytest.raises(NotFound) as caught:
@@ -306,7 +305,9 @@ async def test_a_layout_again_moves_what_was_dated_otherwise_since(shelf: Shelf)
         assert served(shelf, asset) == "inbox/2020/01/a.jpg"
         await relaid(shelf, rt, "date")
         assert served(shelf, asset) == "inbox/2021/02/a.jpg"
-        assert await relaid(shelf, rt, "date") == {}
+        with pytest.raises(Conflict) as caught:
+            await relaid(shelf, rt, "date")
+        assert caught.value.code == "already_so"
 
 
 async def test_a_plan_is_what_is_done_and_changes_nothing(shelf: Shelf) -> None:
@@ -490,6 +491,53 @@ async def test_what_a_person_cancelled_waits_for_a_person(shelf: Shelf) -> None:
         assert again.relayout_id == ticket.relayout_id
         await relaying.idle(rt)
         assert served(shelf, asset) == cas(A)
+
+
+async def test_going_on_reads_every_file_when_that_is_said_then(shelf: Shelf) -> None:
+    shelves.add(shelf, "inbox/a.jpg", A)
+    place = shelf.path / "inbox/a.jpg"
+    times = place.stat()
+    place.write_bytes(b"rot" + A[3:])
+    os.utime(place, ns=(times.st_atime_ns, times.st_mtime_ns))
+    async with relaying.working(shelf, queues={"ingest": 2}) as rt:
+        ticket = await relaying.begin(shelf, "cas", rt)
+        await task_control.cancel(rt, JobFilter(ids=(ticket.task_id,)))
+    async with relaying.working(shelf) as rt:
+        again = await library.begin(rt, str(shelf.id), RelayoutRequest(to="cas", verify=True))
+        await relaying.idle(rt)
+        found = await library.show(rt, str(shelf.id))
+    assert (again.relayout_id, found.done, found.skipped) == (ticket.relayout_id, 0, 1)
+    assert place.exists()
+
+
+async def test_what_is_so_already_keeps_the_one_that_can_be_undone(shelf: Shelf) -> None:
+    asset = shelves.add(shelf, "inbox/a.jpg", A)
+    async with relaying.working(shelf) as rt:
+        await relaid(shelf, rt, "cas")
+        with pytest.raises(Conflict) as caught:
+            await relaying.begin(shelf, "cas", rt)
+        assert caught.value.code == "already_so"
+        await undone(shelf, rt)
+    assert served(shelf, asset) == "inbox/a.jpg"
+
+
+async def test_whoever_takes_a_repository_back_hears_what_was_halted(shelf: Shelf) -> None:
+    shelves.add(shelf, "inbox/a.jpg", A)
+    async with relaying.working(shelf, queues={"ingest": 2}) as rt:
+        assert (await taken_back(shelf, rt)).note is None
+        await relaying.begin(shelf, "cas", rt)
+        note = (await taken_back(shelf, rt)).note
+        assert note is not None
+        assert f"lumilio repos relayout {shelf.path.name} --to cas goes on" in note
+        await library.undo(rt, str(shelf.id))
+        note = (await taken_back(shelf, rt)).note
+        assert note is not None
+        assert "--undo goes on" in note
+
+
+async def taken_back(shelf: Shelf, rt: Runtime) -> Attached:
+    await relocation.detach(rt, str(shelf.id))
+    return await relocation.attach(rt, Attachment(path=shelf.root))
 
 
 async def test_a_job_that_was_lost_is_made_anew(shelf: Shelf) -> None:
