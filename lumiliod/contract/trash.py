@@ -114,8 +114,9 @@ class TrashResult(Struct, kw_only=True):
     """What became of one asset that was named.
 
     ``removed``, ``restored``, ``restoring``, ``purging``; or why not: ``in_trash``, ``not_in_trash``, ``not_found``,
-    ``in_motion`` (its files are being moved), ``in_user_area`` (nothing of it lies in the trash), ``doomed`` (it is
-    being purged), ``no_file`` (no file holds its bytes).
+    ``in_motion`` (its files are being moved), ``in_user_area`` (nothing of it lies in the trash), ``away`` (a
+    repository with something of it is offline or detached), ``doomed`` (it is being purged), ``no_file`` (no file
+    holds its bytes).
     """
 
     asset_id: UUID

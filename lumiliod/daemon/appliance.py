@@ -38,7 +38,7 @@ from lumiliod.jobs.kind import Kind
 from lumiliod.library import upload_sweep
 from lumiliod.media import media
 from lumiliod.media.media import MediaSettings
-from lumiliod.pipeline import adopt, kinds, schedules
+from lumiliod.pipeline import adopt, kinds, purge, schedules
 from lumiliod.runtime import HealthBoard, Opened, Runtime, opened_repositories, reopen
 
 log = logging.getLogger(__name__)
@@ -222,6 +222,7 @@ async def attend_repositories(rt: Runtime, *, task_status: trio.TaskStatus[None]
             elif opened_repository is not None:
                 log.info("repository is back", extra={"repository": row.name})
                 await rt.jobs.call(db_jobs.hasten, opened_repository.id)
+                await rt.jobs.call(purge.take_up, opened_repository.id)
                 await rt.jobs.call(kinds.enqueue_one, kinds.scan(opened_repository.id))
                 await rt.jobs.call(schedules.declare_repositories, rt.repositories)
                 delay_s = REOPEN_FIRST_S

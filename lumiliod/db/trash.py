@@ -244,38 +244,6 @@ def original_repository(conn: Connection, asset_id: AssetId) -> RepositoryId | N
     return RepositoryId(row[0]) if row else None
 
 
-def mark_due(conn: Connection, *, ids: Sequence[AssetId] | None = None, older_s: float | None = None) -> list[AssetId]:
-    """Have assets at rest purged that have something to purge; return them. Without a condition: all of them.
-
-    ``older_s`` goes by the time they were removed at, which is a person's to judge: the clock may have been wrong.
-    """
-    return _marked(conn, ids=ids, older_s=older_s)
-
-
-def mark_aged(conn: Connection, aged_s: float) -> list[AssetId]:
-    """Count how long everything has been in the trash, and have purged what was seen there for ``aged_s`` seconds."""
-    conn.execute(Q["age"])
-    return _marked(conn, aged_s=aged_s)
-
-
-def _marked(
-    conn: Connection, *, ids: Sequence[AssetId] | None = None, older_s: float | None = None, aged_s: float | None = None
-) -> list[AssetId]:
-    params = {"ids": None if ids is None else list(ids), "older_s": older_s, "aged_s": aged_s}
-    return [AssetId(row[0]) for row in conn.execute(Q["mark_due"], params)]
-
-
-def count_due(conn: Connection, *, ids: Sequence[AssetId] | None = None, older_s: float | None = None) -> int:
-    """Count what :func:`mark_due` would mark."""
-    row = conn.execute(Q["count_due"], {"ids": None if ids is None else list(ids), "older_s": older_s}).fetchone()
-    return int(row[0]) if row else 0
-
-
-def purging(conn: Connection, after: UUID, count: int) -> list[AssetId]:
-    """Return assets that are to be purged, beyond ``after``, by id."""
-    return [AssetId(row[0]) for row in conn.execute(Q["purging"], {"after": after, "count": count})]
-
-
 def at_rest(conn: Connection, after: UUID, count: int) -> list[AssetId]:
     """Return assets that can be brought back, beyond ``after``, by id."""
     return [AssetId(row[0]) for row in conn.execute(Q["at_rest"], {"after": after, "count": count})]

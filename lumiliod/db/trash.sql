@@ -162,36 +162,6 @@ SELECT repository_id FROM file_records WHERE asset_id = %(id)s::uuid AND outcome
 UPDATE trash SET state = 'trashed', refused = %(reason)s::text, refused_at = now()
 WHERE asset_id = %(id)s::uuid AND state = ANY (%(states)s::text[])
 
--- name: age
-UPDATE trash t SET aged_s = extract(epoch FROM now() - g.kept_since), aged_at = now()
-FROM trash_ages g WHERE g.asset_id = t.asset_id
-
--- name: mark_due
--- An asset whose files all stayed in the user area is not purged: there is nothing of it in the trash, and the
--- next scan would take it for a new one.
-UPDATE trash t SET state = 'purging', refused = NULL, refused_at = NULL
-WHERE t.state = 'trashed'
-  AND (%(ids)s::uuid[] IS NULL OR t.asset_id = ANY (%(ids)s::uuid[]))
-  AND (%(older_s)s::float8 IS NULL OR t.deleted_at <= now() - make_interval(secs => %(older_s)s::float8))
-  AND (%(aged_s)s::float8 IS NULL OR t.aged_s >= %(aged_s)s::float8)
-  AND (EXISTS (SELECT 1 FROM trash_files x WHERE x.asset_id = t.asset_id)
-       OR NOT EXISTS (SELECT 1 FROM file_records f WHERE f.asset_id = t.asset_id AND f.outcome = 'trashed'
-                                                     AND f.missing_since IS NULL))
-RETURNING t.asset_id
-
--- name: count_due
-SELECT count(*) FROM trash t
-WHERE t.state = 'trashed'
-  AND (%(ids)s::uuid[] IS NULL OR t.asset_id = ANY (%(ids)s::uuid[]))
-  AND (%(older_s)s::float8 IS NULL OR t.deleted_at <= now() - make_interval(secs => %(older_s)s::float8))
-  AND (EXISTS (SELECT 1 FROM trash_files x WHERE x.asset_id = t.asset_id)
-       OR NOT EXISTS (SELECT 1 FROM file_records f WHERE f.asset_id = t.asset_id AND f.outcome = 'trashed'
-                                                     AND f.missing_since IS NULL))
-
--- name: purging
-SELECT asset_id FROM trash WHERE state IN ('purging', 'doomed') AND asset_id > %(after)s::uuid
-ORDER BY asset_id LIMIT %(count)s::int
-
 -- name: at_rest
 SELECT asset_id FROM trash WHERE state IN ('trashed', 'retiring', 'purging') AND asset_id > %(after)s::uuid
 ORDER BY asset_id LIMIT %(count)s::int

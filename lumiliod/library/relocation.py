@@ -17,7 +17,7 @@ from lumiliod.domain.ids import RepoPath, shown
 from lumiliod.domain.jobs import JobFilter
 from lumiliod.domain.repositories import RepositoryStatus
 from lumiliod.library import repositories, task_control
-from lumiliod.pipeline import adopt, kinds, schedules
+from lumiliod.pipeline import adopt, kinds, purge, schedules
 from lumiliod.runtime import Opened, Runtime
 from lumiliod.storage import repository as storage
 from lumiliod.storage import roots
@@ -119,6 +119,7 @@ async def _settled(rt: Runtime, row: RepositoryRow, root: str) -> Attached:
     await _take_up_inodes(rt, opened)
     await adopt.staged(rt, opened)
     await rt.jobs.call(db_jobs.hasten, opened.id)
+    await rt.jobs.call(purge.take_up, opened.id)
     task = await rt.jobs.call(kinds.enqueue_one, kinds.scan_again(opened.id))
     await rt.jobs.call(schedules.declare_repositories, rt.repositories)
     note = await rt.db.call(_halted, now)

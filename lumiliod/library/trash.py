@@ -18,8 +18,8 @@ from lumiliod.contract.trash import (
     TrashResult,
     TrashSummary,
 )
+from lumiliod.db import due, trash
 from lumiliod.db import search as db_search
-from lumiliod.db import trash
 from lumiliod.db.pool import Connection
 from lumiliod.db.search import After
 from lumiliod.db.trash import Comeback, Totals
@@ -184,35 +184,33 @@ async def purge(rt: Runtime, request: PurgeRequest) -> TrashChanged:
     ids = None if request.ids is None else [AssetId(id_) for id_ in dict.fromkeys(request.ids)]
     if request.dry_run:
         return TrashChanged(count=await rt.db.call(_count_due, ids, request.older_s))
-    marked, states, task = await rt.jobs.call(_mark_due, ids, request.older_s)
-    results = [TrashResult(asset_id=id_, outcome=_purged(id_, marked, states)) for id_ in ids or []]
-    return TrashChanged(count=len(marked), results=results, task_id=task)
+    count, outcomes, task = await rt.jobs.call(_mark_due, ids, request.older_s)
+    results = [TrashResult(asset_id=id_, outcome=outcomes[id_]) for id_ in ids or []]
+    return TrashChanged(count=count, results=results, task_id=task)
 
 
 def _count_due(conn: Connection, ids: list[AssetId] | None, older_s: float | None) -> int:
-    return trash.count_due(conn, ids=ids, older_s=older_s)
+    return due.count_due(conn, ids=ids, older_s=older_s)
 
 
 def _mark_due(
     conn: Connection, ids: list[AssetId] | None, older_s: float | None
-) -> tuple[set[AssetId], dict[AssetId, TrashState], JobId | None]:
-    marked = set(trash.mark_due(conn, ids=ids, older_s=older_s))
+) -> tuple[int, dict[AssetId, str], JobId | None]:
+    marked = set(due.mark_due(conn, ids=ids, older_s=older_s))
     task = kinds.enqueue_one(conn, kinds.purge()) if marked else None
-    return marked, trash.states(conn, ids or []), task
+    states, reasons = trash.states(conn, ids or []), due.why_not_due(conn, ids or [])
+    outcomes = {id_: "purging" if id_ in marked else _purged(states.get(id_), reasons.get(id_)) for id_ in ids or []}
+    return len(marked), outcomes, task
 
 
-def _purged(asset_id: AssetId, marked: set[AssetId], states: dict[AssetId, TrashState]) -> str:
-    if asset_id in marked:
-        return "purging"
-    match states.get(asset_id):
+def _purged(state: TrashState | None, reason: str | None) -> str:
+    match state:
         case None:
             return "not_in_trash"
-        case TrashState.TRASHED:
-            return "in_user_area"
         case TrashState.PURGING | TrashState.DOOMED:
             return "purging"
         case _:
-            return "in_motion"
+            return reason or "in_motion"
 
 
 async def untracked_files(rt: Runtime) -> StrayList:

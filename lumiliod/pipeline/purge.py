@@ -1,7 +1,8 @@
 """Empty the trash of what is due: verified file by file, derivatives first, rows last.
 
 ``purging`` says what is to go, ``doomed`` that it was verified; so whatever a crash leaves is taken up
-where it was. What is not exactly what the rows say is kept, with the reason.
+where it was. What is not exactly what the rows say is kept, with the reason. What lies in a repository that
+is away waits for it, and no job does: :func:`take_up` asks for it when the repository is back.
 """
 
 from collections.abc import Callable
@@ -11,7 +12,9 @@ from typing import TypeVar
 import msgspec
 import trio
 
-from lumiliod.db import trash
+from lumiliod.db import due, trash
+from lumiliod.db import jobs as db_jobs
+from lumiliod.db.pool import Connection
 from lumiliod.domain.errors import NotFound, Permanent, Retryable, Shape, Unavailable
 from lumiliod.domain.ids import AssetId, RepositoryId
 from lumiliod.domain.trash import TrashItem, TrashState
@@ -58,13 +61,13 @@ async def purge(rt: Runtime, running: Running) -> None:
     """Purge what people asked for and what is due.
 
     Raises:
-        Unavailable: a repository is offline, or an asset is worked on; the others are purged.
+        Unavailable: a repository went offline, or an asset is worked on; the others are purged.
     """
     older_s = running.decoded(Args).older_s
     if older_s is not None:
-        await rt.db.call(trash.mark_aged, older_s)
+        await rt.db.call(due.mark_aged, older_s)
     done, after = _Done(), FIRST
-    while page := await rt.db.call(trash.purging, after, PAGE):
+    while page := await rt.db.call(due.purging, after, PAGE):
         for asset_id in page:
             await _purge_one(rt, asset_id, done)
             await running.progress(done.purged, unit="assets")
@@ -72,9 +75,15 @@ async def purge(rt: Runtime, running: Running) -> None:
     if done.postponed:
         message = f"{done.postponed} assets could not be purged yet, {done.purged} were"
         raise Unavailable(message, code="purge_postponed", after_s=AGAIN_AFTER_S)
-    refused = done.refused[:REFUSED_SHOWN]
     told = {"purged": done.purged, "freed_bytes": done.freed_bytes, "purge_refused": len(done.refused)}
-    await running.complete(result={**told, "refused": refused})
+    away = await rt.db.call(due.count_away)
+    await running.complete(result={**told, "refused": done.refused[:REFUSED_SHOWN], "away": away})
+
+
+def take_up(conn: Connection, repository_id: RepositoryId) -> None:
+    """Have purged what was to be while its repository was away."""
+    if due.purging_in(conn, repository_id):
+        db_jobs.enqueue(conn, [kinds.purge()])
 
 
 async def _purge_one(rt: Runtime, asset_id: AssetId, done: _Done) -> None:
@@ -111,6 +120,8 @@ async def purge_one(rt: Runtime, asset_id: AssetId) -> int | None:
     found = await rt.db.call(trash.item, asset_id)
     if found is None or found.state not in (TrashState.PURGING, TrashState.DOOMED):
         return None
+    for file in found.files:
+        rt.repositories.get(file.repository_id)  # before anything of it is read
     if found.state is TrashState.PURGING:
         verified = [
             (file.id, await _at(rt, file.repository_id, storage.verify, note_of(found, file), file.stat))

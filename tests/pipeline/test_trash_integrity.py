@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lumiliod.contract.integrity import Approval, PlanApproval
-from lumiliod.db import findings, trash
+from lumiliod.db import due, findings, trash
 from lumiliod.db.pool import Connection, Database
 from lumiliod.domain.trash import TrashState, Why
 from lumiliod.library import plan
@@ -194,7 +194,7 @@ async def test_what_is_gone_for_good_can_be_accepted(kept: Library) -> None:
     assert item is not None
     assert item.files == ()
     assert await kept.findings() == []
-    assert await kept.rt.db.call(trash.mark_due) == [original.asset_id]
+    assert await kept.rt.db.call(due.mark_due) == [original.asset_id]
 
 
 async def test_another_disk_is_recorded_when_it_is_read(kept: Library) -> None:
