@@ -293,12 +293,20 @@ def _print_overview(found: Integrity) -> None:
         note("The limit, or the disk, is too slow to read everything within the period.")
     if found.repositories:
         rows = [
-            (one.repository, one.files, size(one.size_bytes), f"{one.share:.1%}", one.never, moment(one.oldest_at))
+            (
+                one.repository,
+                one.status,
+                one.files,
+                size(one.size_bytes),
+                f"{one.share:.1%}",
+                one.never,
+                moment(one.oldest_at),
+            )
             for one in found.repositories
         ]
-        headers = ("Repository", "Files", "Size", "Verified", "Never", "Oldest")
+        headers = ("Repository", "Status", "Files", "Size", "Verified", "Never", "Oldest")
         click.echo()
-        table(headers, rows, right=headers[1:5])
+        table(headers, rows, right=headers[2:6])
 
 
 def _row(one: Finding) -> tuple[object, ...]:

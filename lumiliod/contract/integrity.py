@@ -12,11 +12,13 @@ MAX_IDS = 10_000
 class Coverage(Struct, kw_only=True):
     """How much of a repository's files was read and found good within the period.
 
-    ``share`` is of their bytes, from 0 to 1; ``never`` counts files, ``oldest_at`` is the oldest of the others.
+    ``status`` is ``online | offline | detached``: only what is online is read. ``share`` is of their bytes, from 0
+    to 1; ``never`` counts files, ``oldest_at`` is the oldest of the others.
     """
 
     repository: str
     repository_id: UUID
+    status: str
     files: int
     size_bytes: int
     verified: int
@@ -29,6 +31,7 @@ class Coverage(Struct, kw_only=True):
 class Integrity(Struct, kw_only=True):
     """How safe the originals are, at one look.
 
+    ``share``, ``never``, ``oldest_at`` and ``through_at`` leave out what is detached: a person put it away.
     With ``scrub_days`` 0 nothing is read again by itself. ``bytes_per_s`` is how fast the last passes
     read, ``through_at`` when everything will have been verified within the period at the pace of the scrub;
     it is ``late`` when the disk or the limit is too slow for the period. ``findings`` counts open ones by

@@ -32,6 +32,7 @@ from lumiliod.db.mirrors import MirrorSize
 from lumiliod.db.pool import Connection
 from lumiliod.domain.errors import NotFound, Shape
 from lumiliod.domain.ids import AssetId, RepositoryId, shown
+from lumiliod.domain.repositories import RepositoryStatus
 from lumiliod.library import convert
 from lumiliod.pipeline import kinds
 from lumiliod.runtime import Runtime
@@ -50,15 +51,16 @@ async def overview(rt: Runtime) -> Integrity:
     settings = rt.config.integrity
     days = settings.scrub_days or DEFAULT_DAYS
     rows, counts, (speed, last_at), (fewer, originals), now = await rt.db.call(_overview, days, settings.copies)
-    total = sum(row.size_bytes for row in rows)
-    left = total - sum(row.verified_bytes for row in rows)
+    looked_after = [row for row in rows if _status(rt, row.repository_id) != RepositoryStatus.DETACHED]
+    total = sum(row.size_bytes for row in looked_after)
+    left = total - sum(row.verified_bytes for row in looked_after)
     pace = total / (days * DAY_S)
     limit = settings.scrub_mb_per_s * (1 << 20) or speed or pace
-    oldest = [row.oldest_at for row in rows if row.oldest_at is not None]
+    oldest = [row.oldest_at for row in looked_after if row.oldest_at is not None]
     return Integrity(
         scrub_days=settings.scrub_days,
         share=_share(total - left, total),
-        never=sum(row.never for row in rows),
+        never=sum(row.never for row in looked_after),
         oldest_at=min(oldest, default=None),
         repositories=[_coverage(rt, row) for row in rows],
         last_read_at=last_at,
@@ -234,6 +236,7 @@ def _coverage(rt: Runtime, row: CoverageRow) -> Coverage:
     return Coverage(
         repository=_name(rt, row.repository_id),
         repository_id=row.repository_id,
+        status=_status(rt, row.repository_id),
         files=row.files,
         size_bytes=row.size_bytes,
         verified=row.verified,
@@ -263,6 +266,11 @@ def _mirror(rt: Runtime, row: MirrorRow, size: MirrorSize | None, lacking: int) 
 
 def _name(rt: Runtime, repository_id: RepositoryId) -> str:
     return next((row.name for row in rt.repositories.rows() if row.id == repository_id), str(repository_id))
+
+
+def _status(rt: Runtime, repository_id: RepositoryId) -> str:
+    row = rt.repositories.known(repository_id)
+    return row.status if row is not None else RepositoryStatus.OFFLINE
 
 
 def _share(part: int, whole: int) -> float:

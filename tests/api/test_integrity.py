@@ -17,8 +17,10 @@ from lumiliod.db.pool import Database
 from lumiliod.domain.errors import Conflict
 from lumiliod.domain.ids import JobId
 from lumiliod.library import plan as library_plan
+from lumiliod.library import relocation
 from lumiliod.pipeline import untracked
-from tests.pipeline.originals import Library, library
+from lumiliod.storage import repository as storage
+from tests.pipeline.originals import Library, library, taken_in
 
 from . import wire
 from .wire import serving
@@ -58,6 +60,13 @@ class Asked:
         return {item["finding"]["path"]: item for item in items}
 
 
+async def second_at(asked: Asked, root: Path) -> Library:
+    """Have a second repository, looked after by the same engine."""
+    root.mkdir()
+    storage.create(str(root), root.name)
+    return Library(asked.kept.rt, await taken_in(asked.kept.rt, root), asked.kept.backend_of)
+
+
 @pytest.fixture
 async def asked(database: Database, tmp_path: Path, socket_path: str) -> AsyncIterator[Asked]:
     async with (
@@ -86,6 +95,24 @@ async def test_coverage(asked: Asked) -> None:
     (home,) = after["repositories"]
     assert (home["repository"], home["files"], home["verified"]) == ("home", 4, 3)
     assert home["oldest_at"] == after["oldest_at"] is not None
+
+
+async def test_coverage_leaves_out_what_is_put_away(asked: Asked, tmp_path: Path) -> None:
+    """An offline disk is to be verified, and lowers the share; what is detached does not for ever."""
+    await asked.kept.add(2)
+    await asked.done(await asked.ask("POST", "/integrity/verify", 202, all=True))
+    second = await second_at(asked, tmp_path / "second")
+    await second.add(1)
+    second.rt.repositories.lose(second.opened.id, "unplugged")
+    told = await asked.ask("GET", "/integrity")
+    assert (told["never"], told["through_at"] is None) == (1, False)
+    statuses = {one["repository"]: one["status"] for one in told["repositories"]}
+    assert statuses == {"home": "online", "second": "offline"}
+    await relocation.detach(second.rt, "second")
+    told = await asked.ask("GET", "/integrity")
+    assert (told["share"], told["never"], told["through_at"]) == (1.0, 0, None)
+    statuses = {one["repository"]: one["status"] for one in told["repositories"]}
+    assert statuses == {"home": "online", "second": "detached"}
 
 
 async def test_what_to_verify(asked: Asked) -> None:
