@@ -2,14 +2,12 @@
 
 import os
 import sys
-import time
-from typing import TYPE_CHECKING
 from uuid import UUID
 
 import click
 
 from lumiliod.cli.output import moment, note, pairs, print_json, size, table
-from lumiliod.cli.polling import FINISHED, pauses, progress, sleep
+from lumiliod.cli.polling import finished_job, progress
 from lumiliod.cli.program import FAILURE, TEMPORARY, Command, Failed, Group, Options, connected
 from lumiliod.cli.repositories import job_problem
 from lumiliod.contract.integrity import (
@@ -26,9 +24,6 @@ from lumiliod.contract.integrity import (
 )
 from lumiliod.contract.jobs import Job
 from lumiliod.contract.problems import Problem
-
-if TYPE_CHECKING:
-    from lumiliod.client import Client
 
 STATES = ("open", "ignored", "healed", "resolved")
 KINDS = ("missing", "changed", "bit_rot", "untracked", "unreadable")
@@ -54,27 +49,14 @@ def verify(options: Options, everything: bool, repository: str | None, asset: UU
             else:
                 click.echo(f"Verification {ticket.task_id} is queued.")
             return
-        job = _followed(client, ticket.task_id, hidden=options.json)
+        with progress("Verifying", in_bytes=True, hidden=options.json) as advance:
+            job = finished_job(client, ticket.task_id, advance, quiet=options.json)
     if options.json:
         print_json(job)
     elif job.state == "completed":
         told = job.result or {}
         pairs([("Files", told.get("files")), ("Read", size(told.get("bytes", 0))), ("Wrong", told.get("found"))])
     _judge(job)
-
-
-def _followed(client: "Client", task_id: UUID, *, hidden: bool) -> Job:
-    """Return a job once it has ended, and show how far it is until then."""
-    started = time.monotonic()
-    with progress("Verifying", in_bytes=True, hidden=hidden) as advance:
-        for pause_s in pauses():
-            job = client.task(task_id)
-            if job.progress is not None:
-                advance(job.progress.done, job.progress.total)
-            if job.state in FINISHED:
-                return job
-            sleep(pause_s, started, None)
-    raise AssertionError
 
 
 def _judge(job: Job) -> None:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
+from lumiliod.cli.output import note, visible
 from lumiliod.cli.program import TEMPORARY, Failed
 from lumiliod.contract.jobs import Job
 from lumiliod.contract.problems import Problem
@@ -34,18 +35,21 @@ def pauses() -> Iterator[float]:
         pause_s = min(1.0, pause_s * 1.3)
 
 
-def finished_job(client: "Client", task_id: UUID, timeout_s: float | None = None) -> Job:
-    """Return a job once it has ended.
-
-    Raises:
-        Failed: it did not within ``timeout_s`` seconds.
-    """
-    started = time.monotonic()
+def finished_job(client: "Client", task_id: UUID, advance: Advance | None = None, *, quiet: bool = False) -> Job:
+    """Return a job once it has ended; until then tell how far it is, and say why it is put off unless ``quiet``."""
+    said: str | None = None
     for pause_s in pauses():
         job = unless_away(lambda: client.task(task_id))
-        if job is not None and job.state in FINISHED:
-            return job
-        sleep(pause_s, started, timeout_s)
+        if job is not None:
+            if job.progress is not None and advance is not None:
+                advance(job.progress.done, job.progress.total)
+            if job.state in FINISHED:
+                return job
+            reason = job.errors[-1].message if job.errors and job.errors[-1].put_off else said
+            if reason is not None and reason != said and not quiet:
+                note(f"lumilio: waiting: {visible(reason)}")
+            said = reason
+        sleep(pause_s, 0.0, None)
     raise AssertionError
 
 

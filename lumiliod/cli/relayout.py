@@ -1,20 +1,12 @@
 """``lumilio repos relayout``."""
 
-import time
-from typing import TYPE_CHECKING
-from uuid import UUID
-
 import click
 
 from lumiliod.cli.output import note, pairs, print_json, size, table
-from lumiliod.cli.polling import FINISHED, pauses, progress, sleep
+from lumiliod.cli.polling import finished_job, progress
 from lumiliod.cli.program import Command, Failed, Options, connected
 from lumiliod.cli.repositories import job_problem
-from lumiliod.contract.jobs import Job
 from lumiliod.contract.relayout import Relayout, RelayoutPlan, RelayoutTicket
-
-if TYPE_CHECKING:
-    from lumiliod.client import Client
 
 STAYING = {"in_place": "in their place already", "missing": "not where they were", "pending": "still to be looked at"}
 
@@ -61,24 +53,11 @@ def relayout(
         if not wait:
             _print_ticket(options, ticket)
             return
-        job = _followed(client, ticket.task_id, hidden=options.json)
+        with progress("Moving", hidden=options.json) as advance:
+            job = finished_job(client, ticket.task_id, advance, quiet=options.json)
         if job.state != "completed":
             raise Failed(job_problem(job))
         _print_status(options, client.repos.last_relayout(repository))
-
-
-def _followed(client: "Client", task_id: UUID, *, hidden: bool) -> Job:
-    """Return a job once it has ended, and show how far it is until then."""
-    started = time.monotonic()
-    with progress("Moving", hidden=hidden) as advance:
-        for pause_s in pauses():
-            job = client.task(task_id)
-            if job.progress is not None:
-                advance(job.progress.done, job.progress.total)
-            if job.state in FINISHED:
-                return job
-            sleep(pause_s, started, None)
-    raise AssertionError
 
 
 def _print_ticket(options: Options, ticket: RelayoutTicket) -> None:

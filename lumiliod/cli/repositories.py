@@ -113,7 +113,7 @@ def _followed(options: Options, client: "Client", ticket: ScanTicket, wait: bool
         return
     with progress("Scanning", hidden=options.json) as advance:
         advance(0, None)
-        job = finished_job(client, ticket.task_id)
+        job = finished_job(client, ticket.task_id, quiet=options.json)
     if options.json:
         print_json(job)
     elif job.state == "completed":

@@ -9,7 +9,7 @@ import click
 import msgspec
 
 from lumiliod.cli.output import note, print_json, visible
-from lumiliod.cli.polling import FINISHED, pauses, progress, sleep
+from lumiliod.cli.polling import finished_job, progress
 from lumiliod.cli.program import FAILURE, Command, Options, connected
 from lumiliod.cli.repositories import job_problem
 from lumiliod.cli.resumption import Resumption
@@ -107,20 +107,12 @@ def _upload(client: "Client", file: str, repository: str | None, options: Option
 
 
 def _await(client: "Client", results: list[Uploaded], *, hidden: bool) -> None:
-    """Poll the tasks of ``results`` until all have ended, and note how."""
-    waiting = [result for result in results if result.task_id is not None]
-    total = len(waiting)
+    """Wait until the tasks of ``results`` have ended, and note how."""
+    waiting = [(result, result.task_id) for result in results if result.task_id is not None]
     with progress("Ingesting", hidden=hidden) as advance:
-        for pause_s in pauses():
-            while waiting and waiting[0].task_id is not None:
-                job = client.task(waiting[0].task_id)
-                if job.state not in FINISHED:
-                    break
-                _note_end(waiting.pop(0), job)
-                advance(total - len(waiting), total)
-            if not waiting:
-                return
-            sleep(pause_s, 0.0, None)
+        for done, (result, task_id) in enumerate(waiting, 1):
+            _note_end(result, finished_job(client, task_id, quiet=hidden))
+            advance(done, len(waiting))
 
 
 def _note_end(result: Uploaded, job: Job) -> None:

@@ -49,6 +49,34 @@ def test_killed_servers_come_back(daemon: Daemon, tmp_path: Path) -> None:
     assert daemon.stop() == 0
 
 
+def test_whoever_waits_is_told_why_and_bears_a_restart(daemon: Daemon, tmp_path: Path) -> None:
+    """A verification is put off while the disk is away, and the server dies meanwhile."""
+    root, away = tmp_path / "repo", tmp_path / "away"
+    root.mkdir()
+    (root / "a.jpg").write_bytes(photograph(1))
+    daemon.cli("repos", "add", str(root), "--name", "photos")
+    daemon.cli("scan", "photos", "--wait")
+    daemon.cli("queues", "pause", "integrity")
+    command = [sys.executable, "-m", "lumiliod.cli", "--socket", daemon.socket, "verify", "--repo", "photos", "--wait"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=daemon.environ) as waiting:
+        assert waiting.stderr is not None
+        wait_until(lambda: '"kind": "verify"' in daemon.cli("jobs", "list", "--json").stdout)
+        root.rename(away)
+        daemon.cli("queues", "resume", "integrity")
+        assert "waiting: the repository photos is offline" in waiting.stderr.readline()
+        server = embedded.prepare(daemon.state_dir)
+        pid = embedded.running_pid(server)
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: embedded.running_pid(server) not in (None, pid))
+        daemon.cli("wait", "--timeout", "5", check=False)
+        assert waiting.poll() is None
+        away.rename(root)
+        _, told = waiting.communicate(timeout=60)
+    assert (waiting.returncode, told) == (0, "")
+    assert daemon.stop() == 0
+
+
 def test_two_daemons_never_share_a_state_folder(daemon: Daemon) -> None:
     second = Daemon(daemon.state_dir).start(wait=False)
     assert second.process is not None
