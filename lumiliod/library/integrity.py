@@ -79,7 +79,8 @@ async def verify(rt: Runtime, wanted: VerifyRequest) -> VerifyTicket:
 
     Raises:
         Shape: nothing, or more than one thing, is said.
-        NotFound: there is no such repository or asset. Unavailable: the repository is offline.
+        NotFound: there is no such repository or asset.
+        Unavailable: the repository is offline, or every one with a file of the asset.
     """
     if [wanted.all, wanted.repository is not None, wanted.asset is not None].count(True) != 1:
         raise Shape("say what to verify: all, a repository or an asset", code="bad_scope")
@@ -87,8 +88,11 @@ async def verify(rt: Runtime, wanted: VerifyRequest) -> VerifyTicket:
     if wanted.repository is not None:
         repository_id = rt.repositories.get(rt.repositories.row(wanted.repository).id).id
     asset_id = None if wanted.asset is None else AssetId(wanted.asset)
-    if asset_id is not None and not await rt.db.call(_files_of, asset_id):
-        raise NotFound(f"there is no asset {asset_id} with a file", code="asset_not_found")
+    if asset_id is not None:
+        having = await rt.db.call(_repositories_of, asset_id)
+        if not having:
+            raise NotFound(f"there is no asset {asset_id} with a file", code="asset_not_found")
+        repository_id = rt.repositories.get(next(filter(rt.repositories.is_open, having), having[0])).id
     return VerifyTicket(task_id=await rt.jobs.call(kinds.enqueue_one, kinds.verify(repository_id, asset_id)))
 
 
@@ -218,8 +222,8 @@ def _findings(
     return db_findings.page(conn, state=state, kind=kind, repository_id=repository_id, before=before, count=count)
 
 
-def _files_of(conn: Connection, asset_id: AssetId) -> bool:
-    return bool(db_integrity.files_of_asset(conn, asset_id, db_integrity.now(conn)))
+def _repositories_of(conn: Connection, asset_id: AssetId) -> list[RepositoryId]:
+    return [file.repository_id for file in db_integrity.files_of_asset(conn, asset_id, db_integrity.now(conn))]
 
 
 def _mirrors(conn: Connection) -> tuple[list[MirrorRow], dict[UUID, MirrorSize], dict[UUID, int]]:

@@ -124,14 +124,16 @@ async def verify(rt: Runtime, running: Running, wanted: VerifyArgs) -> None:
     """Read everything that is wanted now, as fast as the disk gives it to who asks last.
 
     Raises:
-        Unavailable: the one repository that is wanted is away.
+        Unavailable: the one repository that is wanted is away, or every one with a file of the asset.
     """
     run = await rt.db.call(integrity_runs.begin_run, running.job.id, "verify")
     tally = _tally(run)
     if wanted.asset is not None:
         files = await rt.db.call(integrity.files_of_asset, AssetId(wanted.asset), run.started_at)
         for expected in files:
-            tally.add(await examine(rt, rt.repositories.get(expected.repository_id), expected, run, UNLIMITED))
+            await _checked(rt, run, expected, tally, UNLIMITED)
+        if tally.away and not tally.files:
+            rt.repositories.get(next(iter(tally.away)))
     else:
         ids = [opened.id for opened in rt.repositories.online()]
         if wanted.repository is not None:

@@ -141,6 +141,22 @@ async def test_what_a_check_has_passed_is_read_when_a_person_asks_again(asked: A
     assert (await asked.done(second))["result"]["files"] == 1
 
 
+async def test_an_asset_whose_files_are_away_is_not_verified(asked: Asked, tmp_path: Path) -> None:
+    (original,) = await asked.kept.add(1)
+    second = await second_at(asked, tmp_path / "second")
+    body, repositories = {"asset": str(original.asset_id)}, second.rt.repositories
+    repositories.lose(asked.kept.opened.id, "unplugged")
+    assert await asked.code("POST", "/integrity/verify", 503, **body) == "repository_offline"
+    # what can be read is
+    await second.add_twin(original, "twin.jpg")
+    task = await asked.done(await asked.ask("POST", "/integrity/verify", 202, **body))
+    assert (task["result"]["files"], task["result"]["away"]) == (1, ["home"])
+    assert task["repository_id"] == str(second.opened.id)
+    for name in ("home", "second"):
+        await relocation.detach(second.rt, name)
+    assert await asked.code("POST", "/integrity/verify", 503, **body) == "repository_detached"
+
+
 async def test_findings_by_page_and_filter(asked: Asked) -> None:
     made = await asked.kept.add(5)
     for original in made[:3]:
