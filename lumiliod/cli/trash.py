@@ -23,6 +23,18 @@ from lumiliod.contract.trash import (
 
 PAGE = 500
 
+WHY_NOT = {
+    "not_found": "there is no such asset",
+    "not_in_trash": "it is not in the trash",
+    "in_motion": "its files are being moved; try again",
+    "in_user_area": "its files are in folders of yours, where nothing is removed",
+    "not_old_enough": "it was removed more lately than that",
+    "away": "a repository with something of it is offline or detached",
+    "doomed": "it is being removed for good",
+    "no_file": "no file holds its bytes any more; upload them again to have it back",
+}
+"""What is said of an outcome that is not what was asked for."""
+
 R = TypeVar("R", bound="RemoveRequest | RestoreRequest | PurgeRequest")
 
 _yes = click.option("--yes", "-y", is_flag=True, help="Do not ask.")
@@ -53,7 +65,7 @@ def remove(options: Options, ids: tuple[UUID, ...], query: str | None, delete_fi
         if query is not None and not _agreed(client.trash.remove, wanted, "Remove", yes):
             return FAILURE
         changed = client.trash.remove(wanted)
-    return _done(options, changed, "removed", fine=("removed", "in_trash"))
+    return _done(options, changed, f"{_assets(changed.count)} removed.", fine=("removed", "in_trash"))
 
 
 @click.group(cls=Group)
@@ -92,7 +104,11 @@ def restore(options: Options, ids: tuple[UUID, ...], everything: bool, yes: bool
         if everything and not _agreed(client.trash.restore, wanted, "Restore", yes):
             return FAILURE
         changed = client.trash.restore(wanted)
-    return _done(options, changed, "restored", fine=("restored", "restoring"))
+    back = changed.count - changed.restoring
+    told = [f"{_assets(back)} restored."] if back or not changed.restoring else []
+    if changed.restoring:
+        told.append(f"{_assets(changed.restoring)} being moved back.")
+    return _done(options, changed, " ".join(told), fine=("restored", "restoring"))
 
 
 @trash.command()
@@ -144,7 +160,7 @@ def _purge(options: Options, wanted: PurgeRequest, yes: bool) -> int:
         if not _agreed(client.trash.purge, wanted, "Remove for good", yes):
             return FAILURE
         changed = client.trash.purge(wanted)
-    code = _done(options, changed, "to be removed for good", fine=("purging",))
+    code = _done(options, changed, f"{_assets(changed.count)} to be removed for good.", fine=("purging",))
     if changed.task_id is not None and not options.json:
         note(f"Job {changed.task_id} does it, and tells what it refused.")
     return code
@@ -160,14 +176,14 @@ def _agreed(ask: Callable[[R], TrashChanged], wanted: R, verb: str, yes: bool) -
     return not meant or click.confirm(f"{verb} {_assets(meant)}?", err=True)
 
 
-def _done(options: Options, changed: TrashChanged, what: str, *, fine: tuple[str, ...]) -> int:
+def _done(options: Options, changed: TrashChanged, told: str, *, fine: tuple[str, ...]) -> int:
     if options.json:
         print_json(changed)
     else:
-        click.echo(f"{_assets(changed.count)} {what}.")
+        click.echo(told)
         for result in changed.results:
             if result.outcome not in fine:
-                note(f"{result.asset_id}: {result.outcome}")
+                note(f"{result.asset_id}: {WHY_NOT.get(result.outcome, result.outcome)}")
     return FAILURE if any(result.outcome not in fine for result in changed.results) else 0
 
 

@@ -114,9 +114,9 @@ class TrashResult(Struct, kw_only=True):
     """What became of one asset that was named.
 
     ``removed``, ``restored``, ``restoring``, ``purging``; or why not: ``in_trash``, ``not_in_trash``, ``not_found``,
-    ``in_motion`` (its files are being moved), ``in_user_area`` (nothing of it lies in the trash), ``away`` (a
-    repository with something of it is offline or detached), ``doomed`` (it is being purged), ``no_file`` (no file
-    holds its bytes).
+    ``in_motion`` (its files are being moved), ``in_user_area`` (nothing of it lies in the trash),
+    ``not_old_enough`` (removed more lately than was said), ``away`` (a repository with something of it is offline or
+    detached), ``doomed`` (it is being purged), ``no_file`` (no file holds its bytes).
     """
 
     asset_id: UUID
@@ -124,9 +124,13 @@ class TrashResult(Struct, kw_only=True):
 
 
 class TrashChanged(Struct, kw_only=True):
-    """What became of assets: how many were changed, and each of those named; the task that does the rest, if one."""
+    """What became of assets: how many were changed, and each of those named; the task that does the rest, if one.
+
+    Of those to be restored ``restoring`` are not back yet: a job moves their files back first.
+    """
 
     count: int
+    restoring: int = 0
     results: list[TrashResult] = []
     task_id: UUID | None = None
 

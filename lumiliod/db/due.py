@@ -41,9 +41,12 @@ def count_due(conn: Connection, *, ids: Sequence[AssetId] | None = None, older_s
     return int(row[0]) if row else 0
 
 
-def why_not_due(conn: Connection, ids: Sequence[AssetId]) -> dict[AssetId, str]:
-    """Return why :func:`mark_due` did not mark those of ``ids`` that are at rest: ``in_user_area`` or ``away``."""
-    return {AssetId(row[0]): row[1] for row in conn.execute(Q["why_not_due"], {"ids": list(ids)})}
+def why_not_due(conn: Connection, ids: Sequence[AssetId], older_s: float | None) -> dict[AssetId, str]:
+    """Return why :func:`mark_due` did not mark those of ``ids`` that are at rest.
+
+    ``in_user_area``, ``not_old_enough`` or ``away``.
+    """
+    return {AssetId(row[0]): row[1] for row in conn.execute(Q["why_not_due"], {"ids": list(ids), "older_s": older_s})}
 
 
 def purging(conn: Connection, after: UUID, count: int) -> list[AssetId]:

@@ -40,6 +40,7 @@ SELECT t.asset_id, CASE
     WHEN NOT EXISTS (SELECT 1 FROM trash_files x WHERE x.asset_id = t.asset_id)
      AND EXISTS (SELECT 1 FROM file_records f WHERE f.asset_id = t.asset_id AND f.outcome = 'trashed'
                                                 AND f.missing_since IS NULL) THEN 'in_user_area'
+    WHEN t.deleted_at > now() - make_interval(secs => %(older_s)s::float8) THEN 'not_old_enough'
     ELSE 'away' END
 FROM trash t WHERE t.state = 'trashed' AND t.asset_id = ANY (%(ids)s::uuid[])
 

@@ -1,6 +1,7 @@
 """Remove assets, look at the trash, restore, purge."""
 
 import datetime as dt
+from collections import Counter
 from collections.abc import Sequence
 from uuid import UUID
 
@@ -156,21 +157,31 @@ async def restore(rt: Runtime, request: RestoreRequest) -> TrashChanged:
         ids = None if request.ids is None else [AssetId(id_) for id_ in request.ids]
         return TrashChanged(count=await rt.db.call(trash.count_at_rest, ids))
     if request.ids is not None:
-        results = []
-        for id_ in dict.fromkeys(request.ids):
-            comeback = await rt.jobs.call(removal.bring_back, AssetId(id_))
-            results.append(TrashResult(asset_id=id_, outcome=_BACK[comeback]))
-        return TrashChanged(count=sum(_is_back(result) for result in results), results=results)
-    count, after = 0, FIRST
+        wanted = [AssetId(id_) for id_ in dict.fromkeys(request.ids)]
+        comebacks: dict[AssetId, Comeback] = {}
+        for start in range(0, len(wanted), PAGE):
+            comebacks |= await rt.jobs.call(_bring_back, wanted[start : start + PAGE])
+        results = [TrashResult(asset_id=id_, outcome=_BACK[comebacks[id_]]) for id_ in wanted]
+        return _restored(Counter(comebacks.values()), results)
+    count, after = Counter[Comeback](), FIRST
     while ids := await rt.db.call(trash.at_rest, after, PAGE):
-        for asset_id in ids:
-            count += await rt.jobs.call(removal.bring_back, asset_id) in (Comeback.BACK, Comeback.COMING)
+        count.update((await rt.jobs.call(_bring_back, ids)).values())
         after = ids[-1]
-    return TrashChanged(count=count)
+    return _restored(count, [])
 
 
-def _is_back(result: TrashResult) -> bool:
-    return result.outcome in ("restored", "restoring")
+def _bring_back(conn: Connection, ids: Sequence[AssetId]) -> dict[AssetId, Comeback]:
+    trash.hold(conn, *ids)
+    comebacks = {id_: trash.bring_back(conn, id_) for id_ in ids}
+    # repository by repository, each with its mirrors' jobs: two that do this take them in one order
+    for id_ in sorted(ids, key=lambda one: str(trash.original_repository(conn, one))):
+        removal.follow(conn, id_, comebacks[id_])
+    return comebacks
+
+
+def _restored(count: Counter[Comeback], results: list[TrashResult]) -> TrashChanged:
+    coming = count[Comeback.COMING]
+    return TrashChanged(count=count[Comeback.BACK] + coming, restoring=coming, results=results)
 
 
 async def purge(rt: Runtime, request: PurgeRequest) -> TrashChanged:
@@ -198,7 +209,7 @@ def _mark_due(
 ) -> tuple[int, dict[AssetId, str], JobId | None]:
     marked = set(due.mark_due(conn, ids=ids, older_s=older_s))
     task = kinds.enqueue_one(conn, kinds.purge()) if marked else None
-    states, reasons = trash.states(conn, ids or []), due.why_not_due(conn, ids or [])
+    states, reasons = trash.states(conn, ids or []), due.why_not_due(conn, ids or [], older_s)
     outcomes = {id_: "purging" if id_ in marked else _purged(states.get(id_), reasons.get(id_)) for id_ in ids or []}
     return len(marked), outcomes, task
 

@@ -79,7 +79,17 @@ def test_a_persons_way(daemon: Daemon, tmp_path: Path) -> None:
     assert said("assets", "show", assets["1.jpg"])["original_filename"] == "1.jpg"
     assert said("trash", "purge", "--older-than", "1d", "--yes")["count"] == 0
     unknown = daemon.cli("trash", "restore", ID, check=False)
-    assert (unknown.returncode, "not_in_trash" in unknown.stderr) == (1, True)
+    assert (unknown.returncode, unknown.stderr) == (1, f"{ID}: it is not in the trash\n")
+    young = daemon.cli("trash", "purge", assets["2.jpg"], "--older-than", "1d", "--yes", check=False)
+    assert (young.returncode, "it was removed more lately than that" in young.stderr) == (1, True)
+    mine = daemon.cli("trash", "purge", assets["mine.jpg"], "--older-than", "1d", "--yes", check=False)
+    assert (mine.returncode, "in folders of yours" in mine.stderr) == (1, True)
+    daemon.cli("assets", "remove", assets["1.jpg"])
+    daemon.cli("wait", "--timeout", "60")
+    assert daemon.cli("trash", "restore", assets["1.jpg"]).stdout == "1 asset being moved back.\n"
+    daemon.cli("wait", "--timeout", "60")
+    assert daemon.cli("trash", "restore", assets["mine.jpg"]).stdout == "1 asset restored.\n"
+    daemon.cli("assets", "remove", assets["mine.jpg"])
     assert "to be removed for good" in daemon.cli("trash", "empty", "--yes").stdout
     daemon.cli("wait", "--timeout", "60")
     [left] = said("trash", "list")["items"]

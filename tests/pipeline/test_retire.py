@@ -723,6 +723,37 @@ async def test_removals_named_twice_count_once(scene: Scene) -> None:
     assert [one.outcome for one in done.results] == ["removed", "in_trash", "not_found"]
 
 
+async def test_what_is_restored_at_once_is_told_from_what_is_moved_back(scene: Scene) -> None:
+    """A page of assets in one transaction: what stayed in its place is back, what lies in the trash is coming."""
+    mine = shelves.add(scene.shelf, "Trip/mine.jpg", jpeg(9))
+    put_into_trash(scene.shelf, mine)
+    put_into_trash(scene.shelf, scene.asset)
+    wanted = [UUID(int=5), scene.others[0], mine, scene.asset, mine]
+    async with shelves.working(scene.shelf) as rt:
+        done = await trash.restore(rt, RestoreRequest(ids=list(wanted)))
+        outcomes = ["not_in_trash", "not_in_trash", "restored", "restoring"]
+        assert [(one.asset_id, one.outcome) for one in done.results] == list(zip(wanted, outcomes, strict=False))
+        assert (done.count, done.restoring) == (2, 1)
+        await shelves.idle(rt)
+        await remove(rt, scene.asset)
+        await shelves.idle(rt)
+        done = await trash.restore(rt, RestoreRequest(all=True))
+        assert (done.count, done.restoring) == (2, 2)
+        await shelves.idle(rt)
+    assert scene.shelf.sql("SELECT count(*) FROM trash") == [(0,)]
+
+
+async def test_why_what_is_named_is_not_purged(scene: Scene) -> None:
+    mine = shelves.add(scene.shelf, "Trip/mine.jpg", jpeg(9))
+    put_into_trash(scene.shelf, mine)
+    put_into_trash(scene.shelf, scene.asset)
+    wanted = [mine, scene.asset, scene.others[0]]
+    async with shelves.opened(scene.shelf) as rt:
+        done = await trash.purge(rt, PurgeRequest(ids=list(wanted), older_s=86_400))
+    assert [one.outcome for one in done.results] == ["in_user_area", "not_old_enough", "not_in_trash"]
+    assert (done.count, done.task_id) == (0, None)
+
+
 async def test_an_offline_repository_postpones_and_loses_nothing(scene: Scene) -> None:
     shelf = scene.shelf
     async with shelves.working(shelf) as rt:
