@@ -15,7 +15,7 @@ from lumiliod.contract.status import Health, ServiceHealth
 from lumiliod.db import repositories as db_repositories
 from lumiliod.db.pool import Database
 from lumiliod.db.repositories import RepositoryRow
-from lumiliod.domain.errors import LumilioError, NotFound, Unavailable
+from lumiliod.domain.errors import LumilioError, NotFound, Shape, Unavailable
 from lumiliod.domain.ids import Digest, RepositoryId, UserId
 from lumiliod.domain.repositories import RepositoryStatus
 from lumiliod.jobs.engine import Engine
@@ -186,11 +186,12 @@ class Repositories:
         """Return the one repository there is, for callers who named none.
 
         Raises:
-            NotFound: there is none, or more than one.
+            NotFound: there is none. Shape: there are more than one (``repository_needed``).
         """
-        if len(self._rows) != 1:
-            found = "none exists" if not self._rows else "several exist"
-            raise NotFound(f"name a repository: {found}", code="repository_not_found")
+        if not self._rows:
+            raise NotFound("name a repository: none exists", code="repository_not_found")
+        if len(self._rows) > 1:
+            raise Shape("name a repository: several exist", code="repository_needed")
         return self.get(next(iter(self._rows)))
 
 

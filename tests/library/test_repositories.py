@@ -1,7 +1,9 @@
 """Repositories as people change and remove them: all of it or nothing, and nothing that is there unasked."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -9,7 +11,8 @@ import trio
 
 from lumiliod.contract.relayout import RelayoutRequest
 from lumiliod.contract.repositories import RepositoryChange
-from lumiliod.domain.errors import Conflict, LumilioError, Retryable
+from lumiliod.domain.errors import Conflict, LumilioError, Retryable, Shape
+from lumiliod.domain.ids import RepositoryId
 from lumiliod.library import relayout, removal, repositories
 from lumiliod.library import upload as uploads
 from lumiliod.pipeline import schedules
@@ -139,3 +142,13 @@ async def test_whole_repositories_may_take_their_time(shelf: Shelf) -> None:
 
 def _sleep(conn: psycopg.Connection) -> None:
     conn.execute("SELECT pg_sleep(1)")
+
+
+async def test_one_of_several_has_to_be_named(shelf: Shelf) -> None:
+    async with shelves.opened(shelf) as rt:
+        assert rt.repositories.only().id == shelf.id
+        row = rt.repositories.row("home")
+        rt.repositories.put(replace(row, id=RepositoryId(uuid4()), name="second"), None)
+        with pytest.raises(Shape) as several:
+            rt.repositories.only()
+        assert several.value.code == "repository_needed"
