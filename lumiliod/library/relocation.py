@@ -60,12 +60,12 @@ async def detach(rt: Runtime, ref: str) -> None:
     """Put a repository away: its assets stay and are offline, nothing looks for it, and its files are not touched.
 
     Raises:
-        NotFound: no such repository. Conflict: it is detached (``repository_detached``).
+        NotFound: no such repository. Conflict: it is detached (``already_detached``).
     """
     async with rt.adding:
         row = rt.repositories.row(ref)
         if row.status == RepositoryStatus.DETACHED:
-            raise Conflict(f"the repository {row.name} is detached", code="repository_detached")
+            raise Conflict(f"the repository {row.name} is detached already", code="already_detached")
         away = replace(row, status=RepositoryStatus.DETACHED, status_reason=None)
         await rt.db.call(db_repositories.set_status, row.id, away.status, None)
         rt.repositories.put(away, None)

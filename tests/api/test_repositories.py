@@ -231,7 +231,7 @@ def test_put_away_and_taken_back_elsewhere(home: Home, tmp_path: Path) -> None:
     before, jobs = home.assets(), home.jobs()
     away = home.client.repos.detach(home.name)
     assert (away.status, away.status_reason, away.assets) == ("detached", None, 3)
-    assert code(lambda: home.client.repos.detach(home.name)) == "409 repository_detached"
+    assert code(lambda: home.client.repos.detach(home.name)) == "409 already_detached"
     assert home.assets() == before
     asset = next(iter(before))
     status, body = ask(home.daemon, "GET", f"/assets/{asset}/original")
