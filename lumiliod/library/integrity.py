@@ -30,11 +30,11 @@ from lumiliod.db.integrity import Coverage as CoverageRow
 from lumiliod.db.mirrors import Mirror as MirrorRow
 from lumiliod.db.mirrors import MirrorSize
 from lumiliod.db.pool import Connection
-from lumiliod.domain.errors import NotFound, Shape
+from lumiliod.domain.errors import Conflict, NotFound, Shape
 from lumiliod.domain.ids import AssetId, RepositoryId, shown
 from lumiliod.domain.repositories import RepositoryStatus
 from lumiliod.library import convert
-from lumiliod.pipeline import kinds
+from lumiliod.pipeline import kinds, schedules
 from lumiliod.runtime import Runtime
 from lumiliod.storage import mirrors as storage
 
@@ -158,8 +158,13 @@ async def remove_mirror(rt: Runtime, mirror_id: UUID) -> None:
     """Forget a mirror; what lies there stays.
 
     Raises:
-        NotFound: there is none.
+        NotFound: there is none. Conflict: its repository's marker names it (``mirror_declared``).
     """
+    row = await rt.db.call(db_mirrors.get, mirror_id)
+    if row is not None and schedules.declares(rt.repositories, row):
+        name = _name(rt, row.repository_id)
+        message = f"the marker of {name} wants this mirror, which would come back: say create_backups: false in its"
+        raise Conflict(f"{message} .lumiliorepo, and start lumiliod again", code="mirror_declared")
     if not await rt.db.call(db_mirrors.remove, mirror_id):
         raise _no_mirror(mirror_id)
 

@@ -31,6 +31,13 @@ def declare_repositories(conn: Connection, repositories: Repositories) -> None:
     mirrors.declare(conn, {opened.id: declared_location(opened.repository) for opened in repositories.online()})
 
 
+def declares(repositories: Repositories, mirror: mirrors.Mirror) -> bool:
+    """Tell whether its repository's marker names a mirror, which therefore comes back when it is removed."""
+    if not repositories.is_open(mirror.repository_id):
+        return mirror.declared
+    return declared_location(repositories.get(mirror.repository_id).repository) == mirror.location
+
+
 def declare_scan(conn: Connection, opened: Opened) -> None:
     """Have one repository scanned as often as its marker says."""
     scan = full_scan(opened)

@@ -636,6 +636,13 @@ async def test_what_a_marker_declares(kept: Library, place: Path) -> None:
     assert await declared(LocalSettings()) == []
     outside = LocalSettings(create_backups=True, backup_path=str(place))
     assert await declared(outside) == [str(place)]
+    # it would come back, also when a person has confirmed it
+    for _ in range(2):
+        (row,) = await kept.rt.db.call(mirrors.all_rows)
+        with pytest.raises(Conflict) as caught:
+            await library_integrity.remove_mirror(kept.rt, row.id)
+        assert caught.value.code == "mirror_declared"
+        await kept.ask("UPDATE mirrors SET declared = NOT declared")
     assert await declared(LocalSettings()) == []
     own = f"{kept.root}/.lumilio/backups/mirror"
     assert await declared(LocalSettings(create_backups=True, backup_path="backup")) == [own]
