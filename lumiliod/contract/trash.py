@@ -52,7 +52,7 @@ class TrashSummary(Struct, kw_only=True):
 
     ``hidden`` of the assets have files that stay in the user area, of ``refused`` a restoring or purging was
     not done. ``next_purge_at`` is when the next is due; null when none is. ``untracked`` counts what no row knows
-    in the trash of repositories that can be reached.
+    in the trash of repositories that can be reached; null beyond the first page, for their disks are asked.
     """
 
     count: int
@@ -60,7 +60,7 @@ class TrashSummary(Struct, kw_only=True):
     size_bytes: int
     hidden: int
     refused: int
-    untracked: int
+    untracked: int | None
     oldest_at: datetime | None
     next_purge_at: datetime | None
     trash_days: int

@@ -188,15 +188,15 @@ def copies_of(conn: Connection, digest: Digest) -> list[Mirror]:
         return cursor.execute(Q["copies_of"], {"digest": bytes.fromhex(digest)}).fetchall()
 
 
-def sizes(conn: Connection) -> dict[UUID, MirrorSize]:
-    """Return how much lies in each mirror that has anything."""
+def sizes(conn: Connection, only: UUID | None = None) -> dict[UUID, MirrorSize]:
+    """Return how much lies in each mirror, or in one, that has anything."""
     with conn.cursor(row_factory=class_row(MirrorSize)) as cursor:
-        return {size.mirror_id: size for size in cursor.execute(Q["sizes"])}
+        return {size.mirror_id: size for size in cursor.execute(Q["sizes"], {"id": only})}
 
 
-def lacking_counts(conn: Connection) -> dict[UUID, int]:
-    """Return how many originals each mirror has no copy of; complete ones are left out."""
-    return {row[0]: row[1] for row in conn.execute(Q["lacking_counts"])}
+def lacking_counts(conn: Connection, only: UUID | None = None) -> dict[UUID, int]:
+    """Return how many originals each mirror, or one, has no copy of; complete ones are left out."""
+    return {row[0]: row[1] for row in conn.execute(Q["lacking_counts"], {"id": only})}
 
 
 def fewer_copies(conn: Connection, wanted: int) -> tuple[int, int]:

@@ -94,13 +94,14 @@ ORDER BY c.verified_at DESC
 
 -- name: sizes
 SELECT mirror_id, count(*) AS copies, sum(size_bytes)::bigint AS size_bytes, min(verified_at) AS oldest_at
-FROM mirror_copies GROUP BY mirror_id
+FROM mirror_copies WHERE %(id)s::uuid IS NULL OR mirror_id = %(id)s::uuid GROUP BY mirror_id
 
 -- name: lacking_counts
 SELECT m.id AS mirror_id, count(*) AS files FROM mirrors m
 JOIN file_records f ON f.repository_id = m.repository_id AND f.outcome = 'asset' AND f.missing_since IS NULL
                    AND f.size_bytes > 0
-WHERE NOT EXISTS (SELECT 1 FROM mirror_copies c WHERE c.mirror_id = m.id AND c.digest = f.digest)
+WHERE (%(id)s::uuid IS NULL OR m.id = %(id)s::uuid)
+  AND NOT EXISTS (SELECT 1 FROM mirror_copies c WHERE c.mirror_id = m.id AND c.digest = f.digest)
 GROUP BY m.id
 
 -- name: fewer_copies

@@ -129,8 +129,7 @@ def _ignored(conn: Connection, ids: Sequence[UUID], undo: bool) -> tuple[int, di
 
 async def mirrors(rt: Runtime) -> MirrorList:
     """Return every mirror, by repository."""
-    rows, sizes, lacking = await rt.db.call(_mirrors)
-    return MirrorList(items=[_mirror(rt, row, sizes.get(row.id), lacking.get(row.id, 0)) for row in rows])
+    return MirrorList(items=await _shown(rt, None))
 
 
 async def add_mirror(rt: Runtime, new: NewMirror) -> Mirror:
@@ -151,7 +150,7 @@ async def add_mirror(rt: Runtime, new: NewMirror) -> Mirror:
         limiter=rt.disk,
     )
     row = await rt.jobs.call(_add, repository_id, location, new.options)
-    return (await _shown(rt, row.id)) or _mirror(rt, row, None, 0)
+    return next(iter(await _shown(rt, row.id)), _mirror(rt, row, None, 0))
 
 
 async def remove_mirror(rt: Runtime, mirror_id: UUID) -> None:
@@ -200,8 +199,9 @@ def finding(rt: Runtime, row: FindingRow) -> Finding:
     )
 
 
-async def _shown(rt: Runtime, mirror_id: UUID) -> Mirror | None:
-    return next((one for one in (await mirrors(rt)).items if one.id == mirror_id), None)
+async def _shown(rt: Runtime, only: UUID | None) -> list[Mirror]:
+    rows, sizes, lacking = await rt.db.call(_mirrors, only)
+    return [_mirror(rt, row, sizes.get(row.id), lacking.get(row.id, 0)) for row in rows]
 
 
 def _overview(
@@ -231,8 +231,9 @@ def _repositories_of(conn: Connection, asset_id: AssetId) -> list[RepositoryId]:
     return [file.repository_id for file in db_integrity.files_of_asset(conn, asset_id, db_integrity.now(conn))]
 
 
-def _mirrors(conn: Connection) -> tuple[list[MirrorRow], dict[UUID, MirrorSize], dict[UUID, int]]:
-    return db_mirrors.all_rows(conn), db_mirrors.sizes(conn), db_mirrors.lacking_counts(conn)
+def _mirrors(conn: Connection, only: UUID | None) -> tuple[list[MirrorRow], dict[UUID, MirrorSize], dict[UUID, int]]:
+    rows = [row for row in db_mirrors.all_rows(conn) if only in (None, row.id)]
+    return rows, db_mirrors.sizes(conn, only), db_mirrors.lacking_counts(conn, only)
 
 
 def _add(conn: Connection, repository_id: RepositoryId, location: str, options: dict[str, str]) -> MirrorRow:

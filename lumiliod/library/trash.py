@@ -118,7 +118,7 @@ async def page(rt: Runtime, *, limit: int, cursor: str | None) -> TrashPage:
     """
     before = convert.from_cursor(cursor, tuple[dt.datetime, UUID]) if cursor else None
     rows, totals = await rt.db.call(_page, before, convert.limited(limit) + 1)
-    untracked = len((await untracked_files(rt)).items)
+    untracked = None if cursor else len((await untracked_files(rt)).items)
     last = rows[limit - 1] if len(rows) > limit else None
     return TrashPage(
         items=[_item(rt, row) for row in rows[:limit]],
@@ -271,7 +271,7 @@ def _item(rt: Runtime, found: domain.TrashItem) -> TrashItem:
     )
 
 
-def _summary(rt: Runtime, totals: Totals, untracked: int) -> TrashSummary:
+def _summary(rt: Runtime, totals: Totals, untracked: int | None) -> TrashSummary:
     since = totals.purgeable_since
     return TrashSummary(
         count=totals.count,

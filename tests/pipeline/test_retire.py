@@ -696,6 +696,8 @@ async def test_a_query_removes_what_it_finds_and_no_file_of_a_person(scene: Scen
         rest = await trash.page(rt, limit=2, cursor=page.next_cursor)
         assert {item.asset_id for item in [*page.items, *rest.items]} == {scene.asset, *scene.others, mine}
         held = page.summary
+        # the disks are asked once, not for every page
+        assert (held.untracked, rest.summary.untracked) == (0, None)
         size = len(A) + len(B) + len(C)
         assert (held.count, held.files, held.size_bytes, held.hidden) == (4, 3, size, 1)
         assert held.oldest_at == min(item.deleted_at for item in [*page.items, *rest.items])
