@@ -12,9 +12,8 @@ import pytest
 import trio
 
 from lumiliod.contract.trash import PurgeRequest, RestoreRequest
-from lumiliod.db import files
+from lumiliod.db import due, files
 from lumiliod.db import repositories as db_repositories
-from lumiliod.db import trash as db_trash
 from lumiliod.db.pool import Connection
 from lumiliod.domain.assets import FileRecord
 from lumiliod.domain.errors import Unavailable
@@ -267,7 +266,7 @@ async def test_an_upload_of_an_asset_that_goes_meanwhile_is_taken_in_as_new(
 
         async def go() -> None:
             if by == "purge":
-                assert await rt.db.call(lambda conn: db_trash.mark_due(conn, ids=[asset])) == [asset]
+                assert await rt.db.call(lambda conn: due.mark_due(conn, ids=[asset])) == [asset]
                 assert await purge.purge_one(rt, asset) == len(A)
             else:
                 await rt.db.call(db_repositories.remove, RepositoryId(first.id))
