@@ -219,10 +219,14 @@ def _move_aside(repo: Repository, folder: int, name: str, found: FileStat | None
         json = os.path.join(repo.root, *QUARANTINE, f"{reason.finding}.json")
         durable.write_file(json, msgspec.json.encode(reason), mode=0o600)
         aside = f".lumilio-bad-{reason.finding}" if beside else f"{reason.finding}.bad"
+        kept = folder if beside else quarantine
         try:
-            durable.rename_new(name, aside, source_fd=folder, target_fd=folder if beside else quarantine)
+            durable.rename_new(name, aside, source_fd=folder, target_fd=kept)
         except FileExistsError as error:
-            raise Conflict(f"{shown(aside)} is in the quarantine already", code="name_taken") from error
+            there = os.stat(aside, dir_fd=kept, follow_symlinks=False)
+            if not os.path.samestat(os.stat(name, dir_fd=folder, follow_symlinks=False), there):
+                raise Conflict(f"{shown(aside)} is in the quarantine already", code="name_taken") from error
+            os.unlink(name, dir_fd=folder)  # a power failure has left both names of the rename
         durable.fsync_folder_fd(quarantine)
         durable.fsync_folder_fd(folder)
 

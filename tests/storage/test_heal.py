@@ -411,6 +411,26 @@ def test_a_file_that_appears_in_between_stays(original: Original, monkeypatch: p
     assert left_behind(original.repo) == []
 
 
+@pytest.mark.parametrize("is_same", [True, False])
+def test_a_name_in_the_quarantine_that_a_power_failure_left(original: Original, is_same: bool) -> None:
+    """It may leave both names of a rename; another file of that name stays, and so does the bad one."""
+    original.rot()
+    found, why, bad = original.check().found, reason(), original.path.read_bytes()
+    folder = Path(original.repo.root, *heal.QUARANTINE)
+    folder.mkdir(parents=True, exist_ok=True)
+    kept = folder / f"{why.finding}.bad"
+    if is_same:
+        os.link(original.path, kept)
+        heal.restore(original.repo, original.place(found), good, why)
+        assert (original.path.read_bytes(), kept.read_bytes()) == (GOOD, bad)
+        return
+    kept.write_bytes(b"another")
+    with pytest.raises(Conflict) as caught:
+        heal.restore(original.repo, original.place(found), good, why)
+    assert caught.value.code == "name_taken"
+    assert (original.path.read_bytes(), kept.read_bytes()) == (bad, b"another")
+
+
 def test_one_healer_at_a_time(original: Original) -> None:
     original.rot()
     found, why = original.check().found, reason()
