@@ -97,11 +97,15 @@ def locked(state_dir: Path) -> Iterator[None]:
 
     Raises:
         Conflict: another daemon holds it (``state_in_use``).
+        ConfigError: it cannot be made, or written (``state_unusable``).
     """
-    # others may pass through to a folder that is theirs (the server's, when root runs this), never look around
-    state_dir.mkdir(mode=0o711, parents=True, exist_ok=True)
-    path = state_dir / "lock"
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        # others may pass through to a folder that is theirs (the server's, when root runs this), never look around
+        state_dir.mkdir(mode=0o711, parents=True, exist_ok=True)
+        fd = os.open(state_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        message = f"the state folder {state_dir} cannot be used: {error.strerror}; --state-dir names another"
+        raise ConfigError(message, code="state_unusable") from error
     try:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

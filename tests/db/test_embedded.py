@@ -14,7 +14,7 @@ import pytest
 import trio
 
 from lumiliod.db import embedded
-from lumiliod.domain.errors import Conflict, Unavailable
+from lumiliod.domain.errors import ConfigError, Conflict, Unavailable
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +87,14 @@ async def test_adopts_the_server_a_killed_daemon_left(server: embedded.Server) -
         assert embedded.running_pid(server) == left
         nursery.cancel_scope.cancel()
     assert embedded.running_pid(server) is None
+
+
+def test_a_state_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError) as caught, embedded.locked(tmp_path / "file" / "state"):
+        pass
+    assert caught.value.code == "state_unusable"
+    assert str(tmp_path / "file" / "state") in caught.value.message
 
 
 def test_one_daemon_per_state_folder(tmp_path: Path) -> None:
