@@ -52,6 +52,8 @@ def _print(now: Status) -> None:
             ("", _counts(now.asset_states) if now.asset_states else None),
             ("Open jobs", now.open_jobs),
             ("Discarded jobs", now.discarded_jobs),
+            ("Findings", f"{now.open_findings}: lumilio integrity plan" if now.open_findings else 0),
+            ("Mirrors away", f"{now.away_mirrors}: lumilio mirrors list" if now.away_mirrors else None),
         ]
     )
     if now.jobs:

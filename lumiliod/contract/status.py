@@ -75,6 +75,10 @@ class Status(Struct, kw_only=True):
     open_jobs: int
     """Jobs that will still run: available, scheduled, running and retryable."""
     discarded_jobs: int
+    open_findings: int
+    """What is wrong with originals or their copies, and nobody has settled yet."""
+    away_mirrors: int
+    """Mirrors that could not be reached, or used, when they were needed last."""
     jobs: list[JobCount]
     scans: list[RunningScan]
     stages: list[StageTime]

@@ -4,7 +4,7 @@ from typing import Any
 
 from lumiliod import __version__
 from lumiliod.contract.status import JobCount, RunningScan, StageTime, Status
-from lumiliod.db import assets, job_admin
+from lumiliod.db import assets, findings, job_admin, mirrors
 from lumiliod.db.pool import Connection
 from lumiliod.domain.jobs import OPEN_STATES, JobState
 from lumiliod.domain.media import AssetType
@@ -14,7 +14,7 @@ from lumiliod.runtime import Runtime
 
 async def status(rt: Runtime) -> Status:
     """Return what is in the library and what is still to do."""
-    asset_counts, job_counts, scans = await rt.db.call(_read)
+    asset_counts, job_counts, scans, open_findings, away_mirrors = await rt.db.call(_read)
     by_type = dict.fromkeys((str(type_) for type_ in AssetType), 0)
     by_state: dict[str, int] = {}
     for type_, state, count in asset_counts:
@@ -29,6 +29,8 @@ async def status(rt: Runtime) -> Status:
         repositories=len(names),
         open_jobs=sum(count for _, _, state, count in job_counts if state in OPEN_STATES),
         discarded_jobs=sum(count for _, _, state, count in job_counts if state == JobState.DISCARDED),
+        open_findings=open_findings,
+        away_mirrors=away_mirrors,
         jobs=[JobCount(kind=k, queue=q, state=s, count=c) for k, q, s, c in sorted(job_counts)],
         scans=[
             RunningScan(
@@ -55,5 +57,7 @@ async def status(rt: Runtime) -> Status:
 
 def _read(
     conn: Connection,
-) -> tuple[list[tuple[str, str, int]], list[tuple[str, str, str, int]], list[dict[str, Any]]]:
-    return assets.counts(conn), job_admin.counts(conn), job_admin.open_of_kind(conn, kinds.SCAN.kind)
+) -> tuple[list[tuple[str, str, int]], list[tuple[str, str, str, int]], list[dict[str, Any]], int, int]:
+    scans = job_admin.open_of_kind(conn, kinds.SCAN.kind)
+    away = sum(mirror.status != "online" for mirror in mirrors.all_rows(conn))
+    return assets.counts(conn), job_admin.counts(conn), scans, sum(findings.counts(conn).values()), away

@@ -66,6 +66,7 @@ def test_a_persons_way(make_daemon: Callable[..., Daemon], tmp_path: Path) -> No
     assert "Approve with" in daemon.cli("integrity", "plan").stderr
     status = daemon.cli("integrity", "status").stdout
     assert "1 bit_rot, 1 missing" in status
+    assert "2: lumilio integrity plan" in daemon.cli("status").stdout
 
     ignored = plan["2.jpg"]["finding"]["id"]
     assert said(daemon, "integrity", "ignore", ignored)["count"] == 1
