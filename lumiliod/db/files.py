@@ -196,10 +196,10 @@ def settle(
 
 
 def keep_expected(conn: Connection, record: FileRecord, stat: FileStat) -> bool:
-    """Leave a record the original of its asset though its file, in the state ``stat``, is not: a mirror has the bytes.
+    """Leave a record the original of its asset though its file, in the state ``stat``, is not.
 
     Returns:
-        False where that loses nothing: the asset has another file, or there is no copy to put back.
+        False where nothing is lost: the asset has another file.
     """
     params = {"id": record.id, "asset_id": record.asset_id, "expected": record.digest, **columns(stat)}
     return conn.execute(Q["keep_expected"], params).rowcount == 1

@@ -73,14 +73,13 @@ UPDATE file_records SET
 WHERE id = %(id)s::uuid
 
 -- name: keep_expected
--- its asset would be in no other file, and a mirror has the bytes: what is to be done is a person's to say
+-- its asset would be in no other file: what is to be done is a person's to say
 UPDATE file_records f SET outcome = 'asset', reason = NULL, size_bytes = %(size_bytes)s::bigint,
     mtime_ns = %(mtime_ns)s::bigint, inode = %(inode)s::bigint, updated_at = now()
 WHERE id = %(id)s::uuid AND asset_id = %(asset_id)s::uuid AND digest = decode(%(expected)s::text, 'hex')
   AND NOT EXISTS (SELECT 1 FROM file_records o WHERE o.asset_id = f.asset_id AND o.id <> f.id
                     AND (o.outcome = 'asset' OR (o.outcome = 'duplicate' AND o.missing_since IS NULL)))
   AND EXISTS (SELECT 1 FROM assets a WHERE a.id = f.asset_id AND a.deleted_at IS NULL)
-  AND EXISTS (SELECT 1 FROM mirror_copies c WHERE c.digest = f.digest)
 
 -- name: release
 UPDATE file_records SET outcome = 'pending', asset_id = NULL, digest = NULL, size_bytes = %(size_bytes)s::bigint,

@@ -1,4 +1,4 @@
-"""An original that somebody writes over while a mirror has it: in the inbox a person says what becomes of it."""
+"""An original that somebody writes over: in the inbox a person says what becomes of it."""
 
 from pathlib import Path
 from typing import cast
@@ -139,10 +139,26 @@ async def test_the_same_bytes_met_elsewhere_take_its_place(shelf: Shelf, tmp_pat
     assert shelf.sql("SELECT outcome FROM file_records WHERE path = 'inbox/a.jpg'") == [("asset",)]
 
 
-@pytest.mark.parametrize(("folder", "is_mirrored", "is_copied"), [
-    ("Trip", True, False), ("inbox", False, False), ("inbox", True, True)
-])  # fmt: skip
-async def test_nobody_is_asked_where_nothing_would_be_lost_or_could_be_restored(
+async def test_without_a_copy_it_waits_too_and_good_bytes_that_come_are_its_own(shelf: Shelf) -> None:
+    asset = shelves.add(shelf, "inbox/a.jpg", A)
+    async with shelves.working(shelf, with_media=True) as rt:
+        (shelf.path / "inbox" / "a.jpg").write_bytes(OTHER)
+        await scanned(rt, shelf)
+        [item] = (await plan.plan(rt, cursor=None, limit=10)).items
+        assert (item.finding.kind, item.action, item.alternatives) == ("changed", "reingest", [])
+        assert (outcomes_of(shelf, asset), trashed(shelf, asset)) == ([("inbox/a.jpg", "asset")], [])
+        # somebody has the photograph elsewhere, and puts it back
+        (shelf.path / "inbox" / "a.jpg").write_bytes(A)
+        await scanned(rt, shelf)
+        [(record_id,)] = shelf.sql("SELECT id FROM file_records")
+        await verified(rt, cast(UUID, record_id))
+        assert await found(rt) == []
+    assert (outcomes_of(shelf, asset), trashed(shelf, asset)) == ([("inbox/a.jpg", "asset")], [])
+    assert shelf.sql("SELECT count(*) FROM assets") == [(1,)]
+
+
+@pytest.mark.parametrize(("folder", "is_mirrored", "is_copied"), [("Trip", True, False), ("inbox", True, True)])
+async def test_nobody_is_asked_where_nothing_would_be_lost(
     shelf: Shelf, tmp_path: Path, folder: str, is_mirrored: bool, is_copied: bool
 ) -> None:
     """A person's own folders are theirs to edit."""
