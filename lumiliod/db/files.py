@@ -169,6 +169,11 @@ def doubt_former(conn: Connection, former: FileRecord) -> bool:
     return conn.execute(Q["doubt_former"], _as_seen(former)).rowcount == 1
 
 
+def demote_former(conn: Connection, former: FileRecord) -> bool:
+    """Have a record be a further copy of its asset, with the bytes it had, if it still says what was looked at."""
+    return conn.execute(Q["demote_former"], _as_seen(former)).rowcount == 1
+
+
 def has_original(conn: Connection, asset_id: AssetId, except_id: UUID) -> bool:
     """Tell whether an asset is served from another file than this one."""
     row = conn.execute(Q["has_original"], {"asset_id": asset_id, "except_id": except_id}).fetchone()

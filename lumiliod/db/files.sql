@@ -52,6 +52,12 @@ UPDATE file_records SET outcome = 'pending', asset_id = NULL, digest = NULL, upd
 WHERE id = %(id)s::uuid AND asset_id = %(asset_id)s::uuid AND outcome = 'asset' AND path = %(path)s::bytea
   AND (size_bytes, mtime_ns, inode) = (%(size_bytes)s::bigint, %(mtime_ns)s::bigint, %(inode)s::bigint)
 
+-- name: demote_former
+-- as drop_former, of a file that nobody wrote: its bytes are expected still
+UPDATE file_records SET outcome = 'duplicate', updated_at = now()
+WHERE id = %(id)s::uuid AND asset_id = %(asset_id)s::uuid AND outcome = 'asset' AND path = %(path)s::bytea
+  AND (size_bytes, mtime_ns, inode) = (%(size_bytes)s::bigint, %(mtime_ns)s::bigint, %(inode)s::bigint)
+
 -- name: has_original
 SELECT EXISTS (SELECT 1 FROM file_records
                WHERE asset_id = %(asset_id)s::uuid AND outcome = 'asset' AND id <> %(except_id)s::uuid)

@@ -52,11 +52,12 @@ async def examine(rt: Runtime, opened: Opened, expected: Expected, run: Run | No
         # nothing is wrong with the file: the disk, its cable or the memory may be
         log.warning("a file was read wrongly and then rightly", extra={"path": shown(expected.path)})
     run_id = run.id if run is not None else None
-    await rt.jobs.call(_record, run_id, expected, checked, rt.config.integrity.heal)
+    await rt.jobs.call(record, run_id, expected, checked, rt.config.integrity.heal)
     return checked
 
 
-def _record(conn: Connection, run_id: UUID | None, expected: Expected, checked: Checked, heals: bool) -> None:
+def record(conn: Connection, run_id: UUID | None, expected: Expected, checked: Checked, heals: bool) -> None:
+    """Write down the verdict on a file, and have a bad one healed or looked at anew, as may be done unasked."""
     is_bad = checked.verdict not in {Verdict.GOOD, Verdict.UNSTABLE}
     if run_id is not None:
         unstable = int(checked.verdict is Verdict.UNSTABLE)

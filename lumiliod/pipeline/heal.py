@@ -22,7 +22,7 @@ from lumiliod.jobs.engine import Result, Running
 from lumiliod.jobs.kind import Kind, each
 from lumiliod.pipeline import kinds
 from lumiliod.pipeline.examine import examine, examine_copy
-from lumiliod.pipeline.mirror import UNLIMITED, BackendOf, reached
+from lumiliod.pipeline.mirror import BackendOf, reached
 from lumiliod.runtime import Opened, Runtime, reaching
 from lumiliod.storage import heal as storage
 from lumiliod.storage import mirrors as storage_mirrors
@@ -30,6 +30,7 @@ from lumiliod.storage import trash
 from lumiliod.storage.backend import Backend
 from lumiliod.storage.check import Verdict
 from lumiliod.storage.heal import Place
+from lumiliod.storage.throttle import UNLIMITED
 
 COPY_AWAY = frozenset({"copy_away", "mirror_offline"})
 """Codes that say of another copy that it cannot be read now."""

@@ -2,18 +2,23 @@
 
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 
 import trio
 
-from lumiliod.db import files, findings, trash
+from lumiliod.db import files, findings, integrity, trash
+from lumiliod.db.integrity import Expected
 from lumiliod.domain.assets import FileRecord, FileStat
 from lumiliod.domain.errors import NotFound, Permanent, Unavailable
 from lumiliod.domain.ids import AssetId, Digest, RepoPath, RepositoryId
 from lumiliod.domain.trash import TrashState
 from lumiliod.pipeline import trash as removal
+from lumiliod.pipeline.examine import HEALED_UNASKED
 from lumiliod.runtime import Opened, Runtime, reaching
-from lumiliod.storage import originals, repository
+from lumiliod.storage import check, originals, repository
 from lumiliod.storage import trash as trash_storage
+from lumiliod.storage.check import Checked, Verdict
+from lumiliod.storage.throttle import UNLIMITED
 
 AWAY_CODES = frozenset({"repository_offline", "repository_detached"})
 
@@ -24,6 +29,7 @@ class Original(Enum):
     NONE = "the asset was not known"
     GOOD = "its bytes are there"
     DAMAGED = "a file is there with other bytes, or none can be read"
+    ROTTEN = "the disk has lost its bytes: nobody wrote the file"
     GONE = "no file is there"
     AWAY = "its repository is: nothing is known of it, and nothing is let go for it"
 
@@ -36,8 +42,17 @@ class Former:
     state: Original
 
 
-async def state_of_original(rt: Runtime, asset_id: AssetId, digest: Digest) -> tuple[Original, FileRecord | None]:
-    """Read an asset's original again before bytes that were given once more are let go; return its record, too.
+@dataclass(frozen=True, slots=True)
+class Known:
+    """How the original of an asset is, and its record where it has one; of a rotten one what was read of it."""
+
+    state: Original
+    record: FileRecord | None = None
+    rot: tuple[Expected, Checked] | None = None
+
+
+async def read_original(rt: Runtime, asset_id: AssetId, digest: Digest) -> Known:
+    """Read an asset's original again before bytes that were given once more are let go.
 
     Raises:
         Unavailable: it is in the trash of a repository that is offline, or a disk does not answer now.
@@ -45,14 +60,39 @@ async def state_of_original(rt: Runtime, asset_id: AssetId, digest: Digest) -> t
     record = await rt.db.call(files.original_of, asset_id)
     if record is not None:
         try:
-            opened = rt.repositories.get(record.repository_id)
-            return await _state_of_file(rt, opened, opened.repository.absolute(record.path), digest), record
+            return await _read(rt, record, digest)
         except Unavailable as error:
             if error.code not in AWAY_CODES:
                 raise
-        return Original.AWAY, record
+        return Known(Original.AWAY, record)
     states = {await _state_of_file(rt, opened, path, digest) for opened, path in await _held_in_trash(rt, asset_id)}
-    return next((state for state in (Original.GOOD, Original.DAMAGED) if state in states), Original.GONE), None
+    return Known(next((state for state in (Original.GOOD, Original.DAMAGED) if state in states), Original.GONE))
+
+
+async def _read(rt: Runtime, record: FileRecord, digest: Digest) -> Known:
+    """Read the file of a record; one that is damaged is read as scrubbing does, which knows rot from an edit."""
+    opened = rt.repositories.get(record.repository_id)
+    refused: Unavailable | None = None
+    state = Original.DAMAGED
+    try:
+        state = await _state_of_file(rt, opened, opened.repository.absolute(record.path), digest)
+    except Unavailable as error:
+        if error.code in AWAY_CODES:
+            raise
+        refused = error
+    expected = await rt.db.call(integrity.file, record.id) if state is Original.DAMAGED else None
+    if expected is None or expected.digest != digest:
+        if refused is not None:
+            raise refused
+        return Known(state, record)
+    look = partial(check.check, opened.repository, record.path, digest, record.stat, UNLIMITED)
+    with reaching(rt.repositories, opened):
+        checked = await trio.to_thread.run_sync(look, limiter=rt.disk)
+    if checked.verdict is Verdict.GOOD:
+        return Known(Original.GOOD, record)
+    if checked.code in HEALED_UNASKED:
+        return Known(Original.ROTTEN, record, (expected, checked))
+    return Known(Original.DAMAGED, record)
 
 
 async def _state_of_file(rt: Runtime, opened: Opened, path: str, digest: Digest) -> Original:

@@ -29,7 +29,7 @@ from lumiliod.storage import mirrors as storage
 from lumiliod.storage.backend import Backend
 from lumiliod.storage.check import Checked, Verdict
 from lumiliod.storage.mirrors import ManifestLine, Mark
-from lumiliod.storage.throttle import Throttle
+from lumiliod.storage.throttle import UNLIMITED, Throttle
 from lumiliod.storage.verified import put_verified
 
 log = logging.getLogger(__name__)
@@ -43,8 +43,6 @@ MANIFEST_FULL, MANIFEST_PAGE = 1000, 5000
 
 MIRRORS_OWN = frozenset({"mirror_offline", "no_space", "not_writable"})
 """Codes that say of a mirror that it takes or gives nothing now."""
-
-UNLIMITED = Throttle(0)
 
 
 class Args(msgspec.Struct):

@@ -24,11 +24,11 @@ from lumiliod.jobs.engine import Result, Running
 from lumiliod.jobs.kind import Kind, each
 from lumiliod.pipeline import kinds, untracked
 from lumiliod.pipeline.examine import examine, says_away
-from lumiliod.pipeline.mirror import UNLIMITED, BackendOf, check_copies
+from lumiliod.pipeline.mirror import BackendOf, check_copies
 from lumiliod.runtime import Runtime
 from lumiliod.storage import mirrors as storage
 from lumiliod.storage.check import Checked, Verdict
-from lumiliod.storage.throttle import Throttle
+from lumiliod.storage.throttle import UNLIMITED, Throttle
 
 log = logging.getLogger(__name__)
 

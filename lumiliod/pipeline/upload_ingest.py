@@ -9,15 +9,15 @@ from lumiliod.db import assets, files, trash
 from lumiliod.db import jobs as db_jobs
 from lumiliod.db.pool import Connection
 from lumiliod.db.trash import Comeback
-from lumiliod.domain.assets import FileRecord, NewAsset, Outcome
+from lumiliod.domain.assets import NewAsset, Outcome
 from lumiliod.domain.errors import Permanent
 from lumiliod.domain.ids import AssetId, RepoPath, UploadId, shown
 from lumiliod.domain.jobs import PRIORITY_NORMAL
 from lumiliod.domain.media import TakenSource
 from lumiliod.jobs.engine import Effect, Result, Running
-from lumiliod.pipeline import duplicates, kinds, retire
+from lumiliod.pipeline import duplicates, examine, kinds, retire
 from lumiliod.pipeline import trash as removal
-from lumiliod.pipeline.known_original import Original, state_of_original
+from lumiliod.pipeline.known_original import Known, Original, read_original
 from lumiliod.pipeline.new_asset import clock, new_asset
 from lumiliod.runtime import Opened, Runtime
 from lumiliod.storage import originals, repository, staging
@@ -46,10 +46,8 @@ async def ingest_upload(
     async with rt.digests.holding(staged.digest):
         owner = staged.owner_id or rt.owner_id
         known = await rt.db.call(assets.by_digest, owner, staged.digest)
-        state, former = Original.NONE, None
-        if known is not None:
-            state, former = await state_of_original(rt, known, staged.digest)
-        if known is not None and state is Original.GOOD:
+        original = await read_original(rt, known, staged.digest) if known else Known(Original.NONE)
+        if known is not None and original.state is Original.GOOD:
             await running.complete(await _noted(rt, opened, staged, known))
         else:
             try:
@@ -67,7 +65,7 @@ async def ingest_upload(
             others = await rt.db.call(files.taken, opened.id, known, names)
             placed = await trio.to_thread.run_sync(_place, opened, staged, item, others, limiter=rt.disk)
             asset = new_asset(owner, staged.filename, staged.digest, staged.size_bytes, identified, taken)
-            await running.complete(partial(_admit_upload, opened, asset, placed, state, former))
+            await running.complete(partial(_admit_upload, rt, opened, asset, placed, original))
     await trio.to_thread.run_sync(staging.forget, repo, upload_id, limiter=rt.disk)
 
 
@@ -82,19 +80,22 @@ def _place(opened: Opened, staged: Staged, item: Placing, taken: set[RepoPath]) 
 
 
 def _admit_upload(
-    opened: Opened, asset: NewAsset, placed: Placed, state: Original, former: FileRecord | None, conn: Connection
+    rt: Runtime, opened: Opened, asset: NewAsset, placed: Placed, original: Known, conn: Connection
 ) -> Result:
     """Insert the row of a placed upload, or give a known asset its bytes back."""
     admitted = assets.admit(conn, asset)
     if admitted.duplicate:
-        if state in (Original.NONE, Original.AWAY):
+        if original.state in (Original.NONE, Original.AWAY):
             # another process admitted the same bytes in between, it may be from this very place; or nobody can tell
             # whether the library has them: they stay
             files.place_copy(conn, opened.id, placed.path, placed.stat, asset.digest, admitted.asset_id)
             return _note_duplicate(admitted.asset_id, conn)
         _supersede(conn, admitted.asset_id)
-        if state is Original.GONE and former is not None:
-            files.drop_former(conn, former)
+        if original.state is Original.GONE and original.record is not None:
+            files.drop_former(conn, original.record)
+        if original.rot is not None and original.record is not None and files.demote_former(conn, original.record):
+            # the new file is where its bytes come back from
+            examine.record(conn, None, *original.rot, rt.config.integrity.heal)
         # whichever is the original by now was not read: another may have taken over from the one that is gone
         doubted = files.doubt_original(conn, admitted.asset_id, NOWHERE)
         db_jobs.enqueue(conn, [kinds.ingest_file(*record) for record in doubted])

@@ -81,6 +81,10 @@ class Throttle:
             self._wait(wait_s)
 
 
+UNLIMITED = Throttle(0)
+"""As fast as the disk gives it."""
+
+
 @contextmanager
 def idle_io() -> Iterator[None]:
     """Let this thread's reads come after everybody else's; what it had before is restored.

@@ -4,7 +4,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
 
 import pytest
@@ -57,6 +57,11 @@ class Library:
         listed = json.loads(self.daemon.cli("assets", "list", "--all", "--json").stdout)
         return [asset for asset in listed if asset["repository"] in {self.name, None}]
 
+    @property
+    def findings(self) -> list[dict[str, Any]]:
+        listed = self.daemon.cli("integrity", "findings", "--state", "any", "--repo", self.name, "--json").stdout
+        return cast("list[dict[str, Any]]", json.loads(listed))
+
     def original(self, asset_id: str) -> tuple[int, bytes]:
         connection = UnixConnection(self.daemon.socket)
         connection.request("GET", f"/api/v1/assets/{asset_id}/original")
@@ -87,7 +92,15 @@ def test_good_bytes_given_again_heal_a_damaged_original(library: Library) -> Non
     result = library.upload(good)
     assert (result["outcome"], result["asset_id"]) == ("asset", asset["id"])
     assert library.original(asset["id"]) == (200, good)
-    assert path.exists()
+    # nobody wrote the file: once a person says so, it is mended from the one that came
+    assert sorted(library.outcomes.values()) == ["asset", "duplicate"]
+    [finding] = library.findings
+    assert (finding["path"], finding["kind"], finding["state"]) == ("a.jpg", "bit_rot", "open")
+    library.daemon.cli("integrity", "apply", finding["id"], "--yes")
+    library.daemon.cli("wait", "--timeout", "90")
+    assert path.read_bytes() == good
+    assert [found["state"] for found in library.findings] == ["healed"]
+    assert [one["id"] for one in library.assets] == [asset["id"]]
 
 
 def test_a_duplicate_takes_over_when_the_original_goes(library: Library) -> None:

@@ -102,7 +102,7 @@ async def test_an_upload_loses_no_record_of_a_copy_a_scan_made_the_original(shel
     (shelf.path / "Trip" / "a.jpg").unlink()
     async with shelves.working(shelf) as rt:
         opened = rt.repositories.get(shelf.id)
-        state, former = await known_original.state_of_original(rt, asset, Digest(digest_of(A)))
+        original = await known_original.read_original(rt, asset, Digest(digest_of(A)))
         await rt.db.call(lambda conn: conclude(shelf, conn))
         (shelf.path / "inbox" / "again.jpg").write_bytes(A)
         stat = stat_of((shelf.path / "inbox" / "again.jpg").stat())
@@ -110,7 +110,7 @@ async def test_an_upload_loses_no_record_of_a_copy_a_scan_made_the_original(shel
         taken = new_asset.file_clock(stat)
         identified = Identified(AssetType.PHOTO, "image/jpeg", ".jpg")
         new = new_asset.new_asset(rt.owner_id, "again.jpg", Digest(digest_of(A)), len(A), identified, taken)
-        await rt.jobs.call(lambda conn: upload_ingest._admit_upload(opened, new, placed, state, former, conn))
+        await rt.jobs.call(lambda conn: upload_ingest._admit_upload(rt, opened, new, placed, original, conn))
         await shelves.idle(rt)
     assert outcomes_of(shelf, asset) == [("Trip/b.jpg", "duplicate"), ("inbox/again.jpg", "asset")]
     assert record_ids(shelf, asset)["Trip/b.jpg"] == before["Trip/b.jpg"]

@@ -15,9 +15,9 @@ from lumiliod.jobs.kind import FIRST
 from lumiliod.library import plan
 from lumiliod.pipeline import heal, kinds, mirror
 from lumiliod.pipeline.examine import examine
-from lumiliod.pipeline.mirror import UNLIMITED
 from lumiliod.runtime import Runtime
 from lumiliod.storage import mirrors as storage
+from lumiliod.storage.throttle import UNLIMITED
 from tests.pipeline import shelf as shelves
 from tests.pipeline.shelf import Shelf, digest_of, jpeg
 from tests.pipeline.test_retire import outcomes_of, scanned

@@ -30,10 +30,10 @@ from lumiliod.storage.check import Checked, Verdict, check, check_copy
 from lumiliod.storage.heal import Place, Why
 from lumiliod.storage.local import LocalBackend
 from lumiliod.storage.repository import Repository, create
-from lumiliod.storage.throttle import Throttle
+from lumiliod.storage.throttle import UNLIMITED, Throttle
 from lumiliod.storage.uncached import uncached_digest
 
-UNLIMITED = Throttle(0)
+
 GOOD = random.Random(7).randbytes(3 * (1 << 20) + 17)
 PATH = RepoPath("trip/day one/a.jpg")
 
