@@ -33,7 +33,6 @@ from lumiliod.storage.repository import Repository, create
 from lumiliod.storage.throttle import UNLIMITED, Throttle
 from lumiliod.storage.uncached import uncached_digest
 
-
 GOOD = random.Random(7).randbytes(3 * (1 << 20) + 17)
 PATH = RepoPath("trip/day one/a.jpg")
 
