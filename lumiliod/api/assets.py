@@ -1,5 +1,6 @@
 """Assets: list, show, find, and send their originals and thumbnails."""
 
+from typing import Annotated
 from uuid import UUID
 
 import msgspec
@@ -22,11 +23,13 @@ from lumiliod.api.routes import (
     streams,
 )
 from lumiliod.api.sending import send_file
-from lumiliod.contract.assets import AssetDetail, AssetPage, SearchPage, SearchRequest
+from lumiliod.contract.assets import AssetDetail, AssetPage, NearDuplicates, SearchPage, SearchRequest
 from lumiliod.domain.errors import Shape
 from lumiliod.library import browse, search
 from lumiliod.runtime import Runtime
 
+DISTANCE, MAX_DISTANCE = 8, 16
+"""Bits in which hashes of variants of one picture differ at most, as measured; and where chance begins."""
 _REVALIDATE = "private, no-cache"
 _FOR_EVER = "private, max-age=31536000, immutable"
 
@@ -37,6 +40,13 @@ class SearchQuery(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     q: str = ""
     limit: Limit = 50
     cursor: Cursor | None = None
+
+
+class NearQuery(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """Query parameters of near-duplicates: in how many of 64 bits their hashes may differ."""
+
+    distance: Annotated[int, msgspec.Meta(ge=0, le=MAX_DISTANCE)] = DISTANCE
+    limit: Limit = 50
 
 
 class ThumbnailQuery(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -62,6 +72,13 @@ def blueprint(rt: Runtime) -> Blueprint:
     async def show(asset_id: UUID) -> TrioResponse:
         """Show one asset with everything its file says of itself."""
         return answer(await browse.show(rt, asset_id))
+
+    @room.get("/assets/<uuid:asset_id>/near-duplicates")
+    @describes(Operation(answers={200: NearDuplicates}, query=NearQuery))
+    async def near_duplicates(asset_id: UUID) -> TrioResponse:
+        """List assets that look like one, the nearest first."""
+        query = read_query(NearQuery)
+        return answer(await browse.near_duplicates(rt, asset_id, query.distance, query.limit))
 
     @streams(room, "GET", "/assets/<uuid:asset_id>/original", Operation(answers={200: "*/*", 206: "*/*", 304: None}))
     async def original(exchange: Exchange) -> None:

@@ -55,10 +55,28 @@ def show(options: Options, asset_id: UUID) -> None:
     if options.json:
         print_json(found)
         return
-    told = [(field, getattr(found, field)) for field in Asset.__struct_fields__]
+    told = [(field, getattr(found, field)) for field in Asset.__struct_fields__ if field != "thumbhash"]
+    if found.appearance is not None:
+        told += [(field, getattr(found.appearance, field)) for field in found.appearance.__struct_fields__]
     pairs((name, ", ".join(map(str, value)) if isinstance(value, list) else value) for name, value in told)
     click.echo()
     pairs(sorted(found.tags.items()))
+
+
+@assets.command("near-duplicates")
+@click.argument("asset_id", metavar="ID", type=click.UUID)
+@click.option("--distance", type=click.IntRange(0, 16), help="Bits of 64 that may differ; 8 unless told.")
+@click.option("--limit", type=click.IntRange(min=1, max=PAGE), default=50, show_default=True, help="At most this many.")
+@click.pass_obj
+def near_duplicates(options: Options, asset_id: UUID, distance: int | None, limit: int) -> None:
+    """List assets that look like one, the nearest first."""
+    with connected(options) as client:
+        found = client.near_duplicates(asset_id, distance=distance, limit=limit)
+    if options.json:
+        print_json(found)
+        return
+    rows = [(n.asset.id, n.distance, size(n.asset.size_bytes), n.asset.original_filename) for n in found.items]
+    table(("Id", "Distance", "Size", "Name"), rows, right=["Distance", "Size"])
 
 
 @assets.command()

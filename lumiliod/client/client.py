@@ -16,7 +16,7 @@ from lumiliod.client.integrity import Integrity
 from lumiliod.client.repositories import Repositories
 from lumiliod.client.trash import Trash
 from lumiliod.client.uploads import Uploads
-from lumiliod.contract.assets import Asset, AssetDetail, AssetPage, SearchPage, UploadTicket
+from lumiliod.contract.assets import Asset, AssetDetail, AssetPage, NearDuplicates, SearchPage, UploadTicket
 from lumiliod.contract.jobs import (
     Backfilled,
     BackfillRequest,
@@ -135,6 +135,11 @@ class Client:
     def asset(self, asset_id: UUID) -> AssetDetail:
         """Return one asset with everything its file says of itself."""
         return self._connection.get(f"/assets/{asset_id}", AssetDetail)
+
+    def near_duplicates(self, asset_id: UUID, *, distance: int | None = None, limit: int = 50) -> NearDuplicates:
+        """Return assets that look like one, the nearest first; their hashes differ in ``distance`` bits at most."""
+        path = f"/assets/{asset_id}/near-duplicates"
+        return self._connection.get(path, NearDuplicates, distance=distance, limit=limit)
 
     def search(self, query: str, *, limit: int = 50, cursor: str | None = None) -> SearchPage:
         """Return one page of the assets ``query`` finds."""

@@ -52,12 +52,43 @@ class Asset(Struct, kw_only=True):
     added_at: datetime
     thumbnails: list[int]
     """Long sides in pixels of the thumbnails that exist."""
+    thumbhash: str | None
+    """ThumbHash in base64: what to show until a thumbnail is there (https://evanw.github.io/thumbhash/)."""
+
+
+class Appearance(Struct, kw_only=True):
+    """What a picture looks like in numbers; a film's are those of its poster.
+
+    ``phash`` is a 64-bit perceptual hash in hex, None of a picture of one colour. ``sharpness`` is the variance of the
+    Laplacian in squared levels of 255, at 1024 pixels on the long side. ``brightness`` is the mean luma, ``dark_share``
+    and ``bright_share`` how much is black or blown out, all 0 to 1.
+    """
+
+    phash: str | None
+    sharpness: float
+    brightness: float
+    dark_share: float
+    bright_share: float
 
 
 class AssetDetail(Asset, kw_only=True):
-    """An asset with everything its file says of itself."""
+    """An asset with everything its file says of itself, and what it looks like."""
 
     tags: dict[str, Any]
+    appearance: Appearance | None
+
+
+class NearDuplicate(Struct, kw_only=True):
+    """An asset that looks like another: their hashes differ in ``distance`` of 64 bits."""
+
+    distance: int
+    asset: Asset
+
+
+class NearDuplicates(Struct, kw_only=True):
+    """Assets that look like one, the nearest first."""
+
+    items: list[NearDuplicate]
 
 
 class AssetPage(Struct, kw_only=True):

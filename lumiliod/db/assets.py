@@ -155,6 +155,11 @@ def set_status(conn: Connection, asset_id: AssetId, status: AssetStatus, reason:
     conn.execute(Q["set_status"], {"id": asset_id, "status": status, "reason": storable(reason)})
 
 
+def give_up(conn: Connection, asset_id: AssetId, reason: str) -> None:
+    """Say why an asset that is to be understood has no picture."""
+    conn.execute(Q["give_up"], {"id": asset_id, "reason": storable(reason)})
+
+
 def sources(conn: Connection, ids: Sequence[AssetId]) -> dict[AssetId, Source]:
     """Return where to read these assets' originals; those without a file are left out."""
     with conn.cursor(row_factory=class_row(Source)) as cursor:
@@ -165,6 +170,13 @@ def select(conn: Connection, rest: LiteralString, params: dict[str, Any]) -> lis
     """Return assets by the clauses ``rest`` (WHERE, ORDER BY, LIMIT) over the tables a, f and r."""
     with conn.cursor(row_factory=class_row(AssetRow)) as cursor:
         return cursor.execute(Q["columns"] + "\n" + rest, params).fetchall()
+
+
+def rows(conn: Connection, ids: Sequence[AssetId]) -> dict[AssetId, AssetRow]:
+    """Return those of these assets that are not in the trash."""
+    return {
+        row.id: row for row in select(conn, "WHERE a.id = ANY (%(ids)s) AND a.deleted_at IS NULL", {"ids": list(ids)})
+    }
 
 
 def show(conn: Connection, asset_id: AssetId) -> tuple[AssetRow, dict[str, Any]] | None:
@@ -210,8 +222,13 @@ def undone(conn: Connection, asset_id: AssetId) -> list[str]:
     return [kind for kind, lacks in row.items() if lacks]
 
 
-def missing_work(conn: Connection, kind: str, after: UUID, count: int) -> list[tuple[AssetId, RepositoryId]]:
-    """Return assets beyond ``after`` that lack what jobs of ``kind`` make and have no such job, by id."""
-    with conn.cursor(row_factory=dict_row) as cursor:
-        rows = cursor.execute(Q[f"without_{kind}"], {"after": after, "count": count}).fetchall()
-    return [(AssetId(row["id"]), RepositoryId(row["repository_id"])) for row in rows]
+def without_metadata(conn: Connection, after: UUID, count: int) -> list[tuple[AssetId, RepositoryId]]:
+    """Return assets beyond ``after`` whose metadata was not read and that have no job for it, by id."""
+    rows = conn.execute(Q["without_metadata"], {"after": after, "count": count}).fetchall()
+    return [(AssetId(row[0]), RepositoryId(row[1])) for row in rows]
+
+
+def without_thumbnails(conn: Connection, recipe: str, after: UUID, count: int) -> list[tuple[AssetId, RepositoryId]]:
+    """Return assets beyond ``after`` without pictures by ``recipe`` that have no job for them, by id."""
+    rows = conn.execute(Q["without_thumbnails"], {"recipe": recipe, "after": after, "count": count}).fetchall()
+    return [(AssetId(row[0]), RepositoryId(row[1])) for row in rows]

@@ -36,6 +36,11 @@ UPDATE assets SET
     search_text = %(search_text)s, metadata_at = now(), updated_at = now()
 WHERE id = %(id)s::uuid
 
+-- name: give_up
+-- pictures that are there are kept, whatever made anew could not be
+UPDATE assets SET status = 'undecodable', status_reason = %(reason)s::text, updated_at = now()
+WHERE id = %(id)s::uuid AND status = 'processing'
+
 -- name: set_status
 UPDATE assets SET status = %(status)s::text, status_reason = %(reason)s::text, updated_at = now()
 WHERE id = %(id)s::uuid
@@ -54,8 +59,10 @@ SELECT a.id, a.owner_id, a.type, a.status, a.status_reason, a.original_filename,
        a.camera_make, a.camera_model, a.lens_model, a.iso, a.f_number, a.exposure_s, a.focal_length_mm,
        a.rating, a.title, a.description, a.keywords, a.added_at,
        ARRAY(SELECT substr(d.kind, 11)::int FROM derivatives d
-             WHERE d.asset_id = a.id AND d.kind LIKE 'thumbnail\_%%' ORDER BY 1) AS thumbnails
+             WHERE d.asset_id = a.id AND d.kind LIKE 'thumbnail\_%%' ORDER BY 1) AS thumbnails,
+       ap.thumbhash
 FROM assets a
+LEFT JOIN appearances ap ON ap.asset_id = a.id
 LEFT JOIN file_records f ON f.asset_id = a.id AND f.outcome = 'asset'
 LEFT JOIN repositories r ON r.id = f.repository_id
 
@@ -90,7 +97,13 @@ WHERE a.metadata_at IS NULL AND a.deleted_at IS NULL AND a.id > %(after)s::uuid
 ORDER BY a.id LIMIT %(count)s::int
 
 -- name: without_thumbnails
-SELECT a.id, f.repository_id FROM assets a JOIN file_records f ON f.asset_id = a.id AND f.outcome = 'asset'
-WHERE a.status = 'processing' AND a.deleted_at IS NULL AND a.id > %(after)s::uuid
+SELECT a.id, f.repository_id
+FROM (SELECT id FROM assets WHERE status = 'processing' AND id > %(after)s::uuid
+      UNION
+      SELECT asset_id FROM derivatives
+      WHERE kind = 'thumbnail_150' AND (recipe < %(recipe)s::text OR recipe > %(recipe)s::text)
+        AND asset_id > %(after)s::uuid) AS w
+JOIN assets a ON a.id = w.id JOIN file_records f ON f.asset_id = a.id AND f.outcome = 'asset'
+WHERE a.deleted_at IS NULL
   AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.asset_id = a.id AND j.kind = 'thumbnails')
 ORDER BY a.id LIMIT %(count)s::int

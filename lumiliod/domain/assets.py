@@ -102,6 +102,7 @@ class AssetRow:
     keywords: list[str]
     added_at: datetime
     thumbnails: list[int]
+    thumbhash: bytes | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,3 +115,21 @@ class Rendered:
     width: int
     height: int
     size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Appearance:
+    """What a picture looks like, in numbers; a film's are those of its poster."""
+
+    phash: int | None
+    """64-bit perceptual hash: pictures that look alike differ in few bits; None of a picture of one colour."""
+    thumbhash: bytes
+    """ThumbHash: what to show until the picture is there."""
+    sharpness: float
+    """Variance of the Laplacian of the luma, in squared levels of 255, at 1024 pixels on the long side."""
+    brightness: float
+    """Mean luma, 0 to 1."""
+    dark_share: float
+    """Share of the pixels that are black, 0 to 1."""
+    bright_share: float
+    """Share of the pixels that are blown out, 0 to 1."""

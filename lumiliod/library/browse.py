@@ -3,18 +3,19 @@
 import datetime as dt
 import errno
 import os
-from typing import BinaryIO
+from typing import Any, BinaryIO
 from uuid import UUID
 
 import trio
 
-from lumiliod.contract.assets import AssetDetail, AssetPage
-from lumiliod.db import assets, files, trash
+from lumiliod.contract.assets import AssetDetail, AssetPage, NearDuplicate, NearDuplicates
+from lumiliod.db import appearances, assets, files, trash
 from lumiliod.db.pool import Connection
-from lumiliod.domain.assets import FileRecord, ServedFile
+from lumiliod.domain.assets import AssetRow, FileRecord, ServedFile
 from lumiliod.domain.errors import NotFound, Permanent, Retryable, Shape, Unavailable
 from lumiliod.domain.ids import AssetId, path_from_bytes
 from lumiliod.domain.jobs import PRIORITY_URGENT
+from lumiliod.domain.media import Appearance
 from lumiliod.domain.query import Query
 from lumiliod.domain.repositories import THUMBNAIL_SIZES
 from lumiliod.domain.trash import TrashState
@@ -43,12 +44,40 @@ async def show(rt: Runtime, asset_id: UUID) -> AssetDetail:
     Raises:
         NotFound: there is none with this id, or it is in the trash (``in_trash``).
     """
-    result = await rt.db.call(assets.show, AssetId(asset_id))
+    result = await rt.db.call(_shown, AssetId(asset_id))
     if result is None:
         if await rt.db.call(trash.states, [AssetId(asset_id)]):
             raise NotFound(f"asset {asset_id} is in the trash", code="in_trash")
         raise NotFound(f"there is no asset {asset_id}", code="asset_not_found")
     return convert.asset_detail(rt, *result)
+
+
+def _shown(conn: Connection, asset_id: AssetId) -> tuple[AssetRow, dict[str, Any], Appearance | None] | None:
+    found = assets.show(conn, asset_id)
+    return None if found is None else (*found, appearances.get(conn, asset_id))
+
+
+async def near_duplicates(rt: Runtime, asset_id: UUID, distance: int, limit: int) -> NearDuplicates:
+    """Return assets that look like one, the nearest first; none of one without a picture, or of one colour.
+
+    Args:
+        rt: the library.
+        asset_id: the asset.
+        distance: in how many of 64 bits their hashes may differ.
+        limit: how many to return at most.
+
+    Raises:
+        NotFound: as :func:`show`.
+    """
+    await show(rt, asset_id)
+    near = await rt.db.call(_near, AssetId(asset_id), distance, limit)
+    return NearDuplicates(items=[NearDuplicate(distance=bits, asset=convert.asset(rt, row)) for row, bits in near])
+
+
+def _near(conn: Connection, asset_id: AssetId, distance: int, limit: int) -> list[tuple[AssetRow, int]]:
+    near = appearances.near(conn, asset_id, distance, limit)
+    rows = assets.rows(conn, [one for one, _ in near])
+    return [(rows[one], bits) for one, bits in near if one in rows]
 
 
 async def original(rt: Runtime, asset_id: UUID) -> ServedFile:

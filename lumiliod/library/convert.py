@@ -6,10 +6,11 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from lumiliod.contract.assets import Asset, AssetDetail
+from lumiliod.contract.assets import Appearance, Asset, AssetDetail
 from lumiliod.contract.jobs import Cause, Job, JobError, Progress
 from lumiliod.contract.live import RunningJob
 from lumiliod.db.job_admin import CauseRow, JobRow, RunningRow
+from lumiliod.domain import media as domain
 from lumiliod.domain.assets import AssetRow
 from lumiliod.domain.errors import Shape
 from lumiliod.domain.ids import path_from_bytes, shown
@@ -25,9 +26,14 @@ def asset(rt: Runtime, row: AssetRow) -> Asset:
     return Asset(**_asset_fields(rt, row))
 
 
-def asset_detail(rt: Runtime, row: AssetRow, tags: dict[str, Any]) -> AssetDetail:
-    """Return the wire form of an asset with its full tag set."""
-    return AssetDetail(**_asset_fields(rt, row), tags=tags)
+def asset_detail(rt: Runtime, row: AssetRow, tags: dict[str, Any], looks: domain.Appearance | None) -> AssetDetail:
+    """Return the wire form of an asset with its full tag set and what it looks like."""
+    return AssetDetail(**_asset_fields(rt, row), tags=tags, appearance=_appearance(looks) if looks else None)
+
+
+def _appearance(looks: domain.Appearance) -> Appearance:
+    fields = {name: getattr(looks, name) for name in Appearance.__struct_fields__}
+    return Appearance(**{**fields, "phash": None if looks.phash is None else f"{looks.phash:016x}"})
 
 
 def _asset_fields(rt: Runtime, row: AssetRow) -> dict[str, Any]:
@@ -35,6 +41,7 @@ def _asset_fields(rt: Runtime, row: AssetRow) -> dict[str, Any]:
     fields["digest"] = row.digest.hex()
     fields["path"] = shown(path_from_bytes(row.path)) if row.path is not None else None
     fields["repository"] = row.repository
+    fields["thumbhash"] = base64.b64encode(row.thumbhash).decode() if row.thumbhash is not None else None
     return fields
 
 

@@ -4,7 +4,7 @@ from lumiliod.domain.errors import Permanent
 from lumiliod.domain.media import AssetType, Identified
 from lumiliod.media import isobmff, libav
 from lumiliod.media.asf import asf_mime_type
-from lumiliod.media.media_type import Inspected, Picture, Recipe, Sniffed, Source
+from lumiliod.media.media_type import Inspected, Recipe, Rendering, Sniffed, Source
 from lumiliod.media.quick_taken import quick_taken
 
 # ISO/IEC 11172-3 and 13818-3: kbit/s by layer (1, 2, 3), MPEG-1 then MPEG-2
@@ -59,12 +59,12 @@ class Audio:
         )
         return Inspected(identified, audio_codec=codec, tags=tags)
 
-    def render(self, source: Source, sniffed: Sniffed, recipe: Recipe) -> list[Picture]:
+    def render(self, source: Source, sniffed: Sniffed, recipe: Recipe) -> Rendering:
         """Write nothing, there is nothing to see; but say so where there is nothing to hear either."""
         with libav.opened(source.path, sniffed.mime_type) as container:
             if not container.streams.audio:
                 raise Permanent("the container holds no sound", code="corrupt")
-        return []
+        return Rendering()
 
 
 def _sniff_ogg(head: bytes) -> Sniffed:

@@ -13,7 +13,7 @@ from typing import Literal
 import trio
 
 from lumiliod.domain.errors import LumilioError, NotFound, Permanent, Retryable, Unavailable
-from lumiliod.domain.media import AssetType, Identified, Metadata, Rendered
+from lumiliod.domain.media import Appearance, AssetType, Identified, Metadata, Rendered
 from lumiliod.media import exiftool, sandbox
 from lumiliod.media.exiftool import ExifTool
 from lumiliod.media.media_type import Inspected
@@ -142,8 +142,8 @@ class Media:
 
     async def thumbnails(
         self, path: str, mime_type: str, into: str, sizes: tuple[int, ...] = THUMBNAIL_SIZES
-    ) -> list[Rendered]:
-        """Write a picture per size into the existing folder ``into``, as ``<size>.jpg`` or ``.webp``.
+    ) -> tuple[list[Rendered], Appearance | None]:
+        """Write a picture per size into the existing folder ``into``, as ``<size>.jpg`` or ``.webp``; describe it.
 
         One decode; upright, sRGB, never enlarged. Photos, RAW and films (the poster at 10 %); sound
         gives none. The content decides; ``mime_type`` is what :meth:`identify` said of it.
@@ -153,10 +153,10 @@ class Media:
         """
         await trio.lowlevel.checkpoint()
         if not sizes:
-            return []
+            return [], None
         answer = await self._sandbox.ask(Render(os.fsencode(_absolute(path)), os.fsencode(into), sizes))
         assert isinstance(answer, Drawn)
-        return [
+        pictures = [
             Rendered(
                 picture.size,
                 os.path.join(into, picture.name),
@@ -165,8 +165,9 @@ class Media:
                 picture.height,
                 picture.size_bytes,
             )
-            for picture in answer.pictures
+            for picture in answer.rendering.pictures
         ]
+        return pictures, answer.rendering.appearance
 
     async def _inspect(self, path: str) -> Inspected:
         answer = await self._sandbox.ask(Inspect(os.fsencode(_absolute(path))))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import BinaryIO, Literal, Protocol
 
 from lumiliod.domain.errors import Refused
-from lumiliod.domain.media import Identified
+from lumiliod.domain.media import Appearance, Identified
 
 HEAD_BYTES = 65536
 """How much of a file's beginning the sniffers see; holds IFD0 of every RAW and the ASF header."""
@@ -77,6 +77,14 @@ class Picture:
     size_bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class Rendering:
+    """What came of rendering a file: the derivatives written, and what they look like."""
+
+    pictures: tuple[Picture, ...] = ()
+    appearance: Appearance | None = None
+
+
 class MediaType(Protocol):
     """One kind of media; found by name through the entry points of ``lumilio.media``."""
 
@@ -104,7 +112,7 @@ class MediaType(Protocol):
         """
         ...
 
-    def render(self, source: Source, sniffed: Sniffed, recipe: Recipe) -> list[Picture]:
+    def render(self, source: Source, sniffed: Sniffed, recipe: Recipe) -> Rendering:
         """Write one upright sRGB picture per size from a single decode; none where there is nothing to see.
 
         Raises:

@@ -14,10 +14,11 @@ from pillow_jxl import JpegXLImagePlugin
 from lumiliod.domain.errors import Permanent
 from lumiliod.domain.media import AssetType, Identified
 from lumiliod.media import isobmff, jpeg, jxl, picture
+from lumiliod.media.appearance import Pixels
 from lumiliod.media.media_type import (
     Inspected,
-    Picture,
     Recipe,
+    Rendering,
     Sniffed,
     Source,
     check_pixels,
@@ -78,7 +79,7 @@ class Photo:
             tags=tags,
         )
 
-    def render(self, source: Source, sniffed: Sniffed, recipe: Recipe) -> list[Picture]:
+    def render(self, source: Source, sniffed: Sniffed, recipe: Recipe) -> Rendering:
         """Write the pictures from one decode, scaled while decoding where the format can."""
         if sniffed.mime_type == "image/jpeg":
             return render_jpeg(source, recipe)
@@ -105,7 +106,7 @@ class Photo:
             return None, None, {}  # a broken header is no reason to turn the original away
 
 
-def render_jpeg(source: Source, recipe: Recipe, orientation: int | None = None) -> list[Picture]:
+def render_jpeg(source: Source, recipe: Recipe, orientation: int | None = None) -> Rendering:
     """Write pictures of a JPEG by libjpeg-turbo's scaled decoding; ``orientation`` overrides its own."""
     header = jpeg.read_header(source.file)
     check_pixels(header.width, header.height, recipe.max_pixels)
@@ -118,7 +119,7 @@ def render_jpeg(source: Source, recipe: Recipe, orientation: int | None = None) 
     return picture.write_pictures(pixels, turn, icc, recipe)
 
 
-def render_pillow(source: Source, recipe: Recipe) -> list[Picture]:
+def render_pillow(source: Source, recipe: Recipe) -> Rendering:
     """Write pictures of anything Pillow opens: the first frame, turned where its plugin has not done so."""
     long_side = max(recipe.sizes)
     with _opened(source) as image:
@@ -139,7 +140,7 @@ def _opened(source: Source) -> ImageFile.ImageFile:
         return Image.open(source.file)
 
 
-def _decoded_jpeg(data: bytes, header: jpeg.JpegHeader, long_side: int) -> picture.Pixels:
+def _decoded_jpeg(data: bytes, header: jpeg.JpegHeader, long_side: int) -> Pixels:
     """Return the JPEG's RGB pixels, at the smallest eighth not shorter than ``long_side``."""
     width, height = header.width or 0, header.height or 0
     scale: dict[str, Any] = (
@@ -158,12 +159,12 @@ def _decoded_jpeg(data: bytes, header: jpeg.JpegHeader, long_side: int) -> pictu
     return pixels
 
 
-def _filler_share(pixels: picture.Pixels) -> float:
+def _filler_share(pixels: Pixels) -> float:
     """Return the share of rows at the bottom that hold one single colour: what libjpeg fills a lost end with."""
     plain = (pixels == pixels[-1, -1]).all(axis=(1, 2))[::-1]
     rows = len(plain) if plain.all() else int(np.argmin(plain))
     return rows / len(plain)
 
 
-def _as_pixels(array: Any) -> picture.Pixels:
+def _as_pixels(array: Any) -> Pixels:
     return np.asarray(array, dtype=np.uint8)

@@ -15,11 +15,10 @@ import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
-from lumiliod.media.media_type import Picture, Recipe
+from lumiliod.media.appearance import Pixels, appearance
+from lumiliod.media.media_type import Picture, Recipe, Rendering
 
 cv2.setNumThreads(1)  # one core per worker
-
-Pixels = NDArray[np.uint8]
 
 # numpy's quarter turns are counter-clockwise; EXIF 2.32 table 6 says what undoes each orientation
 _TURNS = {3: 2, 4: 2, 5: 3, 6: 3, 7: 1, 8: 1}
@@ -27,8 +26,8 @@ _MIRRORED = frozenset({2, 4, 5, 7})
 _SUFFIXES = {"jpeg": ".jpg", "webp": ".webp"}
 
 
-def write_pictures(pixels: Pixels, orientation: int, icc: bytes, recipe: Recipe) -> list[Picture]:
-    """Write one picture per size into ``recipe.into``, each scaled from the next larger one.
+def write_pictures(pixels: Pixels, orientation: int, icc: bytes, recipe: Recipe) -> Rendering:
+    """Write one picture per size into ``recipe.into``, each scaled from the next larger one, and describe them.
 
     Args:
         pixels: RGB as stored, at least as large as the largest size where the original is.
@@ -37,13 +36,12 @@ def write_pictures(pixels: Pixels, orientation: int, icc: bytes, recipe: Recipe)
         recipe: sizes, format, folder.
     """
     written: list[Picture] = []
-    current = pixels
-    for position, size in enumerate(sorted(recipe.sizes, reverse=True)):
+    sizes = sorted(recipe.sizes, reverse=True)
+    current = largest = upright(to_srgb(scaled(pixels, sizes[0]), icc), orientation)
+    for size in sizes:
         current = scaled(current, size)
-        if position == 0:
-            current = upright(to_srgb(current, icc), orientation)
         written.append(_write(current, size, recipe))
-    return written
+    return Rendering(tuple(written), appearance(largest, current))
 
 
 def scaled(pixels: Pixels, long_side: int) -> Pixels:

@@ -11,7 +11,8 @@ import rawpy
 from lumiliod.domain.errors import Permanent
 from lumiliod.domain.media import AssetType, Identified
 from lumiliod.media import isobmff, jpeg, picture, tiff
-from lumiliod.media.media_type import Inspected, Picture, Recipe, Sniffed, Source, check_pixels, shown_size
+from lumiliod.media.appearance import Pixels
+from lumiliod.media.media_type import Inspected, Recipe, Rendering, Sniffed, Source, check_pixels, shown_size
 from lumiliod.media.photo import render_jpeg
 from lumiliod.media.quick_taken import quick_taken
 
@@ -60,9 +61,9 @@ class Raw:
             tags=tags,
         )
 
-    def render(self, source: Source, sniffed: Sniffed, recipe: Recipe) -> list[Picture]:
+    def render(self, source: Source, sniffed: Sniffed, recipe: Recipe) -> Rendering:
         """Write the pictures from the best source there is: preview, development, any smaller preview."""
-        smaller: tuple[picture.Pixels | bytes, int] | None = None
+        smaller: tuple[Pixels | bytes, int] | None = None
         try:
             with rawpy.RawPy() as raw:
                 raw.open_file(source.path)
@@ -189,7 +190,7 @@ def _clock(raw: Any) -> datetime | None:
     return clock if isinstance(clock, datetime) else None
 
 
-def _preview(raw: Any) -> picture.Pixels | bytes | None:
+def _preview(raw: Any) -> Pixels | bytes | None:
     """Return LibRaw's largest embedded preview: JPEG bytes, or RGB pixels."""
     try:
         thumbnail = raw.extract_thumb()
@@ -202,7 +203,7 @@ def _preview(raw: Any) -> picture.Pixels | bytes | None:
     return pixels.astype(np.uint8) if pixels.ndim == 3 and pixels.shape[2] == 3 else None
 
 
-def _render_preview(preview: picture.Pixels | bytes, orientation: int, recipe: Recipe) -> list[Picture]:
+def _render_preview(preview: Pixels | bytes, orientation: int, recipe: Recipe) -> Rendering:
     """Write pictures of a preview: its own orientation when it has one, else the RAW's unless already turned."""
     if not isinstance(preview, bytes):
         return picture.write_pictures(preview, orientation, b"", recipe)
@@ -233,11 +234,11 @@ def _embedded(data: bytes) -> Iterator[tuple[int, int]]:
             yield header.width * header.height, at - len(data)
 
 
-def _longest(preview: picture.Pixels | bytes) -> int:
+def _longest(preview: Pixels | bytes) -> int:
     return max(_dimensions(preview))
 
 
-def _dimensions(preview: picture.Pixels | bytes) -> tuple[int, int]:
+def _dimensions(preview: Pixels | bytes) -> tuple[int, int]:
     if not isinstance(preview, bytes):
         return preview.shape[1], preview.shape[0]
     header = jpeg.read_header(BytesIO(preview))

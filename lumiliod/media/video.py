@@ -12,8 +12,9 @@ from av.video.stream import VideoStream
 from lumiliod.domain.errors import Permanent
 from lumiliod.domain.media import AssetType, Identified
 from lumiliod.media import isobmff, libav, picture
+from lumiliod.media.appearance import Pixels
 from lumiliod.media.asf import asf_mime_type
-from lumiliod.media.media_type import Inspected, Picture, Recipe, Sniffed, Source, check_pixels
+from lumiliod.media.media_type import Inspected, Recipe, Rendering, Sniffed, Source, check_pixels
 from lumiliod.media.quick_taken import quick_taken
 
 POSTER_POSITION = 0.1
@@ -72,14 +73,14 @@ class Video:
                 raise
         return Inspected(Identified(AssetType.VIDEO, sniffed.mime_type, sniffed.extension))
 
-    def render(self, source: Source, sniffed: Sniffed, recipe: Recipe) -> list[Picture]:
+    def render(self, source: Source, sniffed: Sniffed, recipe: Recipe) -> Rendering:
         """Write the poster at a tenth of the length, turned, in display proportions."""
         pixels = _poster(source, sniffed, recipe, is_sought=True)
         if pixels is None:  # some streams cannot be sought in: from the beginning then
             pixels = _poster(source, sniffed, recipe, is_sought=False)
         if pixels is None:
             raise Permanent("no frame can be decoded", code="corrupt")
-        return picture.write_pictures(pixels, 1, b"", recipe) if pixels.size else []
+        return picture.write_pictures(pixels, 1, b"", recipe) if pixels.size else Rendering()
 
 
 def _inspected(container: InputContainer, sniffed: Sniffed, max_pixels: int) -> Inspected:
@@ -134,7 +135,7 @@ def _decoded(container: InputContainer, stream: VideoStream) -> Iterator[VideoFr
     return container.decode(stream)
 
 
-def _poster(source: Source, sniffed: Sniffed, recipe: Recipe, *, is_sought: bool) -> picture.Pixels | None:
+def _poster(source: Source, sniffed: Sniffed, recipe: Recipe, *, is_sought: bool) -> Pixels | None:
     """Return the poster, empty for sound without a film, or None where no frame comes out.
 
     Raises:
@@ -184,7 +185,7 @@ def _frame_at(container: InputContainer, stream: VideoStream, target_s: float, *
     return chosen
 
 
-def _frame_pixels(frame: VideoFrame, stream: VideoStream, long_side: int) -> picture.Pixels:
+def _frame_pixels(frame: VideoFrame, stream: VideoStream, long_side: int) -> Pixels:
     """Return the frame as upright RGB, scaled to display proportions no longer than ``long_side``."""
     aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
     width, height = _squared(frame.width, frame.height, aspect)

@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from lumiliod.media.media_type import Inspected, Picture
+from lumiliod.media.media_type import Inspected, Rendering
 
 MAX_FRAME_BYTES = 16 << 20
 
@@ -52,7 +52,7 @@ class Known(msgspec.Struct, frozen=True, tag=True):
 class Drawn(msgspec.Struct, frozen=True, tag=True):
     """Answer to Render."""
 
-    pictures: tuple[Picture, ...]
+    rendering: Rendering
 
 
 class Failed(msgspec.Struct, frozen=True, tag=True):

@@ -109,7 +109,7 @@ def _answer(request: Request, media_types: tuple[MediaType, ...], setup: Setup) 
                     return Known(media_type.inspect(source, sniffed, setup.max_pixels))
                 case Render(into=into, sizes=sizes):
                     recipe = Recipe(into, sizes, setup.thumbnail_format, setup.thumbnail_quality, setup.max_pixels)
-                    return Drawn(tuple(media_type.render(source, sniffed, recipe)))
+                    return Drawn(media_type.render(source, sniffed, recipe))
     except Refused as error:
         return Failed("refused", error.code, error.message)
     except NotFound as error:

@@ -171,10 +171,16 @@ def missing_scans(conn: Connection, after: UUID) -> tuple[list[NewJob], UUID | N
     return [scan(one) for one in found], found[-1] if found else None
 
 
-def missing_about(spec: JobSpec, conn: Connection, after: UUID) -> tuple[list[NewJob], UUID | None]:
-    """Return a page of the jobs for assets that lack what jobs of ``spec`` make and have none."""
-    found = assets.missing_work(conn, spec.kind, after, BACKFILL_PAGE)
-    return [about(spec, *asset) for asset in found], found[-1][0] if found else None
+def missing_thumbnails(recipe: str, conn: Connection, after: UUID) -> tuple[list[NewJob], UUID | None]:
+    """Return a page of the jobs for assets without pictures, or with such as were made by another recipe."""
+    found = assets.without_thumbnails(conn, recipe, after, BACKFILL_PAGE)
+    return [about(THUMBNAILS, *asset) for asset in found], found[-1][0] if found else None
+
+
+def missing_metadata(conn: Connection, after: UUID) -> tuple[list[NewJob], UUID | None]:
+    """Return a page of the jobs for assets whose metadata was not read."""
+    found = assets.without_metadata(conn, after, BACKFILL_PAGE)
+    return [about(METADATA, *asset) for asset in found], found[-1][0] if found else None
 
 
 def enqueue_one(conn: Connection, job: NewJob) -> JobId:

@@ -35,8 +35,8 @@ def setup(rt: Runtime) -> Kind:
     async def run(jobs: Sequence[Running]) -> None:
         await read(rt, jobs)
 
-    missing = partial(kinds.missing_about, kinds.METADATA)
-    return Kind(kinds.METADATA.kind, kinds.METADATA.queue, run, batch=BATCH, limit_s=600, missing=missing)
+    kind, queue = kinds.METADATA.kind, kinds.METADATA.queue
+    return Kind(kind, queue, run, batch=BATCH, limit_s=600, missing=kinds.missing_metadata)
 
 
 async def read(rt: Runtime, jobs: Sequence[Running]) -> None:

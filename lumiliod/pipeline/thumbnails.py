@@ -8,13 +8,13 @@ from uuid import UUID
 import msgspec
 import trio
 
-from lumiliod.db import assets, files
+from lumiliod.db import appearances, assets, files
 from lumiliod.db.pool import Connection
 from lumiliod.domain.assets import AssetStatus, NewDerivative
 from lumiliod.domain.errors import LumilioError, NotFound, Permanent, Unavailable
 from lumiliod.domain.ids import AssetId, RepositoryId, path_from_bytes
 from lumiliod.domain.jobs import ClaimedJob, FailedAttempt
-from lumiliod.domain.media import Rendered
+from lumiliod.domain.media import Appearance, Rendered
 from lumiliod.domain.repositories import THUMBNAIL_SIZES
 from lumiliod.jobs.engine import Result, Running
 from lumiliod.jobs.kind import Kind, each
@@ -23,8 +23,8 @@ from lumiliod.runtime import Runtime, reaching
 from lumiliod.storage import derivatives, repository
 from lumiliod.storage.repository import Repository
 
-RECIPE = "thumbnail-1"
-"""Changes when thumbnails of the same original come out differently."""
+RECIPE = "thumbnail-2"
+"""Changes when thumbnails, or what they look like in numbers, come out differently for the same original."""
 
 
 class Args(msgspec.Struct):
@@ -39,7 +39,7 @@ def setup(rt: Runtime) -> Kind:
     async def run(running: Running) -> None:
         await render(rt, running)
 
-    missing = partial(kinds.missing_about, kinds.THUMBNAILS)
+    missing = partial(kinds.missing_thumbnails, RECIPE)
     return Kind(
         kinds.THUMBNAILS.kind, kinds.THUMBNAILS.queue, each(run), limit_s=600, on_discard=_give_up, missing=missing
     )
@@ -56,11 +56,11 @@ async def render(rt: Runtime, running: Running) -> None:
         repo = opened.repository
         await trio.to_thread.run_sync(repository.check_identity, repo, limiter=rt.disk)
         try:
-            made = await _make(rt, repo, source)
+            made, appearance = await _make(rt, repo, source)
         except (NotFound, Permanent) as error:
             verdict = error
         else:
-            await running.complete(partial(_record, asset_id, repo.marker.id, made))
+            await running.complete(partial(_record, asset_id, repo.marker.id, made, appearance))
             return
         # a root that went away in the middle says nothing of the file
         await trio.to_thread.run_sync(repository.check_identity, repo, limiter=rt.disk)
@@ -74,23 +74,26 @@ async def no_original(rt: Runtime, asset_id: AssetId) -> LumilioError:
     return Permanent("the asset has no original", code="original_missing")
 
 
-async def _make(rt: Runtime, repo: Repository, source: assets.Source) -> list[NewDerivative]:
+async def _make(rt: Runtime, repo: Repository, source: assets.Source) -> tuple[list[NewDerivative], Appearance | None]:
     path = repo.absolute(path_from_bytes(source.path))
     stack = ExitStack()
     scratch = await trio.to_thread.run_sync(stack.enter_context, derivatives.scratch(repo), limiter=rt.disk)
     try:
-        rendered = await _drawn(rt, path, source.mime_type, scratch)
-        if rendered is None:
+        drawn = await _drawn(rt, path, source.mime_type, scratch)
+        if drawn is None:
             await trio.to_thread.run_sync(repository.check_identity, repo, limiter=rt.disk)
             raise Permanent("the original is not where it was", code="original_missing")
-        return await trio.to_thread.run_sync(_store, repo, source.id, rendered, limiter=rt.disk)
+        rendered, appearance = drawn
+        return await trio.to_thread.run_sync(_store, repo, source.id, rendered, limiter=rt.disk), appearance
     finally:
         with trio.CancelScope(shield=True):
             await trio.to_thread.run_sync(stack.close, limiter=rt.disk)
 
 
-async def _drawn(rt: Runtime, path: str, mime_type: str, scratch: str) -> list[Rendered] | None:
-    """Return the pictures, or None when the original is gone."""
+async def _drawn(
+    rt: Runtime, path: str, mime_type: str, scratch: str
+) -> tuple[list[Rendered], Appearance | None] | None:
+    """Return the pictures and what they look like, or None when the original is gone."""
     try:
         return await rt.media.thumbnails(path, mime_type, scratch, THUMBNAIL_SIZES)
     except NotFound:
@@ -116,9 +119,16 @@ def _store(repo: Repository, asset_id: AssetId, rendered: list[Rendered]) -> lis
     return made
 
 
-def _record(asset_id: AssetId, repository_id: RepositoryId, made: list[NewDerivative], conn: Connection) -> Result:
+def _record(
+    asset_id: AssetId,
+    repository_id: RepositoryId,
+    made: list[NewDerivative],
+    appearance: Appearance | None,
+    conn: Connection,
+) -> Result:
     for derivative in made:
         assets.put_derivative(conn, asset_id, repository_id, derivative)
+    appearances.put(conn, asset_id, appearance)
     assets.set_status(conn, asset_id, AssetStatus.READY)
     return {"thumbnails": [derivative.kind for derivative in made]}
 
@@ -130,5 +140,4 @@ ABOUT_CONTENT = frozenset({"corrupt", "unsupported", "too_large", "timeout", "po
 def _give_up(conn: Connection, job: ClaimedJob, failed: FailedAttempt) -> None:
     """Keep the original and say why it has no picture; other failures leave the asset to be understood later."""
     if job.asset_id is not None and failed.code in ABOUT_CONTENT:
-        reason = f"{failed.code}: {failed.message}"
-        assets.set_status(conn, AssetId(job.asset_id), AssetStatus.UNDECODABLE, reason)
+        assets.give_up(conn, AssetId(job.asset_id), f"{failed.code}: {failed.message}")

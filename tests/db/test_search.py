@@ -32,11 +32,16 @@ def admit(conn: psycopg.Connection, owner: UserId, number: int, name: str, path:
     return admitted.asset_id
 
 
+def home() -> RepositoryRow:
+    return RepositoryRow(
+        REPOSITORY, "Photos", "/photos", "date", RepositoryStatus.ONLINE, None, dt.datetime.now(dt.UTC)
+    )
+
+
 @pytest.fixture
 def library(conn: psycopg.Connection) -> psycopg.Connection:
     owner = users.ensure_admin(conn)
-    row = RepositoryRow(REPOSITORY, "Photos", "/photos", "date", RepositoryStatus.ONLINE, None, dt.datetime.now(dt.UTC))
-    repositories.insert(conn, row)
+    repositories.insert(conn, home())
     zurich = Metadata(
         latitude=47.37, longitude=8.54, camera_make="FUJIFILM", camera_model="X-T5", rating=4,
         keywords=("Beach", "été"), title="A day at the lake",

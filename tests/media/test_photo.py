@@ -60,7 +60,7 @@ async def test_every_orientation_is_shown_upright(orientation: int, suffix: str,
     image.save(path, exif=exif)
     async with opened(MediaSettings(workers=1)) as media:
         identified = await media.identify(str(path))
-        pictures = await media.thumbnails(str(path), identified.mime_type, str(into))
+        pictures, _ = await media.thumbnails(str(path), identified.mime_type, str(into))
         [metadata] = await media.metadata([(str(path), identified.mime_type)])
     assert (identified.width, identified.height) == (1600, 1200)
     assert isinstance(metadata, Metadata)
@@ -118,7 +118,7 @@ async def test_every_mode_comes_out_in_its_colours(
     image.save(path, format_)
     identified = await media.identify(str(path))
     assert (identified.type, identified.width, identified.height) == (AssetType.PHOTO, 160, 120)
-    pictures = await media.thumbnails(str(path), identified.mime_type, str(into))
+    pictures, _ = await media.thumbnails(str(path), identified.mime_type, str(into))
     for picture in pictures:
         assert_corners(picture.path, wanted, tolerance=16)
 
@@ -131,14 +131,14 @@ async def test_other_colour_spaces_become_srgb(media: Media, tmp_path: Path, int
     assert image is not None
     path = tmp_path / "lab.tif"
     image.save(path)
-    [picture, *_] = await media.thumbnails(str(path), "image/tiff", str(into))
+    [picture, *_], _ = await media.thumbnails(str(path), "image/tiff", str(into))
     assert_corners(picture.path, tolerance=16)
 
 
 async def test_small_pictures_are_never_enlarged(media: Media, tmp_path: Path, into: Path) -> None:
     path = tmp_path / "small.png"
     picture_of_corners(200, 80).save(path)
-    pictures = await media.thumbnails(str(path), "image/png", str(into))
+    pictures, _ = await media.thumbnails(str(path), "image/png", str(into))
     assert [(p.size, p.width, p.height) for p in pictures] == [(1024, 200, 80), (300, 200, 80), (150, 150, 60)]
 
 
@@ -146,7 +146,7 @@ async def test_webp_derivatives(tmp_path: Path, into: Path) -> None:
     path = tmp_path / "a.png"
     picture_of_corners().save(path)
     async with opened(MediaSettings(workers=1, thumbnail_format="webp")) as media:
-        pictures = await media.thumbnails(str(path), "image/png", str(into), (300,))
+        pictures, _ = await media.thumbnails(str(path), "image/png", str(into), (300,))
     assert pictures[0].path == str(into / "300.webp")
     assert pictures[0].mime_type == "image/webp"
     assert_corners(pictures[0].path)
@@ -184,7 +184,7 @@ async def test_truncated_jpeg_is_identified_but_corrupt(media: Media, tmp_path: 
 async def test_jpeg_without_its_last_bytes_is_shown(media: Media, tmp_path: Path, into: Path) -> None:
     path = tmp_path / "almost.jpg"
     path.write_bytes(jpeg_bytes()[:-40])
-    assert len(await media.thumbnails(str(path), "image/jpeg", str(into))) == 3
+    assert len((await media.thumbnails(str(path), "image/jpeg", str(into)))[0]) == 3
 
 
 @pytest.mark.parametrize(
@@ -239,7 +239,7 @@ async def test_names_that_are_hard_to_pass_on(media: Media, tmp_path: Path, into
     found = await media.metadata([(path, await media.identify(path)) for path in paths])
     assert [m.camera_make if isinstance(m, Metadata) else m for m in found] == ["Maker"] * len(paths)
     for path in paths:
-        assert len(await media.thumbnails(path, "image/jpeg", str(into))) == 3
+        assert len((await media.thumbnails(path, "image/jpeg", str(into)))[0]) == 3
 
 
 async def test_metadata_answers_per_file(media: Media, tmp_path: Path) -> None:

@@ -1,0 +1,72 @@
+"""What pictures look like, kept bit by bit, and which of one person's look alike."""
+
+from dataclasses import replace
+from uuid import UUID
+
+import psycopg
+import pytest
+
+from lumiliod.db import appearances, assets, repositories, users
+from lumiliod.domain.ids import AssetId
+from lumiliod.domain.media import Appearance, Metadata
+from tests.db.test_search import REPOSITORY, admit, home
+
+LOOKS = Appearance(0x8F00_FF00_1234_5678, bytes(range(24)), 12.5, 0.5, 0.25, 0.125)
+
+
+@pytest.fixture
+def library(conn: psycopg.Connection) -> psycopg.Connection:
+    repositories.insert(conn, home())
+    return conn
+
+
+def looking(conn: psycopg.Connection, number: int, phash: int | None) -> AssetId:
+    owner = users.ensure_admin(conn)
+    asset = admit(conn, owner, number, f"{number}.jpg", b"%d.jpg" % number, Metadata())
+    appearances.put(conn, asset, replace(LOOKS, phash=phash))
+    return asset
+
+
+@pytest.mark.parametrize("phash", [0, 1, 1 << 63, (1 << 64) - 1, LOOKS.phash, None])
+def test_every_bit_is_kept(library: psycopg.Connection, phash: int | None) -> None:
+    asset = looking(library, 1, phash)
+    assert appearances.get(library, asset) == replace(LOOKS, phash=phash)
+    appearances.put(library, asset, replace(LOOKS, phash=phash, sharpness=0.0))
+    assert appearances.get(library, asset) == replace(LOOKS, phash=phash, sharpness=0.0)
+    appearances.put(library, asset, None)
+    assert appearances.get(library, asset) is None
+
+
+def test_the_nearest_come_first_and_the_far_not_at_all(library: psycopg.Connection) -> None:
+    hashes = [0, 0b111, 1 << 63, 0xFF, 0x1FF, None, None]
+    found = [looking(library, number, phash) for number, phash in enumerate(hashes)]
+    assert appearances.near(library, found[0], 8, 10) == [(found[2], 1), (found[1], 3), (found[3], 8)]
+    assert appearances.near(library, found[0], 8, 1) == [(found[2], 1)]
+    assert appearances.near(library, found[0], 0, 10) == []
+    assert appearances.near(library, found[5], 16, 10) == []
+    library.execute("UPDATE assets SET deleted_at = now() WHERE id = %s", (found[2],))
+    assert appearances.near(library, found[0], 8, 10) == [(found[1], 3), (found[3], 8)]
+    assert set(assets.rows(library, found)) == set(found) - {found[2]}
+
+
+def test_other_people_have_their_own(library: psycopg.Connection) -> None:
+    one, other = looking(library, 1, 5), looking(library, 2, 5)
+    assert appearances.near(library, one, 0, 10) == [(other, 0)]
+    library.execute("INSERT INTO users (id, name, role) VALUES (gen_random_uuid(), 'Ada', 'user')")
+    library.execute("UPDATE assets SET owner_id = (SELECT id FROM users WHERE name = 'Ada') WHERE id = %s", (other,))
+    assert appearances.near(library, one, 0, 10) == []
+
+
+def test_only_what_another_recipe_made_is_made_anew(library: psycopg.Connection) -> None:
+    found = sorted(looking(library, number, number) for number in range(4))
+    library.execute("UPDATE assets SET status = 'ready' WHERE id <> %s", (found[0],))
+    for asset, recipe in zip(found[1:], ("a", "b", "c"), strict=True):
+        library.execute(
+            "INSERT INTO derivatives (asset_id, kind, repository_id, path, recipe, mime_type, size_bytes)"
+            " VALUES (%s, 'thumbnail_150', %s, 'x', %s, 'image/jpeg', 1)",
+            (asset, REPOSITORY, recipe),
+        )
+    nothing = UUID(int=0)
+    assert [one for one, _ in assets.without_thumbnails(library, "b", nothing, 10)] == [found[0], found[1], found[3]]
+    assert [one for one, _ in assets.without_thumbnails(library, "b", nothing, 2)] == [found[0], found[1]]
+    assert [one for one, _ in assets.without_thumbnails(library, "b", found[1], 10)] == [found[3]]
