@@ -27,6 +27,7 @@ from lumiliod.contract.problems import Problem
 from lumiliod.contract.uploads import UploadList
 from lumiliod.domain.errors import LumilioError, Shape
 from lumiliod.domain.ids import UploadId
+from lumiliod.library import upload_refusals
 from lumiliod.library.concatenation import Concatenation
 from lumiliod.library.resumable import CHECKSUM_NAMES, Progress, Uploads
 from lumiliod.library.under_way import under_way
@@ -121,9 +122,12 @@ def blueprint(rt: Runtime) -> Blueprint:
     @room.get("/uploads")
     @describes(Operation(answers={200: UploadList}))
     async def under_way_now() -> TrioResponse:
-        """List the uploads that are not complete; they keep room from others until they expire."""
+        """List the uploads that are not complete, and those that were refused.
+
+        The former keep room from others until they expire, the latter until they are removed, or retried with success.
+        """
         read_query(NoQuery)
-        return answer(UploadList(items=await under_way(rt)))
+        return answer(UploadList(items=await under_way(rt), refused=await upload_refusals.refused(rt)))
 
     @streams(room, "HEAD", "/uploads/<upload>", Operation(answers={200: None}, headers={"Tus-Resumable": VERSION}))
     @_spoken
@@ -140,8 +144,8 @@ def blueprint(rt: Runtime) -> Blueprint:
     @streams(room, "DELETE", "/uploads/<upload>", Operation(answers={204: None}, headers={"Tus-Resumable": VERSION}))
     @_spoken
     async def terminate(exchange: Exchange) -> None:
-        """Give an upload up; its bytes are forgotten."""
-        await _terminate(uploads, exchange)
+        """Give an upload up, or remove one that was refused; its bytes are forgotten, and so is its failed job."""
+        await _terminate(rt, uploads, exchange)
 
     @streams(
         room,
@@ -162,7 +166,7 @@ def blueprint(rt: Runtime) -> Blueprint:
             case "PATCH":
                 await _append(uploads, exchange)
             case "DELETE":
-                await _terminate(uploads, exchange)
+                await _terminate(rt, uploads, exchange)
             case _:
                 raise Shape("`X-HTTP-Method-Override` is HEAD, PATCH or DELETE.", code="bad_override")
 
@@ -185,8 +189,10 @@ async def _look(uploads: Uploads, exchange: Exchange) -> None:
     await _answer(exchange, 200, found, headers)
 
 
-async def _terminate(uploads: Uploads, exchange: Exchange) -> None:
-    await uploads.remove(upload_id(exchange.arguments["upload"]))
+async def _terminate(rt: Runtime, uploads: Uploads, exchange: Exchange) -> None:
+    id_ = upload_id(exchange.arguments["upload"])
+    if not await upload_refusals.remove(rt, id_):
+        await uploads.remove(id_)
     await exchange.reply(204, {"Tus-Resumable": VERSION}, b"")
 
 

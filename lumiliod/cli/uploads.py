@@ -1,46 +1,87 @@
 """``lumilio uploads``."""
 
+import sys
+from collections.abc import Sequence
+from uuid import UUID
+
 import click
 
-from lumiliod.cli.output import moment, print_json, size, table
-from lumiliod.cli.program import Group, Options, connected
+from lumiliod.cli.output import moment, note, print_json, size, table
+from lumiliod.cli.program import FAILURE, Group, Options, connected
+from lumiliod.contract.uploads import RefusedUpload, UploadList, UploadUnderWay
+
+REFUSED_HELP = "Try one again: lumilio jobs retry JOB. Forget it and its bytes: lumilio uploads remove ID."
 
 
 @click.group(cls=Group)
 def uploads() -> None:
-    """Look at uploads that have begun and are not complete; they keep room until they expire."""
+    """Look at uploads that are not complete, and at those that were refused; both keep room."""
 
 
 @uploads.command("list")
+@click.option("--refused", "only_refused", is_flag=True, help="Only those that were refused, with their jobs.")
 @click.pass_obj
-def list_all(options: Options) -> None:
+def list_all(options: Options, only_refused: bool) -> None:
     """List them, oldest first."""
     with connected(options) as client:
         found = client.uploads.under_way()
     if options.json:
-        print_json(found)
+        print_json({"refused": found.refused} if only_refused else found)
         return
-    rows = [
-        (
-            one.id,
-            one.filename,
-            one.repository,
-            size(one.offset),
-            None if one.size_bytes is None else size(one.size_bytes),
-            moment(one.expires_at),
-        )
-        for one in found.items
-    ]
-    table(("ID", "File", "Repository", "Here", "Size", "Expires"), rows, right=("Here", "Size"))
+    if only_refused:
+        rows = [(one.id, one.task_id, *_refused_row(one)) for one in found.refused]
+        table(("ID", "Job", "File", "Repository", "State", "Size", "When", "By", "Why"), rows, right=("Size",))
+    else:
+        mixed = [*map(_under_way_row, found.items), *((one.id, *_refused_row(one)) for one in found.refused)]
+        table(("ID", "File", "Repository", "State", "Size", "When", "By", "Why"), mixed, right=("Size",))
+    if found.refused:
+        note(REFUSED_HELP)
+
+
+def _under_way_row(one: UploadUnderWay) -> tuple[object, ...]:
+    whole = "" if one.size_bytes is None else f" of {size(one.size_bytes)}"
+    expires = f"expires {moment(one.expires_at)}"
+    return one.id, one.filename, one.repository, "arriving", f"{size(one.offset)}{whole}", expires, None, None
+
+
+def _refused_row(one: RefusedUpload) -> tuple[object, ...]:
+    why = f"{one.code}: {one.reason}"
+    return one.filename, one.repository, one.state, size(one.size_bytes), moment(one.refused_at), one.owner, why
 
 
 @uploads.command()
-@click.argument("ids", metavar="ID...", nargs=-1, required=True)
+@click.argument("ids", metavar="[ID]...", nargs=-1, type=click.UUID)
+@click.option("--refused", "all_refused", is_flag=True, help="All that were refused.")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @click.pass_obj
-def remove(options: Options, ids: tuple[str, ...]) -> None:
-    """Give uploads up and forget their bytes."""
+def remove(options: Options, ids: tuple[UUID, ...], all_refused: bool, yes: bool) -> int:
+    """Give uploads up, or remove refused ones: their bytes are forgotten, and so are their failed jobs."""
+    if bool(ids) == all_refused:
+        raise click.UsageError("Say which uploads to remove: by their ids, or --refused.")
     with connected(options) as client:
-        for upload_id in ids:
-            client.uploads.remove(upload_id)
+        wanted = list(ids)
+        if all_refused or not yes:
+            refused = _refused_of(client.uploads.under_way(), None if all_refused else ids)
+            if refused and not yes and not _agreed(refused):
+                return FAILURE
+            wanted = [one.id for one in refused] if all_refused else wanted
+        for upload_id in wanted:
+            client.uploads.remove(str(upload_id))
     if options.json:
-        print_json({"removed": list(ids)})
+        print_json({"removed": wanted})
+    else:
+        click.echo("1 upload removed." if len(wanted) == 1 else f"{len(wanted)} uploads removed.")
+    return 0
+
+
+def _refused_of(found: UploadList, ids: Sequence[UUID] | None) -> list[RefusedUpload]:
+    return [one for one in found.refused if ids is None or one.id in ids]
+
+
+def _agreed(refused: list[RefusedUpload]) -> bool:
+    """Ask the person whether they mean it: the sender of what was refused may have nothing of it any more."""
+    if not sys.stdin.isatty():
+        raise click.UsageError("There is nobody to ask: add --yes.")
+    count = "1 refused upload" if len(refused) == 1 else f"{len(refused)} refused uploads"
+    held = size(sum(one.size_bytes for one in refused))
+    return click.confirm(f"Remove {count} ({held}) for good?", err=True)

@@ -73,11 +73,11 @@ class Uploads:
         return self._connection.call("PUT", f"/users/{user}/quota", Quota, content=content)
 
     def under_way(self) -> UploadList:
-        """Return the resumable uploads that are not complete."""
+        """Return the resumable uploads that are not complete, and those that were refused."""
         return self._connection.get("/uploads", UploadList)
 
     def remove(self, upload_id: str) -> None:
-        """Give a resumable upload up; its bytes are forgotten."""
+        """Give a resumable upload up, or remove a refused one; its bytes are forgotten."""
         self._connection.headers("DELETE", f"/uploads/{segment(upload_id)}", headers=_TUS)
 
     def send(

@@ -45,10 +45,32 @@ class UploadUnderWay(Struct, kw_only=True):
     expires_at: datetime
 
 
+class RefusedUpload(Struct, kw_only=True):
+    """An upload that was complete and could not be ingested; its bytes are kept until somebody removes it.
+
+    ``state`` is ``refused``, or ``queued`` while it is tried again, which a retry of the job ``task_id`` does.
+    ``code`` is stable, ``reason`` is for people.
+    """
+
+    id: UUID
+    state: str
+    filename: str
+    repository: str
+    owner_id: UUID
+    owner: str | None
+    size_bytes: int
+    digest: str | None
+    code: str
+    reason: str
+    refused_at: datetime
+    task_id: UUID | None
+
+
 class UploadList(Struct, kw_only=True):
-    """All resumable uploads that are not complete, oldest first."""
+    """All resumable uploads that are not complete, and all that were refused, oldest first."""
 
     items: list[UploadUnderWay]
+    refused: list[RefusedUpload]
 
 
 class Quota(Struct, kw_only=True):

@@ -1,5 +1,8 @@
 """Uploads, as the job table knows them."""
 
+from collections.abc import Sequence
+from uuid import UUID
+
 from lumiliod.db.pool import Connection
 from lumiliod.db.sql import Queries
 from lumiliod.domain.ids import JobId, UploadId, UserId
@@ -11,3 +14,14 @@ def job_of(conn: Connection, upload_id: UploadId, owner_id: UserId) -> JobId | N
     """Return the ingest job of an upload, the open one or else the last that ended."""
     row = conn.execute(Q["job_of"], {"upload": str(upload_id), "owner": str(owner_id)}).fetchone()
     return JobId(row[0]) if row else None
+
+
+def jobs_of(conn: Connection, upload_ids: Sequence[UploadId]) -> dict[UUID, tuple[JobId, bool]]:
+    """Return the ingest job of each upload that ever had one, as :func:`job_of` does, and whether it is open."""
+    rows = conn.execute(Q["jobs_of"], {"uploads": [str(id_) for id_ in upload_ids]})
+    return {UUID(upload): (JobId(job_id), is_open) for upload, job_id, is_open in rows}
+
+
+def hold_discarded(conn: Connection, upload_id: UploadId) -> list[JobId]:
+    """Lock and return the discarded jobs of an upload."""
+    return [JobId(row[0]) for row in conn.execute(Q["hold_discarded"], {"upload": str(upload_id)})]

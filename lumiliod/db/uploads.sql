@@ -8,3 +8,18 @@ SELECT id FROM (
     SELECT id, false FROM job_history
     WHERE kind = 'ingest' AND args ? 'upload' AND args ->> 'upload' = %(upload)s::text) AS known
 ORDER BY is_open DESC, id DESC LIMIT 1
+
+-- name: jobs_of
+SELECT DISTINCT ON (upload) upload, id, is_open FROM (
+    SELECT args ->> 'upload' AS upload, id, state <> 'discarded' AS is_open FROM jobs
+    WHERE kind = 'ingest' AND args ? 'owner' AND args ->> 'upload' = ANY (%(uploads)s::text[])
+    UNION ALL
+    SELECT args ->> 'upload', id, false FROM job_history
+    WHERE kind = 'ingest' AND args ? 'upload' AND args ->> 'upload' = ANY (%(uploads)s::text[])) AS known
+ORDER BY upload, is_open DESC, id DESC
+
+-- name: hold_discarded
+SELECT id FROM jobs
+WHERE kind = 'ingest' AND state IN ('retryable', 'discarded') AND state = 'discarded' AND args ? 'owner'
+  AND args ->> 'upload' = %(upload)s::text
+ORDER BY id FOR UPDATE

@@ -37,6 +37,11 @@ def by_name(conn: Connection, name: str) -> UserId | None:
     return UserId(row[0]) if row else None
 
 
+def names(conn: Connection) -> dict[UserId, str]:
+    """Return what everybody is called."""
+    return {UserId(row[0]): row[1] for row in conn.execute(Q["names"])}
+
+
 def quota(conn: Connection, user_id: UserId) -> QuotaRow | None:
     """Return what a person may keep and keeps; what is kept is only counted where there is a limit."""
     row = conn.execute(Q["quota"], {"id": user_id}).fetchone()

@@ -5,6 +5,9 @@ INSERT INTO users (id, name, role) VALUES (%(id)s, %(name)s, 'admin') ON CONFLIC
 -- name: by_name
 SELECT id FROM users WHERE name = %(name)s::text
 
+-- name: names
+SELECT id, name FROM users
+
 -- name: quota
 SELECT quota_bytes FROM users WHERE id = %(id)s::uuid
 

@@ -43,8 +43,8 @@ class _Mark(msgspec.Struct, frozen=True):
     owner_id: UUID | None = None
 
 
-class _Reason(msgspec.Struct, frozen=True):
-    """Content of ``<uuid>.reason.json``."""
+class Reason(msgspec.Struct, frozen=True):
+    """Content of ``<uuid>.reason.json``: what was received, and why it was refused."""
 
     filename: str
     digest: str
@@ -162,7 +162,7 @@ def mark(staged: Staged) -> None:
 def waiting(repo: Repository) -> list[Staged]:
     """Return every complete staged file, oldest first."""
     with durable.translated("read", repo.incoming):
-        staged = [load(repo, id_) for id_ in _ids(repo, ".json")]
+        staged = [load(repo, id_) for id_ in ids(repo.incoming, ".json")]
     return sorted((found for found in staged if found is not None), key=lambda found: (found.received_at, found.id))
 
 
@@ -195,9 +195,9 @@ def sweep(repo: Repository) -> list[str]:
             removed.append(f"{id_}{suffix}")
 
     with durable.translated("sweep", repo.incoming, writing=True):
-        each("sweep", _ids(repo, ""), sweep_one)
+        each("sweep", ids(repo.incoming), sweep_one)
         for suffix in (".json", ".json.tmp"):
-            each("sweep", _ids(repo, suffix), partial(sweep_mark, suffix))
+            each("sweep", ids(repo.incoming, suffix), partial(sweep_mark, suffix))
     return removed
 
 
@@ -225,7 +225,7 @@ def fail(repo: Repository, id: UploadId, code: str, message: str) -> None:  # no
                 raise NotFound(f"no upload {id} is staged", code="not_staged")
             durable.unlink(f"{path}.json")
             return
-        reason = _Reason(
+        reason = Reason(
             filename=found.filename if found else "",
             digest=found.digest if found else "",
             size_bytes=os.lstat(path).st_size,
@@ -249,7 +249,7 @@ def take_back(repo: Repository, id: UploadId) -> Staged | None:  # noqa: A002
     """
     path, kept = _data(repo, id), os.path.join(repo.failed, str(id))
     with durable.translated("stage", str(id), writing=True):
-        reason = small_json.read(f"{kept}.reason.json", _Reason, max_bytes=MARK_MAX_BYTES)
+        reason = read_reason(repo, id)
         if reason is None or not is_digest(reason.digest) or not os.path.lexists(kept):
             return None
         found = Staged(
@@ -267,6 +267,12 @@ def take_back(repo: Repository, id: UploadId) -> Staged | None:  # noqa: A002
         durable.unlink(f"{kept}.reason.json")
         durable.fsync_folder(repo.failed)
     return found
+
+
+def read_reason(repo: Repository, id: UploadId) -> Reason | None:  # noqa: A002
+    """Return why an upload was refused; None when nobody knows."""
+    path = os.path.join(repo.failed, f"{id}.reason.json")
+    return small_json.read(path, Reason, max_bytes=MARK_MAX_BYTES)
 
 
 class _Writer:
@@ -377,10 +383,10 @@ def _data(repo: Repository, id_: UploadId) -> str:
     return os.path.join(repo.incoming, str(id_))
 
 
-def _ids(repo: Repository, suffix: str) -> list[UploadId]:
-    """Return the ids of files in ``incoming`` that are named ``<uuid><suffix>``, sorted."""
+def ids(folder: str, suffix: str = "") -> list[UploadId]:
+    """Return the ids of files that are named ``<uuid><suffix>``, sorted."""
     found: list[UploadId] = []
-    for name in sorted(os.listdir(repo.incoming)):
+    for name in sorted(os.listdir(folder)):
         stem = name.removesuffix(suffix) if suffix else name
         if stem + suffix != name:
             continue

@@ -24,6 +24,7 @@ TUS = {"Tus-Resumable": "1.0.0", "Upload-Metadata": "filename YS5qcGc="}
     [
         (["uploads"], 64),
         (["uploads", "remove"], 64),
+        (["uploads", "remove", "--refused", str(uuid4())], 64),
         (["uploads", "list"], 69),
         (["uploads", "remove", str(uuid4())], 69),
     ],
@@ -65,6 +66,56 @@ def test_the_same_command_goes_on_with_what_was_interrupted(daemon: Daemon, tmp_
     assert json.loads(done.stdout)[0]["task_id"]
     assert listed(daemon) == []
     assert list(remembered.iterdir()) == []
+
+
+def refused(daemon: Daemon) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(daemon.cli("--json", "uploads", "list", "--refused").stdout)["refused"]
+    return found
+
+
+def kept(daemon: Daemon, count: int) -> list[dict[str, Any]]:
+    """Return what was refused once it is that many: the job ends a moment before its bytes are set aside."""
+    until = time.monotonic() + 30
+    while len(found := [one for one in refused(daemon) if one["state"] == "refused"]) != count:
+        assert time.monotonic() < until, found
+    return found
+
+
+def test_what_was_refused_is_listed_tried_again_and_removed_with_its_complaint(daemon: Daemon, tmp_path: Path) -> None:
+    root = tmp_path / "home"
+    root.mkdir()
+    daemon.cli("repos", "add", str(root), "--name", "home")
+    for name in ("a.jpg", "b.jpg"):
+        (tmp_path / name).write_text(f"{name} is no picture")
+        daemon.cli("upload", str(tmp_path / name), "--wait", check=False)
+    first, second = kept(daemon, 2)
+    told = (first["state"], first["filename"], first["repository"], first["owner"], first["size_bytes"], first["code"])
+    assert told == ("refused", "a.jpg", "home", "admin", 19, "unsupported")
+    shown = daemon.cli("uploads", "list")
+    assert "a.jpg" in shown.stdout
+    assert "no photo, video or audio" in shown.stdout
+    assert first["task_id"] in daemon.cli("uploads", "list", "--refused").stdout
+    assert "lumilio uploads remove" in shown.stderr
+
+    daemon.cli("queues", "pause", "ingest")
+    daemon.cli("jobs", "retry", first["task_id"])
+    assert refused(daemon)[0]["state"] == "queued"
+    being_tried = daemon.cli("uploads", "remove", first["id"], "--yes", check=False)
+    assert (being_tried.returncode, "being tried again" in being_tried.stderr) == (1, True)
+    daemon.cli("queues", "resume", "ingest")
+    daemon.cli("wait", "--timeout", "60")
+    kept(daemon, 2)
+
+    assert daemon.cli("uploads", "remove", first["id"], check=False).returncode == 64  # nobody to ask
+    assert len(refused(daemon)) == 2
+    assert daemon.cli("uploads", "remove", first["id"], "--yes").stdout == "1 upload removed.\n"
+    assert [one["id"] for one in refused(daemon)] == [second["id"]]
+    assert json.loads(daemon.cli("--json", "jobs", "show", first["task_id"]).stdout)["state"] == "cancelled"
+    assert json.loads(daemon.cli("--json", "status").stdout)["discarded_jobs"] == 1
+    daemon.cli("uploads", "remove", "--refused", "--yes")
+    assert refused(daemon) == []
+    assert list((root / ".lumilio/staging/failed").iterdir()) == []
+    assert json.loads(daemon.cli("--json", "status").stdout)["discarded_jobs"] == 0
 
 
 def listed(daemon: Daemon) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ from blake3 import blake3
 
 from lumiliod.domain.errors import LumilioError, NotFound, Refused, Retryable, Shape, Unavailable
 from lumiliod.domain.ids import Digest, UploadId, UserId
-from lumiliod.storage import repository, staging
+from lumiliod.storage import refusals, repository, staging
 from lumiliod.storage.pump import BLOCK_BYTES, BUFFERS
 from lumiliod.storage.repository import Repository
 from lumiliod.storage.staging import Staged
@@ -345,6 +345,48 @@ async def test_fail_killed_at_every_step_keeps_the_bytes(repo: Repository) -> No
         staging.fail(repo, staged.id, "corrupt", "ends early")
         assert moved.read_bytes() == b"bytes"
         assert files(repo) == []
+    pytest.fail("never ran to its end")
+
+
+REMOVING = """
+import os, sys
+from uuid import UUID
+from lumiliod.storage import refusals
+from lumiliod.storage.repository import open_repository
+
+repo = open_repository(sys.argv[1])
+left = int(sys.argv[3])
+
+def dying(event, args):
+    global left
+    if event == "os.remove":
+        left -= 1
+        if left < 0:
+            os.kill(os.getpid(), 9)
+
+sys.addaudithook(dying)
+refusals.remove(repo, UUID(sys.argv[2]))
+"""
+
+
+async def test_a_refusal_whose_removal_was_killed_is_still_told_and_removed_again(repo: Repository) -> None:
+    for step in range(4):
+        staged = await write(repo, b"bytes", filename="a.jpg")
+        staging.fail(repo, staged.id, "corrupt", "ends early")
+        [(id_, reason)] = refusals.kept(repo)
+        assert (id_, reason.filename, reason.code, reason.digest) == (staged.id, "a.jpg", "corrupt", staged.digest)
+        run = await trio.run_process(
+            [sys.executable, "-c", REMOVING, repo.root, str(staged.id), str(step)], check=False
+        )
+        left = refusals.kept(repo)
+        if run.returncode == 0:
+            assert (left, os.listdir(repo.failed)) == ([], [])
+            assert step == 2
+            return
+        [(id_, reason)] = left
+        assert (id_, reason.size_bytes) == (staged.id, 5)
+        refusals.remove(repo, staged.id)
+        assert os.listdir(repo.failed) == []
     pytest.fail("never ran to its end")
 
 

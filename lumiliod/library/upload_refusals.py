@@ -1,0 +1,71 @@
+"""Refused uploads as a person looks at them, and their removal."""
+
+from uuid import UUID
+
+import trio
+
+from lumiliod.contract.uploads import RefusedUpload
+from lumiliod.db import uploads, users
+from lumiliod.domain.ids import JobId, UploadId, UserId
+from lumiliod.pipeline import refusals
+from lumiliod.runtime import Opened, Runtime, reaching
+from lumiliod.storage import refusals as storage
+from lumiliod.storage.staging import Reason
+
+
+async def refused(rt: Runtime) -> list[RefusedUpload]:
+    """Return the uploads whose bytes are kept though they could not be ingested, oldest first.
+
+    Raises:
+        Unavailable: a disk or the database fails, or a repository is offline.
+    """
+    found: list[tuple[Opened, UploadId, Reason]] = []
+    for opened in rt.repositories.online():
+        with reaching(rt.repositories, opened):
+            kept = await trio.to_thread.run_sync(storage.kept, opened.repository, limiter=rt.disk)
+        found.extend((opened, *one) for one in kept)
+    if not found:
+        return []
+    jobs = await rt.db.call(uploads.jobs_of, [upload_id for _, upload_id, _ in found])
+    names = await rt.db.call(users.names)
+    return sorted((_told(rt, *one, jobs, names) for one in found), key=lambda one: (one.refused_at, one.id))
+
+
+async def remove(rt: Runtime, upload_id: UploadId) -> bool:
+    """Forget a refused upload and the complaint of its job; tell whether there was one.
+
+    Raises:
+        Conflict: it is being tried again (``upload_retried``). Unavailable: the database or a disk is away.
+    """
+    for opened in rt.repositories.online():
+        with reaching(rt.repositories, opened):
+            if await trio.to_thread.run_sync(storage.find, opened.repository, upload_id, limiter=rt.disk) is not None:
+                await refusals.remove(rt, opened, upload_id)
+                return True
+    return False
+
+
+def _told(
+    rt: Runtime,
+    opened: Opened,
+    upload_id: UploadId,
+    reason: Reason,
+    jobs: dict[UUID, tuple[JobId, bool]],
+    names: dict[UserId, str],
+) -> RefusedUpload:
+    owner_id = UserId(reason.owner_id) if reason.owner_id is not None else rt.owner_id
+    task_id, is_open = jobs.get(upload_id, (None, False))
+    return RefusedUpload(
+        id=upload_id,
+        state="queued" if is_open else "refused",
+        filename=reason.filename,
+        repository=opened.repository.marker.name,
+        owner_id=owner_id,
+        owner=names.get(owner_id),
+        size_bytes=reason.size_bytes,
+        digest=reason.digest or None,
+        code=reason.code,
+        reason=reason.message,
+        refused_at=reason.at,
+        task_id=task_id,
+    )
