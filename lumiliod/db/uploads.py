@@ -5,7 +5,7 @@ from uuid import UUID
 
 from lumiliod.db.pool import Connection
 from lumiliod.db.sql import Queries
-from lumiliod.domain.ids import JobId, UploadId, UserId
+from lumiliod.domain.ids import Digest, JobId, RepositoryId, UploadId, UserId
 
 Q = Queries(__file__)
 
@@ -25,3 +25,9 @@ def jobs_of(conn: Connection, upload_ids: Sequence[UploadId]) -> dict[UUID, tupl
 def hold_discarded(conn: Connection, upload_id: UploadId) -> list[JobId]:
     """Lock and return the discarded jobs of an upload."""
     return [JobId(row[0]) for row in conn.execute(Q["hold_discarded"], {"upload": str(upload_id)})]
+
+
+def refused_alike(conn: Connection, owner_id: UserId, repository_id: RepositoryId, digest: Digest) -> list[UploadId]:
+    """Return the uploads of the same bytes to the same place whose jobs are discarded, oldest first."""
+    params = {"owner": str(owner_id), "repository_id": repository_id, "digest": digest}
+    return [UploadId(UUID(row[0])) for row in conn.execute(Q["refused_alike"], params)]

@@ -41,6 +41,7 @@ def ingest_upload(
         "upload": str(staged.id),
         "repository": str(repository_id),
         "filename": staged.filename,
+        "digest": staged.digest,
         "owner": str(staged.owner_id or owner_id),
         "size_bytes": staged.size_bytes if counts else 0,
     }

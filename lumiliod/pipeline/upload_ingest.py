@@ -15,7 +15,7 @@ from lumiliod.domain.ids import AssetId, RepoPath, UploadId, shown
 from lumiliod.domain.jobs import PRIORITY_NORMAL
 from lumiliod.domain.media import TakenSource
 from lumiliod.jobs.engine import Effect, Result, Running
-from lumiliod.pipeline import duplicates, examine, kinds, retire
+from lumiliod.pipeline import duplicates, examine, kinds, refusals, retire
 from lumiliod.pipeline import trash as removal
 from lumiliod.pipeline.known_original import Known, Original, read_original
 from lumiliod.pipeline.new_asset import clock, new_asset
@@ -54,7 +54,7 @@ async def ingest_upload(
                 identified = await rt.media.identify(staged.path)
             except Permanent as error:
                 await running.fail(error)
-                await trio.to_thread.run_sync(staging.fail, repo, upload_id, error.code, error.message, limiter=rt.disk)
+                await refusals.set_aside(rt, opened, staged, error)
                 return
             taken = identified.taken or clock(staged.received_at, TakenSource.UPLOAD)
             item = Placing(staged.filename, identified.extension, staged.digest, taken.local)

@@ -387,11 +387,9 @@ def ids(folder: str, suffix: str = "") -> list[UploadId]:
     """Return the ids of files that are named ``<uuid><suffix>``, sorted."""
     found: list[UploadId] = []
     for name in sorted(os.listdir(folder)):
-        stem = name.removesuffix(suffix) if suffix else name
-        if stem + suffix != name:
-            continue
+        stem = name.removesuffix(suffix)
         id_ = canonical_id(stem)
-        if id_ is not None:
+        if stem + suffix == name and id_ is not None:
             found.append(UploadId(id_))
     return found
 
