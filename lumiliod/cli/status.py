@@ -4,7 +4,7 @@ import time
 
 import click
 
-from lumiliod.cli.output import pairs, print_json, table
+from lumiliod.cli.output import pairs, print_json, table, visible
 from lumiliod.cli.polling import pauses, progress, sleep, unless_away
 from lumiliod.cli.program import Command, Options, connected
 from lumiliod.contract.status import Status
@@ -38,8 +38,22 @@ def wait(options: Options, timeout_s: float | None) -> None:
             sleep(next(rests), started, timeout_s)
     if options.json:
         print_json(now)
-    elif now.discarded_jobs:
-        click.echo(f"Done; {now.discarded_jobs} jobs could not be: lumilio jobs list --state discarded")
+    else:
+        _print_left(now)
+
+
+def _print_left(now: Status) -> None:
+    """Say what waits for a person."""
+    if now.refused_uploads:
+        click.echo(f"Done; refused: {_refused(now)}")
+    if others := now.discarded_jobs - now.refused_uploads:
+        click.echo(f"Done; {others} jobs could not be: lumilio jobs list --state discarded")
+
+
+def _refused(now: Status) -> str:
+    more = now.refused_uploads - len(now.refused_files)
+    named = ", ".join(visible(name) for name in now.refused_files) + (f" and {more} more" if more > 0 else "")
+    return f"{now.refused_uploads} ({named}): lumilio uploads list --refused"
 
 
 def _print(now: Status) -> None:
@@ -52,6 +66,7 @@ def _print(now: Status) -> None:
             ("", _counts(now.asset_states) if now.asset_states else None),
             ("Open jobs", now.open_jobs),
             ("Discarded jobs", now.discarded_jobs),
+            ("Refused uploads", _refused(now) if now.refused_uploads else None),
             ("Findings", f"{now.open_findings}: lumilio integrity plan" if now.open_findings else 0),
             ("Mirrors away", f"{now.away_mirrors}: lumilio mirrors list" if now.away_mirrors else None),
         ]

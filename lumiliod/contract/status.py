@@ -75,6 +75,10 @@ class Status(Struct, kw_only=True):
     open_jobs: int
     """Jobs that will still run: available, scheduled, running and retryable."""
     discarded_jobs: int
+    refused_uploads: int
+    """Those of the discarded jobs whose upload was refused and is kept; nobody has retried or removed it yet."""
+    refused_files: list[str]
+    """What the newest of these uploads are called."""
     open_findings: int
     """What is wrong with originals or their copies, and nobody has settled yet."""
     away_mirrors: int

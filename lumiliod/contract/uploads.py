@@ -6,6 +6,8 @@ from uuid import UUID
 
 from msgspec import Meta, Struct
 
+from lumiliod.contract.jobs import Job
+
 
 class DigestsWanted(Struct, kw_only=True, forbid_unknown_fields=True):
     """Body of ``POST /assets/check``: BLAKE3-256 digests in hex."""
@@ -64,6 +66,14 @@ class RefusedUpload(Struct, kw_only=True):
     reason: str
     refused_at: datetime
     task_id: UUID | None
+
+
+def was_refused(job: Job) -> bool:
+    """Tell whether the job of an upload ended because of what the upload holds; its bytes are kept then."""
+    last = job.errors[-1] if job.errors else None
+    if last is None or job.state not in ("discarded", "cancelled"):
+        return False
+    return last.error_class in ("Permanent", "Refused") and last.code != "staged_missing"
 
 
 class UploadList(Struct, kw_only=True):

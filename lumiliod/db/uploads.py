@@ -31,3 +31,9 @@ def refused_alike(conn: Connection, owner_id: UserId, repository_id: RepositoryI
     """Return the uploads of the same bytes to the same place whose jobs are discarded, oldest first."""
     params = {"owner": str(owner_id), "repository_id": repository_id, "digest": digest}
     return [UploadId(UUID(row[0])) for row in conn.execute(Q["refused_alike"], params)]
+
+
+def refused(conn: Connection, *, names: int) -> tuple[int, list[str]]:
+    """Count the uploads that were discarded for their content, and return the names of the newest."""
+    row = conn.execute(Q["refused"], {"names": names}).fetchone()
+    return (row[0], row[1] or []) if row else (0, [])

@@ -30,3 +30,9 @@ WHERE kind = 'ingest' AND state IN ('retryable', 'discarded') AND state = 'disca
   AND args ->> 'owner' = %(owner)s::text AND args ->> 'digest' = %(digest)s::text
   AND repository_id = %(repository_id)s::uuid
 ORDER BY 1
+
+-- name: refused
+-- what was discarded for its content, as contract/uploads.py tells it of one job
+SELECT count(DISTINCT args ->> 'upload'), (array_agg(args ->> 'filename' ORDER BY id DESC))[1:%(names)s::int] FROM jobs
+WHERE kind = 'ingest' AND state IN ('retryable', 'discarded') AND state = 'discarded' AND args ? 'owner'
+  AND errors -> -1 ->> 'error_class' IN ('Permanent', 'Refused') AND errors -> -1 ->> 'code' <> 'staged_missing'

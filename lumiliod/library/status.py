@@ -4,17 +4,20 @@ from typing import Any
 
 from lumiliod import __version__
 from lumiliod.contract.status import JobCount, RunningScan, StageTime, Status
-from lumiliod.db import assets, findings, job_admin, mirrors
+from lumiliod.db import assets, findings, job_admin, mirrors, uploads
 from lumiliod.db.pool import Connection
 from lumiliod.domain.jobs import OPEN_STATES, JobState
 from lumiliod.domain.media import AssetType
 from lumiliod.pipeline import kinds
 from lumiliod.runtime import Runtime
 
+REFUSED_NAMES = 5
+
 
 async def status(rt: Runtime) -> Status:
     """Return what is in the library and what is still to do."""
     asset_counts, job_counts, scans, open_findings, away_mirrors = await rt.db.call(_read)
+    refused, names_of_refused = await rt.db.call(_read_refused)
     by_type = dict.fromkeys((str(type_) for type_ in AssetType), 0)
     by_state: dict[str, int] = {}
     for type_, state, count in asset_counts:
@@ -29,6 +32,8 @@ async def status(rt: Runtime) -> Status:
         repositories=len(names),
         open_jobs=sum(count for _, _, state, count in job_counts if state in OPEN_STATES),
         discarded_jobs=sum(count for _, _, state, count in job_counts if state == JobState.DISCARDED),
+        refused_uploads=refused,
+        refused_files=names_of_refused,
         open_findings=open_findings,
         away_mirrors=away_mirrors,
         jobs=[JobCount(kind=k, queue=q, state=s, count=c) for k, q, s, c in sorted(job_counts)],
@@ -61,3 +66,7 @@ def _read(
     scans = job_admin.open_of_kind(conn, kinds.SCAN.kind)
     away = sum(mirror.status != "online" for mirror in mirrors.all_rows(conn))
     return assets.counts(conn), job_admin.counts(conn), scans, sum(findings.counts(conn).values()), away
+
+
+def _read_refused(conn: Connection) -> tuple[int, list[str]]:
+    return uploads.refused(conn, names=REFUSED_NAMES)

@@ -106,16 +106,21 @@ def test_what_was_refused_is_listed_tried_again_and_removed_with_its_complaint(d
     daemon.cli("wait", "--timeout", "60")
     kept(daemon, 2)
 
+    left = "refused: 2 (b.jpg, a.jpg): lumilio uploads list --refused"
+    assert daemon.cli("wait").stdout == f"Done; {left}\n"
+    assert "2 (b.jpg, a.jpg)" in daemon.cli("status").stdout
     assert daemon.cli("uploads", "remove", first["id"], check=False).returncode == 64  # nobody to ask
     assert len(refused(daemon)) == 2
     assert daemon.cli("uploads", "remove", first["id"], "--yes").stdout == "1 upload removed.\n"
     assert [one["id"] for one in refused(daemon)] == [second["id"]]
     assert json.loads(daemon.cli("--json", "jobs", "show", first["task_id"]).stdout)["state"] == "cancelled"
-    assert json.loads(daemon.cli("--json", "status").stdout)["discarded_jobs"] == 1
+    status = json.loads(daemon.cli("--json", "status").stdout)
+    assert (status["discarded_jobs"], status["refused_uploads"], status["refused_files"]) == (1, 1, ["b.jpg"])
     daemon.cli("uploads", "remove", "--refused", "--yes")
     assert refused(daemon) == []
     assert list((root / ".lumilio/staging/failed").iterdir()) == []
-    assert json.loads(daemon.cli("--json", "status").stdout)["discarded_jobs"] == 0
+    assert daemon.cli("wait").stdout == ""
+    assert "efused" not in daemon.cli("status").stdout
 
 
 def listed(daemon: Daemon) -> list[dict[str, Any]]:
