@@ -35,8 +35,20 @@ def pauses() -> Iterator[float]:
         pause_s = min(1.0, pause_s * 1.3)
 
 
-def finished_job(client: "Client", task_id: UUID, advance: Advance | None = None, *, quiet: bool = False) -> Job:
-    """Return a job once it has ended; until then tell how far it is, and say why it is put off unless ``quiet``."""
+def finished_job(
+    client: "Client",
+    task_id: UUID,
+    advance: Advance | None = None,
+    *,
+    quiet: bool = False,
+    timeout_s: float | None = None,
+) -> Job:
+    """Return a job once it has ended; until then tell how far it is, and say why it is put off unless ``quiet``.
+
+    Raises:
+        Failed: it has not after ``timeout_s`` seconds.
+    """
+    started = time.monotonic()
     said: str | None = None
     for pause_s in pauses():
         job = unless_away(lambda: client.task(task_id))
@@ -49,7 +61,7 @@ def finished_job(client: "Client", task_id: UUID, advance: Advance | None = None
             if reason is not None and reason != said and not quiet:
                 note(f"lumilio: waiting: {visible(reason)}")
             said = reason
-        sleep(pause_s, 0.0, None)
+        sleep(pause_s, started, timeout_s)
     raise AssertionError
 
 

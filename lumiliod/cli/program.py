@@ -21,6 +21,7 @@ DEFAULT_SOCKET = "/run/lumilio/lumiliod.sock"
 
 FAILURE = 1
 USAGE = 64
+DATA = 65
 UNAVAILABLE = 69
 TEMPORARY = 75
 FORBIDDEN = 77

@@ -38,14 +38,15 @@ def test_a_whole_day(daemon: "Daemon", tmp_path: Path) -> None:
     odd = picture(tmp_path / 'a "b"\n%41ü.jpg', "blue")
     text = tmp_path / "notes.txt"
     text.write_text("not a picture")
-    done = daemon.cli("upload", str(one), str(tmp_path / "none"), str(odd), str(text), "--wait", "--json", check=False)
-    assert done.returncode == 1
+    done = daemon.cli("upload", str(one), str(tmp_path / "none"), str(odd), str(text), "--json", check=False)
+    assert done.returncode == 65
     results = json.loads(done.stdout)
-    assert [result["status"] for result in results] == ["done", "failed", "done", "failed"]
+    assert [result["status"] for result in results] == ["done", "failed", "done", "refused"]
     assert results[0]["outcome"] == "asset"
     assert results[1]["error"]["code"] == "unreadable"
     assert results[3]["error"]["detail"]
-    done = daemon.cli("upload", str(one), "--wait")
+    assert results[3]["upload_id"] == said(daemon, "uploads", "list")["refused"][0]["id"]
+    done = daemon.cli("upload", str(one))
     assert "duplicate" in done.stdout
     assert results[0]["asset_id"] in done.stdout
     assert daemon.cli("wait", "--timeout", "60").returncode == 0

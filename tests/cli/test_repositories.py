@@ -73,7 +73,7 @@ def test_a_persons_way(daemon: Daemon, tmp_path: Path, monkeypatch: pytest.Monke
         (tmp_path / f"{number}.jpg").write_bytes(photograph(number))
     daemon.cli("repos", "add", str(root), "--name", "home")
     daemon.cli("scan", "home", "--wait")
-    daemon.cli("upload", str(tmp_path / "1.jpg"), str(tmp_path / "2.jpg"), "--repo", "home", "--wait")
+    daemon.cli("upload", str(tmp_path / "1.jpg"), str(tmp_path / "2.jpg"), "--repo", "home")
     daemon.cli("wait", "--timeout", "60")
 
     def said(*args: str) -> Any:

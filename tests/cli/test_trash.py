@@ -52,7 +52,7 @@ def test_a_persons_way(daemon: Daemon, tmp_path: Path) -> None:
         path.write_bytes(photograph(number))
     daemon.cli("repos", "add", str(root), "--name", "home")
     daemon.cli("scan", "home", "--wait")
-    daemon.cli("upload", *map(str, sources), "--repo", "home", "--wait")
+    daemon.cli("upload", *map(str, sources), "--repo", "home")
 
     def said(*args: str) -> Any:
         told = json.loads(daemon.cli("--json", *args).stdout)

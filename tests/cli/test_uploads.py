@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from lumiliod.cli.main import program
 from lumiliod.client.connection import Connection
 from tests.conftest import Daemon
+from tests.daemon.test_kill import photograph
 
 TUS = {"Tus-Resumable": "1.0.0", "Upload-Metadata": "filename YS5qcGc="}
 
@@ -87,7 +88,10 @@ def test_what_was_refused_is_listed_tried_again_and_removed_with_its_complaint(d
     daemon.cli("repos", "add", str(root), "--name", "home")
     for name in ("a.jpg", "b.jpg"):
         (tmp_path / name).write_text(f"{name} is no picture")
-        daemon.cli("upload", str(tmp_path / name), "--wait", check=False)
+        done = daemon.cli("upload", str(tmp_path / name), check=False)
+        assert (done.returncode, done.stdout) == (65, "")
+        assert f"{name}: refused: the content is no photo" in done.stderr
+        assert "its bytes are kept" in done.stderr
     first, second = kept(daemon, 2)
     told = (first["state"], first["filename"], first["repository"], first["owner"], first["size_bytes"], first["code"])
     assert told == ("refused", "a.jpg", "home", "admin", 19, "unsupported")
@@ -140,3 +144,23 @@ def test_what_is_under_way_is_listed_and_given_up(daemon: Daemon, tmp_path: Path
     daemon.cli("uploads", "remove", one["id"])
     assert listed(daemon) == []
     assert daemon.cli("uploads", "remove", one["id"], check=False).returncode == 1
+
+
+def test_an_upload_waits_for_what_becomes_of_it_as_long_as_wanted(daemon: Daemon, tmp_path: Path) -> None:
+    root = tmp_path / "home"
+    root.mkdir()
+    daemon.cli("repos", "add", str(root), "--name", "home")
+    daemon.cli("queues", "pause", "ingest")
+    (tmp_path / "a.jpg").write_bytes(photograph(1))
+    at_once = json.loads(daemon.cli("upload", str(tmp_path / "a.jpg"), "--no-wait", "--json").stdout)
+    assert [one["status"] for one in at_once] == ["queued"]
+    late = daemon.cli("upload", str(tmp_path / "a.jpg"), "--timeout", "0.2", check=False)
+    assert (late.returncode, "queued" in late.stdout, "lumilio wait" in late.stderr) == (75, True, True)
+    daemon.cli("queues", "resume", "ingest")
+    assert daemon.cli("upload", str(tmp_path / "a.jpg")).returncode == 0
+    empty = tmp_path / "empty.jpg"
+    empty.touch()
+    assert daemon.cli("upload", str(empty), check=False).returncode == 65
+    assert daemon.cli("upload", str(tmp_path / "none.jpg"), check=False).returncode == 1
+    root.rename(tmp_path / "away")
+    assert daemon.cli("upload", str(tmp_path / "a.jpg"), check=False).returncode == 75

@@ -27,7 +27,7 @@ def test_an_emptied_job_table_is_made_again(daemon: Daemon, tmp_path: Path) -> N
         paths.append(uploads / f"{number:03}.jpg")
         paths[-1].write_bytes(photograph(number))
     daemon.cli("scan", "photos")
-    daemon.cli("upload", *(str(path) for path in paths), "--repo", "photos")
+    daemon.cli("upload", *(str(path) for path in paths), "--repo", "photos", "--no-wait")
     daemon.kill()
     server = embedded.prepare(daemon.state_dir)
     with psycopg.connect(server.conninfo) as conn:
@@ -68,10 +68,10 @@ def test_a_lost_original_comes_back_by_upload(daemon: Daemon, tmp_path: Path) ->
     source = tmp_path / "a.jpg"
     source.write_bytes(photograph(1))
     daemon.cli("repos", "add", str(root), "--name", "photos")
-    daemon.cli("upload", str(source), "--repo", "photos", "--wait")
+    daemon.cli("upload", str(source), "--repo", "photos")
     [first] = json.loads(daemon.cli("assets", "list", "--json").stdout)
     (root / first["path"]).unlink()
-    daemon.cli("upload", str(source), "--repo", "photos", "--wait")
+    daemon.cli("upload", str(source), "--repo", "photos")
     daemon.cli("wait", "--timeout", "60")
     [again] = json.loads(daemon.cli("assets", "list", "--json").stdout)
     assert again["id"] == first["id"]
@@ -125,7 +125,7 @@ def test_one_command_makes_exactly_the_missing_work_anew(daemon: Daemon, tmp_pat
         for number in range(6, 9):
             upload = tmp_path / f"{number:03}.jpg"
             upload.write_bytes(photograph(number))
-            daemon.cli("upload", str(upload), "--repo", "photos")
+            daemon.cli("upload", str(upload), "--repo", "photos", "--no-wait")
         for number in range(9, 11):
             (root / f"{number:03}.jpg").write_bytes(photograph(number))
         daemon.cli("scan", "photos", "--wait")
