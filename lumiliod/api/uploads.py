@@ -3,6 +3,7 @@
 from contextlib import suppress
 from typing import Any
 from urllib.parse import unquote_to_bytes
+from uuid import UUID
 
 import msgspec
 from quart import Blueprint
@@ -196,6 +197,7 @@ async def _receive_batch(rt: Runtime, exchange: Exchange, repository: str | None
         await quota.check(rt, rt.owner_id, least)
     form = Multipart(exchange.body, exchange.headers.get("Content-Type", ""))
     accepted: list[UploadTicket] = []
+    tasks: dict[str, UUID] = {}
     failed: list[UploadFailure] = []
     first: LumilioError | None = None
     misplaced: Shape | None = None
@@ -247,7 +249,8 @@ async def _receive_batch(rt: Runtime, exchange: Exchange, repository: str | None
             if error.code == "too_many_files":
                 break
         else:
-            accepted.append(ticket)
+            twin = tasks.setdefault(ticket.digest, ticket.task_id)
+            accepted.append(ticket if twin == ticket.task_id else msgspec.structs.replace(ticket, same_as=twin))
     if not accepted:
         raise first or Shape("The form has no part with a file name.", code="no_file")
     return BatchTicket(accepted=accepted, failed=failed)

@@ -47,7 +47,8 @@ def _print_left(now: Status) -> None:
     if now.refused_uploads:
         click.echo(f"Done; refused: {_refused(now)}")
     if others := now.discarded_jobs - now.refused_uploads:
-        click.echo(f"Done; {others} jobs could not be: lumilio jobs list --state discarded")
+        jobs = "1 job" if others == 1 else f"{others} jobs"
+        click.echo(f"Done; {jobs} could not be: lumilio jobs list --state discarded")
 
 
 def _refused(now: Status) -> str:

@@ -29,7 +29,9 @@ class Uploaded(msgspec.Struct, kw_only=True):
     """What became of one file.
 
     ``status`` is ``queued``, ``failed`` or, after waiting, ``done`` or ``refused``: then its bytes are kept as the
-    upload ``upload_id``.
+    upload ``upload_id``. ``duplicate`` says which one it is: an asset was ``restored`` from the trash, a copy was
+    ``kept`` here, too, at ``path``; ``twice``: another file of the command, ``same_as``, has the same bytes; or else
+    the library has ``known`` them.
     """
 
     file: str
@@ -38,6 +40,9 @@ class Uploaded(msgspec.Struct, kw_only=True):
     asset_id: UUID | None = None
     task_id: UUID | None = None
     upload_id: UUID | None = None
+    duplicate: str | None = None
+    same_as: str | None = None
+    path: str | None = None
     digest: str | None = None
     size_bytes: int | None = None
     error: Problem | None = None
@@ -70,6 +75,16 @@ def wait(client: "Client", results: Sequence[Uploaded], timeout_s: float, *, qui
                     "`lumilio wait` waits on, `lumilio queues list` says what runs."
                 )
                 raise Failed(msgspec.structs.replace(error.problem, detail=detail), TEMPORARY) from error
+    _note_twins(results)
+
+
+def _note_twins(results: Sequence[Uploaded]) -> None:
+    """Tell what the library had from what is twice among ``results``."""
+    new = [one for one in results if one.outcome == "asset" or one.duplicate == "restored"]
+    added = {one.asset_id: one.file for one in new}
+    for result in results:
+        if result.duplicate == "known" and result.asset_id in added:
+            result.duplicate, result.same_as = "twice", added[result.asset_id]
 
 
 def _note_end(result: Uploaded, job: Job) -> None:
@@ -80,6 +95,9 @@ def _note_end(result: Uploaded, job: Job) -> None:
     if job.state == "completed":
         result.status = "done"
         result.outcome = str(outcome) if outcome else "asset"
+        result.path = told.get("path")
+        if result.outcome == "duplicate":
+            result.duplicate = "restored" if told.get("restored") else "kept" if result.path else "known"
         return
     result.error = job_problem(job)
     result.outcome = result.error.code
@@ -112,7 +130,20 @@ def show(result: Uploaded) -> None:
         click.echo(f"lumilio: {visible(result.file)}: {refused}{why}", err=True)
     else:
         known = result.asset_id or result.task_id or ""
-        click.echo(f"{visible(result.file)}  {result.outcome or result.status}  {known}".rstrip())
+        line = f"{visible(result.file)}  {result.outcome or result.status}  {known}".rstrip()
+        click.echo(f"{line}  {_which(result)}" if result.duplicate else line)
+
+
+def _which(result: Uploaded) -> str:
+    match result.duplicate:
+        case "restored":
+            return "restored from the trash"
+        case "kept":
+            return f"the library has these bytes already; kept here, too: {visible(result.path)}"
+        case "twice":
+            return f"the same bytes as {visible(result.same_as)}"
+        case _:
+            return "the library has these bytes already"
 
 
 def exit_status(results: Iterable[Uploaded]) -> int:

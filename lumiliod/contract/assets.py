@@ -120,6 +120,10 @@ class UploadTicket(Struct, kw_only=True):
 
     ``status`` is always ``queued``: whether the library has these bytes already, and has them whole, is seen when they
     are ingested. What is known need not be sent: ask ``POST /assets/check`` first.
+
+    The result of the task then has the ``asset_id`` and the ``outcome``, ``asset`` or ``duplicate``. A duplicate that
+    is ``restored`` came back from the trash, one with a ``path`` is kept there, too (``storage.duplicates``), any other
+    was let go. ``same_as`` is the task of an earlier file of the same request with the same bytes.
     """
 
     task_id: UUID
@@ -127,6 +131,7 @@ class UploadTicket(Struct, kw_only=True):
     filename: str
     digest: str
     size_bytes: int
+    same_as: UUID | None = None
 
 
 class UploadFailure(Struct, kw_only=True):

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -14,6 +15,8 @@ from click.testing import CliRunner
 
 from lumiliod.cli.main import program
 from lumiliod.client.connection import Connection
+from lumiliod.contract.assets import BatchTicket
+from tests.api.test_app import FORM, form_of
 from tests.conftest import Daemon
 from tests.daemon.test_kill import photograph
 
@@ -164,3 +167,52 @@ def test_an_upload_waits_for_what_becomes_of_it_as_long_as_wanted(daemon: Daemon
     assert daemon.cli("upload", str(tmp_path / "none.jpg"), check=False).returncode == 1
     root.rename(tmp_path / "away")
     assert daemon.cli("upload", str(tmp_path / "a.jpg"), check=False).returncode == 75
+
+
+def test_which_kind_of_duplicate_it_is(make_daemon: Callable[..., Daemon], tmp_path: Path) -> None:
+    config = tmp_path / "lumiliod.toml"
+    config.write_text('[storage]\nduplicates = "keep"\n')
+    daemon = make_daemon("--config", str(config)).start()
+    for name in ("home", "second"):
+        (tmp_path / name).mkdir()
+        daemon.cli("repos", "add", str(tmp_path / name), "--name", name, "--layout", "flat")
+    files = [tmp_path / name for name in ("a.jpg", "b.jpg", "c.jpg")]
+    for path, number in zip(files, (1, 1, 2), strict=True):
+        path.write_bytes(photograph(number))
+
+    def sent(*names: str, into: str = "home") -> tuple[list[dict[str, Any]], str]:
+        paths = [str(tmp_path / name) for name in names]
+        told = json.loads(daemon.cli("--json", "upload", *paths, "--repo", into).stdout)
+        return told, daemon.cli("upload", *paths, "--repo", into).stdout
+
+    first, shown = sent("a.jpg", "b.jpg", "c.jpg")
+    [new], [twin] = ([one for one in first[:2] if one["outcome"] == kind] for kind in ("asset", "duplicate"))
+    assert (twin["duplicate"], twin["same_as"], twin["asset_id"]) == ("twice", new["file"], new["asset_id"])
+    assert shown.count(f"duplicate  {new['asset_id']}  the library has these bytes already") == 2
+    twins = [str(tmp_path / name) for name in ("d.jpg", "e.jpg")]
+    for twin_path in twins:
+        Path(twin_path).write_bytes(photograph(3))
+    assert "the same bytes as" in daemon.cli("upload", *twins, "--repo", "home").stdout
+
+    [kept], shown = sent("c.jpg", into="second")
+    assert (kept["duplicate"], kept["path"]) == ("kept", "inbox/c.jpg")
+    assert "kept here, too: inbox/c.jpg" in shown
+    daemon.cli("assets", "remove", new["asset_id"])
+    daemon.cli("wait", "--timeout", "60")
+    [back], _ = sent("a.jpg")
+    assert (back["duplicate"], back["asset_id"]) == ("restored", new["asset_id"])
+    daemon.cli("wait", "--timeout", "60")
+    daemon.cli("assets", "remove", new["asset_id"])
+    daemon.cli("wait", "--timeout", "60")
+    assert "restored from the trash" in daemon.cli("upload", str(files[0]), "--repo", "home").stdout
+
+
+def test_a_batch_tells_which_of_its_files_are_the_same(daemon: Daemon, tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    daemon.cli("repos", "add", str(tmp_path / "home"), "--name", "home")
+    body = form_of(("1", "a.jpg", photograph(1)), ("2", "b.jpg", photograph(2)), ("3", "c.jpg", photograph(1)))
+    connection = Connection(daemon.socket)
+    batch = connection.call("POST", "/assets/batch", BatchTicket, content=body, headers=dict(FORM))
+    connection.close()
+    first = batch.accepted[0].task_id
+    assert [ticket.same_as for ticket in batch.accepted] == [None, None, first]
