@@ -28,10 +28,10 @@ BAD_DATA = frozenset({"empty_file", "too_large"})
 class Uploaded(msgspec.Struct, kw_only=True):
     """What became of one file.
 
-    ``status`` is ``queued``, ``failed`` or, after waiting, ``done`` or ``refused``: then its bytes are kept as the
-    upload ``upload_id``. ``duplicate`` says which one it is: an asset was ``restored`` from the trash, a copy was
-    ``kept`` here, too, at ``path``; ``twice``: another file of the command, ``same_as``, has the same bytes; or else
-    the library has ``known`` them.
+    ``status`` is ``queued``, ``failed``, ``skipped`` (``outcome`` says why) or, after waiting, ``done`` or ``refused``:
+    then its bytes are kept as the upload ``upload_id``. ``duplicate`` says which one it is: an asset was ``restored``
+    from the trash, a copy was ``kept`` here, too, at ``path``; ``twice``: another file of the command, ``same_as``, has
+    the same bytes; or else the library has ``known`` them.
     """
 
     file: str

@@ -21,7 +21,7 @@ def is_sidecar(name: str) -> bool:
     lower = name.lower()
     if lower.endswith((".xmp", ".aae")):
         return len(lower) > 4
-    return any(lower.endswith(suffix) and _has_media_extension(lower.removesuffix(suffix)) for suffix in _TAKEOUT)
+    return any(lower.endswith(suffix) and has_media_extension(lower.removesuffix(suffix)) for suffix in _TAKEOUT)
 
 
 def owners(path: RepoPath) -> list[RepoPath]:
@@ -30,7 +30,7 @@ def owners(path: RepoPath) -> list[RepoPath]:
     for suffix in (*_TAKEOUT, ".xmp", ".aae"):
         if lower.endswith(suffix):
             stem = path[: -len(suffix)]
-            if _has_media_extension(stem):
+            if has_media_extension(stem):
                 return [RepoPath(stem)]
             return [RepoPath(f"{stem}.{ext}") for e in sorted(MEDIA_EXTENSIONS) for ext in (e, e.upper())]
     return []
@@ -38,11 +38,12 @@ def owners(path: RepoPath) -> list[RepoPath]:
 
 def sidecars(path: RepoPath) -> list[RepoPath]:
     """Return the paths of sidecars that a media file at ``path`` may have."""
-    stem = path.rpartition(".")[0] if _has_media_extension(path) else path
+    stem = path.rpartition(".")[0] if has_media_extension(path) else path
     names = [path + suffix for suffix in (".xmp", ".XMP", *_TAKEOUT)]
     names += [stem + suffix for suffix in (".xmp", ".XMP", ".aae", ".AAE")]
     return [RepoPath(name) for name in dict.fromkeys(names)]
 
 
-def _has_media_extension(path: str) -> bool:
+def has_media_extension(path: str) -> bool:
+    """Tell whether a photo, video or audio file may be called so."""
     return path.rpartition("/")[2].rpartition(".")[2].lower() in MEDIA_EXTENSIONS

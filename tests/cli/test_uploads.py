@@ -216,3 +216,30 @@ def test_a_batch_tells_which_of_its_files_are_the_same(daemon: Daemon, tmp_path:
     connection.close()
     first = batch.accepted[0].task_id
     assert [ticket.same_as for ticket in batch.accepted] == [None, None, first]
+
+
+def test_a_folder_is_uploaded_with_all_media_below_it(daemon: Daemon, tmp_path: Path) -> None:
+    for folder in ("home", "from/b/.hidden", "from/a", "elsewhere"):
+        (tmp_path / folder).mkdir(parents=True)
+    daemon.cli("repos", "add", str(tmp_path / "home"), "--name", "home")
+    source = tmp_path / "from"
+    for number, name in enumerate(("b/2.JPG", "b/10.jpg", "a/z.png", "c.jpg", "b/.hidden/x.jpg", ".y.jpg", "._c.jpg")):
+        (source / name).write_bytes(photograph(number))
+    for name in ("notes.txt", "a/z.xmp", "Thumbs.db"):
+        (source / name).write_text(name)
+    (tmp_path / "elsewhere/secret.jpg").write_bytes(photograph(50))
+    (source / "a/elsewhere").symlink_to(tmp_path / "elsewhere")
+    (source / "a/secret.jpg").symlink_to(tmp_path / "elsewhere/secret.jpg")
+
+    usage = daemon.cli("upload", str(source), check=False)
+    assert (usage.returncode, "is a folder: -r uploads" in usage.stderr) == (64, True)
+    done = daemon.cli("upload", "-r", str(source), str(tmp_path / "elsewhere"))
+    sent = [line.split("  ")[0].removeprefix(f"{tmp_path}/") for line in done.stdout.splitlines()]
+    assert sent == ["from/a/z.png", "from/b/10.jpg", "from/b/2.JPG", "from/c.jpg", "elsewhere/secret.jpg"]
+    told = "left out: 1 droppings of other programs, 3 hidden, 2 no media by their names, 2 symbolic links"
+    assert told in done.stderr
+    results = json.loads(daemon.cli("--json", "upload", "--recursive", str(source)).stdout)
+    assert [one["outcome"] for one in results] == ["duplicate"] * 4 + [
+        "hidden", "hidden", "ignored", "not_media", "link", "link", "not_media", "hidden",
+    ]  # fmt: skip
+    assert {one["status"] for one in results[4:]} == {"skipped"}
