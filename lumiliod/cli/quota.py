@@ -4,10 +4,11 @@ import re
 
 import click
 
-from lumiliod.cli.output import pairs, print_json, size
+from lumiliod.cli.output import note, pairs, print_json, size
 from lumiliod.cli.program import Group, Options, connected
 from lumiliod.contract.uploads import Quota
 
+_NO_LIMIT = "none: as much as there is room for"
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:([KMGT])(i?)B?|B)?", re.ASCII | re.IGNORECASE)
 
 
@@ -56,5 +57,11 @@ def _print(options: Options, found: Quota) -> None:
     if options.json:
         print_json(found)
         return
-    limit = "none" if found.limit_bytes is None else size(found.limit_bytes)
-    pairs([("User", found.user), ("Limit", limit), ("Used", size(found.used_bytes))])
+    rows = [("User", found.user), ("Limit", _NO_LIMIT), ("Used", size(found.used_bytes))]
+    if found.limit_bytes is not None:
+        left_bytes = found.limit_bytes - found.used_bytes
+        rows[1] = ("Limit", size(found.limit_bytes))
+        rows.append(("Left", size(left_bytes)) if left_bytes > 0 else ("Over by", size(-left_bytes)))
+    pairs(rows)
+    if found.limit_bytes is not None and found.used_bytes >= found.limit_bytes:
+        note("Nothing more is taken. The trash counts, too: lumilio trash empty, or lumilio quota set USER SIZE|none.")

@@ -65,12 +65,12 @@ class Uploads:
 
     def quota(self, user: str) -> Quota:
         """Return how much a person may keep, and keeps."""
-        return self._connection.get(f"/users/{user}/quota", Quota)
+        return self._connection.get(f"/users/{segment(user)}/quota", Quota)
 
     def set_quota(self, user: str, limit_bytes: int | None) -> Quota:
         """Say how much a person may keep, None for as much as there is room for."""
         content = msgspec.json.encode(QuotaChange(limit_bytes=limit_bytes))
-        return self._connection.call("PUT", f"/users/{user}/quota", Quota, content=content)
+        return self._connection.call("PUT", f"/users/{segment(user)}/quota", Quota, content=content)
 
     def under_way(self) -> UploadList:
         """Return the resumable uploads that are not complete, and those that were refused."""

@@ -40,6 +40,15 @@ def search_text(*texts: str | None) -> str:
     return " ".join(list(found)[:MAX_WORDS])
 
 
+def size_text(size_bytes: float) -> str:
+    """Return a number of bytes for people, in units of 1024."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size_bytes < 1024:
+            return f"{size_bytes:.0f} {unit}" if unit == "B" else f"{size_bytes:.1f} {unit}"
+        size_bytes /= 1024
+    return f"{size_bytes:.1f} TiB"
+
+
 def storable(value: Any) -> Any:
     """Return text or JSON-like data without what PostgreSQL cannot hold: NUL, lone surrogates, infinities."""
     match value:

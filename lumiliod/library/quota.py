@@ -5,8 +5,10 @@ from lumiliod.db import assets, users
 from lumiliod.db.pool import Connection
 from lumiliod.domain.errors import NotFound, Refused
 from lumiliod.domain.ids import Digest, JobId, RepositoryId, UserId
+from lumiliod.domain.text import size_text
 from lumiliod.pipeline import kinds
 from lumiliod.runtime import Runtime
+from lumiliod.storage.pump import QUOTA_HINT
 from lumiliod.storage.staging import Staged
 
 
@@ -56,11 +58,15 @@ def enqueue(conn: Connection, staged: Staged, repository_id: RepositoryId, owner
 
 
 def _exceeded(limit_bytes: int, used_bytes: int, size_bytes: int) -> Refused:
+    used, limit, needed = size_text(used_bytes), size_text(limit_bytes), size_text(size_bytes)
+    missing_bytes = used_bytes + size_bytes - limit_bytes
     return Refused(
-        f"{used_bytes} of {limit_bytes} bytes are used; this needs {size_bytes} more",
+        f"this needs {needed}; {used} of the {limit} its owner may keep are used, so that {size_text(missing_bytes)}"
+        f" are missing; {QUOTA_HINT}",
         code="quota_exceeded",
         limit_bytes=limit_bytes,
         used_bytes=used_bytes,
+        missing_bytes=missing_bytes,
     )
 
 

@@ -13,6 +13,7 @@ from blake3 import blake3
 
 from lumiliod.domain.errors import Conflict, Forbidden, LumilioError, NotFound, Refused, Shape, Unavailable
 from lumiliod.domain.ids import Digest, JobId, UploadId, is_digest
+from lumiliod.domain.text import size_text
 from lumiliod.library import quota, upload
 from lumiliod.library.turns import Arriving, Turn
 from lumiliod.library.upload_metadata import read_metadata
@@ -334,7 +335,8 @@ class Uploads:
     def _check_size(self, opened: Opened, size_bytes: int | None) -> None:
         limit = self._limit(opened)
         if limit is not None and size_bytes is not None and size_bytes > limit:
-            raise Refused(f"the file is larger than {limit} bytes", code="too_large", size_bytes=size_bytes)
+            message = f"the file is larger than the {size_text(limit)} that are taken here"
+            raise Refused(message, code="too_large", size_bytes=size_bytes)
 
     def remember(self, id_: UploadId, offset: int, hasher: blake3) -> None:
         """Remember the hash of what is there of an upload."""

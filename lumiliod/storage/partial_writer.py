@@ -12,6 +12,7 @@ from blake3 import blake3
 
 from lumiliod.domain.errors import Conflict, NotFound, Refused, Shape, Unavailable
 from lumiliod.domain.ids import UploadId
+from lumiliod.domain.text import size_text
 from lumiliod.storage import durable, local
 from lumiliod.storage.appending import Appender
 from lumiliod.storage.partial import (
@@ -27,9 +28,9 @@ from lumiliod.storage.partial import (
     stage,
     write_terms,
 )
-from lumiliod.storage.pump import check_room
+from lumiliod.storage.pump import check_quota, check_room
 from lumiliod.storage.repository import Repository, check_identity
-from lumiliod.storage.staging import PARTIAL, Staged, check_quota
+from lumiliod.storage.staging import PARTIAL, Staged
 from lumiliod.storage.uncached import uncached_digest
 
 FLUSH_BYTES, FLUSH_S = 64 << 20, 2.0
@@ -182,7 +183,8 @@ class PartialWriter:
         """Count arriving bytes against the limits."""
         self._counted += size_bytes
         if self._max_bytes is not None and self._counted > self._max_bytes:
-            raise Refused(f"the file is larger than {self._max_bytes} bytes", code="too_large")
+            message = f"the file is larger than the {size_text(self._max_bytes)} that are taken here"
+            raise Refused(message, code="too_large")
         check_quota(self._counted, self._quota_bytes)
         if self.terms.size_bytes is not None and self._counted > self.terms.size_bytes:
             raise Shape(f"more bytes arrived than the {self.terms.size_bytes} announced", code="length_mismatch")

@@ -6,7 +6,8 @@ from typing import Protocol, TypeVar, TypeVarTuple, Unpack
 
 import trio
 
-from lumiliod.domain.errors import Unavailable
+from lumiliod.domain.errors import Refused, Unavailable
+from lumiliod.domain.text import size_text
 from lumiliod.storage import appending
 from lumiliod.storage.repository import Repository
 
@@ -22,6 +23,9 @@ BUFFERS = 3
 
 BESIDE_BYTES = 256 << 10
 """What is shorter is written and hashed one after the other: a second thread would take longer to wake."""
+
+QUOTA_HINT = "make room with `lumilio trash empty`, or have the limit raised with `lumilio quota set`"
+"""What can be done by whoever may keep no more."""
 
 
 class Source(Protocol):
@@ -84,10 +88,21 @@ def check_room(repo: Repository, size_bytes: int, min_free_bytes: int, *, reserv
     free_bytes = disk.f_bavail * disk.f_frsize
     if free_bytes - reserved_bytes - size_bytes < min_free_bytes:
         message = (
-            f"{size_bytes} more bytes are wanted and {free_bytes} are free, of which {reserved_bytes} are reserved for"
-            f" uploads under way and {min_free_bytes} stay free"
+            f"{size_text(size_bytes)} more are wanted and {size_text(free_bytes)} are free, of which"
+            f" {size_text(reserved_bytes)} are reserved for uploads under way and {size_text(min_free_bytes)} stay free"
         )
         raise Unavailable(message, code="no_space", after_s=60, free_bytes=free_bytes)
+
+
+def check_quota(size_bytes: int, quota_bytes: int | None) -> None:
+    """Make sure that no more bytes arrive than their owner may keep; None for any number.
+
+    Raises:
+        Refused: they do (``quota_exceeded``).
+    """
+    if quota_bytes is not None and size_bytes > quota_bytes:
+        message = f"this needs more than the {size_text(quota_bytes)} left of what its owner may keep; {QUOTA_HINT}"
+        raise Refused(message, code="quota_exceeded", left_bytes=quota_bytes)
 
 
 async def in_thread(fn: Callable[[Unpack[_Args]], _Result], *args: *_Args) -> _Result:

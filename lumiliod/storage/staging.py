@@ -19,10 +19,11 @@ from blake3 import blake3
 from lumiliod.domain.errors import NotFound, Refused, Shape
 from lumiliod.domain.ids import Digest, UploadId, UserId, canonical_id, is_digest, uuid7
 from lumiliod.domain.naming import text_name
+from lumiliod.domain.text import size_text
 from lumiliod.storage import durable, small_json
 from lumiliod.storage.appending import Appender
 from lumiliod.storage.one_by_one import each
-from lumiliod.storage.pump import Source, check_room, in_thread, pump
+from lumiliod.storage.pump import Source, check_quota, check_room, in_thread, pump
 from lumiliod.storage.repository import Repository, check_identity
 from lumiliod.storage.small_json import DigestText, Moment, SizeBytes
 
@@ -114,16 +115,6 @@ async def write(
         with trio.move_on_after(CLEANUP_TIMEOUT_S, shield=True):
             await in_thread(writer.discard)
         raise
-
-
-def check_quota(size_bytes: int, quota_bytes: int | None) -> None:
-    """Make sure that no more bytes arrive than their owner may keep; None for any number.
-
-    Raises:
-        Refused: they do (``quota_exceeded``).
-    """
-    if quota_bytes is not None and size_bytes > quota_bytes:
-        raise Refused(f"the file is larger than the {quota_bytes} bytes left of the quota", code="quota_exceeded")
 
 
 def load(repo: Repository, id: UploadId) -> Staged | None:  # noqa: A002  the word of the room
@@ -376,7 +367,8 @@ class _Writer:
             os.close(fd)
 
     def _too_large(self, size_bytes: int) -> Refused:
-        return Refused(f"the file is larger than {self._max_bytes} bytes", code="too_large", size_bytes=size_bytes)
+        message = f"the file is larger than the {size_text(self._max_bytes or 0)} that are taken here"
+        return Refused(message, code="too_large", size_bytes=size_bytes)
 
 
 def _data(repo: Repository, id_: UploadId) -> str:

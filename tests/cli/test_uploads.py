@@ -243,3 +243,23 @@ def test_a_folder_is_uploaded_with_all_media_below_it(daemon: Daemon, tmp_path: 
         "hidden", "hidden", "ignored", "not_media", "link", "link", "not_media", "hidden",
     ]  # fmt: skip
     assert {one["status"] for one in results[4:]} == {"skipped"}
+
+
+def test_who_may_keep_no_more_is_told_how_much_and_what_to_do(daemon: Daemon, tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    daemon.cli("repos", "add", str(tmp_path / "home"), "--name", "home")
+    assert "as much as there is room for" in daemon.cli("quota", "show").stdout
+    (tmp_path / "a.jpg").write_bytes(photograph(1) + bytes(3 << 20))
+    size_bytes = (tmp_path / "a.jpg").stat().st_size
+    daemon.cli("quota", "set", "admin", str(size_bytes + (1 << 20)))
+    daemon.cli("upload", str(tmp_path / "a.jpg"))
+    assert daemon.cli("quota", "show").stdout.splitlines()[-1].split() == ["Left", "1.0", "MiB"]
+    (tmp_path / "b.jpg").write_bytes(photograph(2) + bytes(3 << 20))
+    told = daemon.cli("upload", str(tmp_path / "b.jpg"), check=False)
+    used, wanted = (f"{(tmp_path / name).stat().st_size / (1 << 20):.1f} MiB" for name in ("a.jpg", "b.jpg"))
+    assert told.returncode == 1
+    assert f"this needs {wanted}; {used} of the" in told.stderr
+    assert "2.2 MiB are missing" in told.stderr
+    assert "lumilio trash empty" in told.stderr
+    over = daemon.cli("quota", "set", "admin", "1MiB")
+    assert (over.stdout.splitlines()[-1].split()[:2], "Nothing more is taken" in over.stderr) == (["Over", "by"], True)

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from lumiliod.domain.errors import Conflict, NotFound, Permanent, Refused, Retryable, Shape, Unavailable
 from lumiliod.domain.ids import Digest, UploadId, UserId
+from lumiliod.domain.text import size_text
 from lumiliod.storage import partial, partial_sweep, partial_writer, staging
 from lumiliod.storage.partial import Partial
 from lumiliod.storage.partial_writer import PartialWriter, join
@@ -363,7 +364,8 @@ def test_room_is_kept_for_what_has_begun(repo: Repository) -> None:
     free_bytes = disk.f_bavail * disk.f_frsize
     wanted = free_bytes // 2 + (1 << 20)
     first = begin(repo, wanted)
-    with pytest.raises(Unavailable, match=f"{wanted - 1} more .* {wanted} are reserved .* 17 stay free") as caught:
+    said = f"{size_text(wanted - 1)} more .* {size_text(wanted)} are reserved .* 17 B stay free"
+    with pytest.raises(Unavailable, match=said) as caught:
         begin(repo, wanted - 1, min_free_bytes=17)
     assert caught.value.code == "no_space"
     # nobody went on with it for a day
