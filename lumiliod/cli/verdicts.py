@@ -65,13 +65,13 @@ def wait(client: "Client", results: Sequence[Uploaded], timeout_s: float, *, qui
                     continue
                 except Failed:
                     left = _files(len(waiting) - done)
-                    note(f"lumilio: waiting for what becomes of {left}; they are safe, --no-wait returns at once.")
+                    note(f"lumilio: waiting for what becomes of {left}; what was sent is safe (--no-wait: at once).")
                     is_told = True
             try:
                 _note_end(result, finished_job(client, task_id, quiet=quiet, timeout_s=timeout_s))
             except Failed as error:
                 detail = (
-                    f"Not decided after {timeout_s:g} seconds: {_files(len(waiting) - done)}, which are safe. "
+                    f"Not decided after {timeout_s:g} seconds: {_files(len(waiting) - done)}. What was sent is safe; "
                     "`lumilio wait` waits on, `lumilio queues list` says what runs."
                 )
                 raise Failed(msgspec.structs.replace(error.problem, detail=detail), TEMPORARY) from error
@@ -115,9 +115,11 @@ def show_all(results: Sequence[Uploaded]) -> None:
             show(result)
     refused = sum(result.status == "refused" for result in results)
     if refused:
-        kept = "1 file was refused; its bytes are kept" if refused == 1 else f"{refused} were refused and are kept"
+        kept = (
+            "1 file was refused; its bytes are kept" if refused == 1 else f"{refused} files were refused and are kept"
+        )
         note(
-            f"lumilio: {kept}. See: lumilio uploads list --refused. Try again: lumilio jobs retry JOB. "
+            f"lumilio: {kept} kept. See: lumilio uploads list --refused. Try again: lumilio jobs retry JOB. "
             "Remove: lumilio uploads remove ID."
         )
 

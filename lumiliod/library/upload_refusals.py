@@ -9,6 +9,7 @@ from lumiliod.db import uploads, users
 from lumiliod.domain.ids import JobId, UploadId, UserId
 from lumiliod.pipeline import refusals
 from lumiliod.runtime import Opened, Runtime, reaching
+from lumiliod.storage import partial as partials
 from lumiliod.storage import refusals as storage
 from lumiliod.storage.staging import Reason
 
@@ -41,6 +42,8 @@ async def remove(rt: Runtime, upload_id: UploadId) -> bool:
         with reaching(rt.repositories, opened):
             if await trio.to_thread.run_sync(storage.find, opened.repository, upload_id, limiter=rt.disk) is not None:
                 await refusals.remove(rt, opened, upload_id)
+                # what was said of one that came in several requests is kept for a day otherwise
+                await trio.to_thread.run_sync(partials.remove, opened.repository, upload_id, limiter=rt.disk)
                 return True
     return False
 

@@ -24,7 +24,7 @@ BUFFERS = 3
 BESIDE_BYTES = 256 << 10
 """What is shorter is written and hashed one after the other: a second thread would take longer to wake."""
 
-QUOTA_HINT = "make room with `lumilio trash empty`, or have the limit raised with `lumilio quota set`"
+QUOTA_HINT = "make room (`lumilio assets remove`, `lumilio trash empty`) or have the limit raised (`lumilio quota set`)"
 """What can be done by whoever may keep no more."""
 
 

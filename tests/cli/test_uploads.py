@@ -70,6 +70,11 @@ def test_the_same_command_goes_on_with_what_was_interrupted(daemon: Daemon, tmp_
     assert json.loads(done.stdout)[0]["task_id"]
     assert listed(daemon) == []
     assert list(remembered.iterdir()) == []
+    # it holds nothing but zeros; of what is removed nothing is known any more
+    [one] = kept(daemon, 1)
+    daemon.cli("uploads", "remove", one["id"], "--yes")
+    again = daemon.cli("uploads", "remove", one["id"], "--yes", check=False)
+    assert (again.returncode, "there is no upload" in again.stderr) == (1, True)
 
 
 def refused(daemon: Daemon) -> list[dict[str, Any]]:
