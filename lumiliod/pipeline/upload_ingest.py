@@ -89,7 +89,7 @@ def _admit_upload(
             # another process admitted the same bytes in between, it may be from this very place; or nobody can tell
             # whether the library has them: they stay
             files.place_copy(conn, opened.id, placed.path, placed.stat, asset.digest, admitted.asset_id)
-            return _note_duplicate(admitted.asset_id, conn)
+            return {**_note_duplicate(admitted.asset_id, conn), "path": shown(placed.path)}
         _supersede(conn, admitted.asset_id)
         if original.state is Original.GONE and original.record is not None:
             files.drop_former(conn, original.record)
