@@ -316,3 +316,5 @@ class Runtime:
     """Held while a repository is taken in: names and folders are checked against those known."""
     disk: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(16))
     """Threads that wait for disks."""
+    mirrors_asked: set[UUID] = field(default_factory=set[UUID])
+    """Mirrors that a thread asks whether they are there."""

@@ -91,7 +91,7 @@ def blueprint(rt: Runtime) -> Blueprint:
     @room.get("/mirrors")
     @describes(Operation(answers={200: MirrorList}))
     async def mirrors() -> TrioResponse:
-        """List all mirrors, by repository."""
+        """List all mirrors, by repository, and whether each is there now."""
         return answer(await integrity.mirrors(rt))
 
     @room.post("/mirrors")

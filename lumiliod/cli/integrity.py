@@ -1,6 +1,5 @@
-"""``lumilio verify``, ``lumilio integrity`` and ``lumilio mirrors``."""
+"""``lumilio verify`` and ``lumilio integrity``."""
 
-import os
 import sys
 from uuid import UUID
 
@@ -16,8 +15,6 @@ from lumiliod.contract.integrity import (
     Approval,
     Finding,
     Integrity,
-    Mirror,
-    NewMirror,
     PlanApproval,
     PlanItem,
     VerifyRequest,
@@ -191,71 +188,6 @@ def ignore(options: Options, ids: tuple[UUID, ...], undo: bool) -> int:
     return FAILURE if others else 0
 
 
-@click.group(cls=Group)
-def mirrors() -> None:
-    """Look after second copies of originals."""
-
-
-@mirrors.command("list")
-@click.pass_obj
-def list_all(options: Options) -> None:
-    """List all mirrors."""
-    with connected(options) as client:
-        found = client.integrity.mirrors()
-    _print_mirrors(options, found)
-
-
-@mirrors.command()
-@click.argument("repository")
-@click.argument("location")
-@click.option("--option", "given", multiple=True, metavar="NAME=VALUE", help="A setting of the store; may be repeated.")
-@click.pass_obj
-def add(options: Options, repository: str, location: str, given: tuple[str, ...]) -> None:
-    """Keep a second copy of REPOSITORY's originals at LOCATION, a folder or a URL such as s3://bucket/prefix.
-
-    Secrets are better given as files that the daemon reads: --option secret_access_key_file=PATH, a file in its
-    storage.secrets_dir, or the name of a systemd credential.
-    """
-    named = [one.partition("=") for one in given]
-    if any(not name or not equals for name, equals, _ in named):
-        raise click.UsageError("--option is NAME=VALUE.")
-    place = location if "://" in location else os.path.abspath(location)  # noqa: PTH100  links as the person wrote them
-    try:
-        place.encode()
-    except UnicodeEncodeError as error:
-        raise click.UsageError("LOCATION is not valid UTF-8.") from error
-    wanted = NewMirror(repository=repository, location=place, options={name: value for name, _, value in named})
-    with connected(options) as client:
-        added = client.integrity.add_mirror(wanted)
-    if options.json:
-        print_json(added)
-    else:
-        click.echo(f"Mirror {added.id} is being filled.")
-
-
-@mirrors.command()
-@click.argument("mirror", type=click.UUID)
-@click.pass_obj
-def remove(options: Options, mirror: UUID) -> None:
-    """Forget a mirror; what lies there stays."""
-    with connected(options) as client:
-        left = client.integrity.remove_mirror(mirror)
-    _print_mirrors(options, left)
-
-
-@mirrors.command()
-@click.argument("mirror", type=click.UUID)
-@click.pass_obj
-def fill(options: Options, mirror: UUID) -> None:
-    """Bring a mirror up to date now."""
-    with connected(options) as client:
-        ticket = client.integrity.fill_mirror(mirror)
-    if options.json:
-        print_json(ticket)
-    else:
-        click.echo(f"Task {ticket.task_id} is queued.")
-
-
 def _print_overview(found: Integrity) -> None:
     scrub = f"everything within {found.scrub_days} days" if found.scrub_days else "off"
     pairs(
@@ -302,15 +234,3 @@ def _plan_row(item: PlanItem) -> tuple[object, ...]:
 
 def _applied_row(one: Applied) -> tuple[object, ...]:
     return one.finding_id, one.action, one.outcome, one.task_id, one.message
-
-
-def _print_mirrors(options: Options, found: list[Mirror]) -> None:
-    if options.json:
-        print_json(found)
-        return
-    rows = [
-        (m.id, m.repository, m.location, m.status, m.copies, size(m.size_bytes), m.lacking, m.status_reason or "")
-        for m in found
-    ]
-    headers = ("Id", "Repository", "Location", "Status", "Copies", "Size", "Lacking", "")
-    table(headers, rows, right=headers[4:7])

@@ -4,8 +4,9 @@ import click
 
 from lumiliod import __version__
 from lumiliod.cli.assets import assets, search
-from lumiliod.cli.integrity import integrity, mirrors, verify
+from lumiliod.cli.integrity import integrity, verify
 from lumiliod.cli.jobs import jobs
+from lumiliod.cli.mirrors import mirrors
 from lumiliod.cli.output import print_json
 from lumiliod.cli.program import Command, Options, Program
 from lumiliod.cli.queues import queues

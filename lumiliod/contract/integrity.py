@@ -178,7 +178,8 @@ class Ignored(Struct, kw_only=True):
 class Mirror(Struct, kw_only=True):
     """A second place for a repository's originals.
 
-    ``status`` is ``online | degraded | offline`` with its reason. ``declared``: by the repository's marker. One
+    ``status`` is ``online | degraded | offline`` with its reason; the place was asked just now, and one that does not
+    answer within seconds is ``offline``. ``declared``: by the repository's marker. One
     that a marker wants outside its repository is ``offline`` until a person confirms it by ``POST /mirrors``.
     ``lacking`` originals have no copy there yet; ``oldest_at`` is when the copy was read that was read longest ago.
     """

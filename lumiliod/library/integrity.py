@@ -33,7 +33,7 @@ from lumiliod.db.pool import Connection
 from lumiliod.domain.errors import Conflict, NotFound, Shape
 from lumiliod.domain.ids import AssetId, RepositoryId, shown
 from lumiliod.domain.repositories import RepositoryStatus
-from lumiliod.library import convert
+from lumiliod.library import convert, mirror_look
 from lumiliod.pipeline import kinds, schedules
 from lumiliod.runtime import Runtime
 from lumiliod.storage import mirrors as storage
@@ -128,7 +128,8 @@ def _ignored(conn: Connection, ids: Sequence[UUID], undo: bool) -> tuple[int, di
 
 
 async def mirrors(rt: Runtime) -> MirrorList:
-    """Return every mirror, by repository."""
+    """Return every mirror, by repository, and whether each is there now."""
+    await mirror_look.look(rt, await rt.db.call(db_mirrors.all_rows))
     return MirrorList(items=await _shown(rt, None))
 
 

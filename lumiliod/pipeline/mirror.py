@@ -94,13 +94,18 @@ async def reached(rt: Runtime, mirror: Mirror, backend_of: BackendOf) -> Backend
         Unavailable: it is away (``mirror_offline``), which its row says from then on.
     """
     async with _noting_trouble(rt, mirror):
-        backend = await trio.to_thread.run_sync(_reach, rt, mirror, backend_of, limiter=rt.disk)
+        backend = await trio.to_thread.run_sync(reach, rt, mirror, backend_of, limiter=rt.disk)
     if mirror.introduced_at is None or mirror.status == "offline":
         await rt.db.call(mirrors.note_reached, mirror.id)
     return backend
 
 
-def _reach(rt: Runtime, mirror: Mirror, backend_of: BackendOf) -> Backend:
+def reach(rt: Runtime, mirror: Mirror, backend_of: BackendOf) -> Backend:
+    """Open a mirror that is there; one that was never used is introduced. This blocks.
+
+    Raises:
+        Unavailable: it is away (``mirror_offline``).
+    """
     try:
         options = secrets.resolved(mirror.options, config.secrets_dir(rt.config), os.environ)
         backend = backend_of(mirror.location, options)

@@ -124,7 +124,7 @@ def introduce(backend: Backend, mark: Mark, repo: Repository) -> None:
     """
     if isinstance(backend, LocalBackend) and not os.path.isdir(backend.root):  # noqa: PTH112
         if backend.root != own_location(repo):
-            raise _away("there is no such folder")
+            raise away("there is no such folder")
         check_identity(repo)
         with durable.translated("make", backend.root, writing=True):
             os.makedirs(backend.root, exist_ok=True)  # noqa: PTH103
@@ -147,15 +147,15 @@ def check_there(backend: Backend, mirror_id: UUID) -> None:
         with backend.open(_mark_path(mirror_id)) as file:
             mark = small_json.decode(file.read(MARK_MAX_BYTES), Mark)
     except NotFound as error:
-        raise _away("its mark is not there") from error
+        raise away("its mark is not there") from error
     except OSError as error:
-        raise _away(error.strerror or str(error)) from error
+        raise away(error.strerror or str(error)) from error
     except LumilioError as error:
-        raise _away(error.message) from error
+        raise away(error.message) from error
     if mark is None:
-        raise _away("its mark cannot be read")
+        raise away("its mark cannot be read")
     if mark.mirror != mirror_id:
-        raise _away("another mirror lies there")
+        raise away("another mirror lies there")
 
 
 def sweep(backend: Backend) -> int:
@@ -185,6 +185,11 @@ def put_manifest(backend: Backend, path: RepoPath, lines: Iterable[ManifestLine]
         backend.put_new(source, path)
 
 
+def away(why: str) -> Unavailable:
+    """Return what is raised where a mirror cannot be reached."""
+    return Unavailable(f"the mirror is away: {why}", code="mirror_offline", after_s=AWAY_AFTER_S)
+
+
 def _mark_path(mirror_id: UUID) -> RepoPath:
     return RepoPath(f"lumilio-mirror/{mirror_id}.json")
 
@@ -196,7 +201,3 @@ def _spooled(data: bytes) -> Iterator[str]:
         file.write(data)
         file.flush()
         yield file.name
-
-
-def _away(why: str) -> Unavailable:
-    return Unavailable(f"the mirror is away: {why}", code="mirror_offline", after_s=AWAY_AFTER_S)

@@ -46,11 +46,27 @@ def test_a_persons_way(make_daemon: Callable[..., Daemon], tmp_path: Path) -> No
     (listed,) = said(daemon, "mirrors", "list")
     assert (listed["id"], listed["copies"], listed["lacking"]) == (mirror["id"], 4, 0)
     assert str(place) in daemon.cli("mirrors", "list").stdout
+    place.rename(tmp_path / "unplugged")
+    (away,) = said(daemon, "mirrors", "list")
+    assert (away["status"], "mark is not there" in away["status_reason"]) == ("offline", True)
+    (tmp_path / "unplugged").rename(place)
+    assert said(daemon, "mirrors", "list")[0]["status"] == "online"
     # what comes later is copied without being asked for
     (root / "later.jpg").write_bytes(photograph(710))
     daemon.cli("scan", "home", "--wait")
     daemon.cli("wait", "--timeout", "90")
     assert said(daemon, "mirrors", "list")[0]["copies"] == 5
+    for name in ("home", str(place), f"{place}/", mirror["id"]):
+        assert said(daemon, "mirrors", "fill", name, "--wait")["result"] == {"copied": 0, "skipped": 0}
+    assert daemon.cli("mirrors", "fill", "home", "--wait").stdout == "Copied  0\n"
+    unknown = daemon.cli("mirrors", "fill", "elsewhere", check=False)
+    assert (unknown.returncode, "no mirror elsewhere" in unknown.stderr) == (1, True)
+    second = tmp_path / "second"
+    second.mkdir()
+    daemon.cli("mirrors", "add", "home", str(second))
+    several = daemon.cli("mirrors", "remove", "home", check=False)
+    assert (several.returncode, "home has 2 mirrors" in several.stderr) == (1, True)
+    assert [one["id"] for one in said(daemon, "mirrors", "remove", str(second))] == [mirror["id"]]
 
     rot(root / "1.jpg")
     (root / "2.jpg").unlink()

@@ -4,6 +4,7 @@ import json
 import os
 import random
 import shutil
+import socket
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from functools import partial
@@ -677,6 +678,29 @@ async def test_a_marker_alone_sends_no_originals_elsewhere(kept: Library, place:
     assert copy_of(place, original).read_bytes() == original.content
     with pytest.raises(Conflict):
         await library_integrity.add_mirror(kept.rt, NewMirror(repository=str(repo.id), location=str(place)))
+
+
+async def test_a_place_that_hangs_is_away_and_does_not_keep_the_others_waiting(
+    kept: Library, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lumiliod.library.mirror_look.LOOK_S", 0.3)
+    mirror_id = await filled(kept, place)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        options = {"endpoint": f"http://127.0.0.1:{silent.getsockname()[1]}", "allow_http": "true", "region": "x"}
+        options |= {"access_key_id": "k", "secret_access_key": "s"}
+        hanging = await kept.rt.db.call(mirrors.insert, kept.opened.id, "s3://bucket/prefix", options)
+        await kept.rt.db.call(mirrors.note_reached, hanging.id)
+        with trio.fail_after(5):
+            told = {one.id: one for one in (await library_integrity.mirrors(kept.rt)).items}
+            assert told[mirror_id].status == "online"
+            assert (told[hanging.id].status, "does not answer" in str(told[hanging.id].status_reason)) == (
+                "offline",
+                True,
+            )
+            assert hanging.id in kept.rt.mirrors_asked, "its thread hangs, and no other is sent after it"
+            (place / "lumilio-mirror" / f"{mirror_id}.json").unlink()
+            told = {one.id: one for one in (await library_integrity.mirrors(kept.rt)).items}
+            assert [one.status for one in told.values()] == ["offline", "offline"]
 
 
 def test_where_a_mirror_may_lie(tmp_path: Path) -> None:
