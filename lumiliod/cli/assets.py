@@ -15,7 +15,7 @@ from uuid import UUID
 import click
 import msgspec
 
-from lumiliod.cli.output import note, pairs, print_json, size, table, visible, wall_clock
+from lumiliod.cli.output import note, pairs, print_items, print_json, size, table, visible, wall_clock
 from lumiliod.cli.program import Command, Failed, Group, Options, connected
 from lumiliod.contract.assets import Asset
 from lumiliod.contract.problems import Problem
@@ -40,7 +40,7 @@ def list_some(options: Options, everything: bool, limit: int) -> None:
     with connected(options) as client:
         found = list(client.all_assets()) if everything else _first(client, limit)
     if options.json:
-        print_json(found)
+        print_items(found)
     else:
         _print(found)
 

@@ -5,7 +5,7 @@ from uuid import UUID
 
 import click
 
-from lumiliod.cli.output import moment, note, pairs, print_json, size, table
+from lumiliod.cli.output import moment, note, pairs, print_items, print_json, size, table
 from lumiliod.cli.polling import finished_job, progress
 from lumiliod.cli.program import FAILURE, TEMPORARY, Command, Failed, Group, Options, connected
 from lumiliod.cli.repositories import job_problem
@@ -97,7 +97,7 @@ def findings(options: Options, state: str, kind: str | None, repository: str | N
         wanted = None if state == "any" else state
         found = list(client.integrity.findings(state=wanted, kind=kind, repository=repository))
     if options.json:
-        print_json(found)
+        print_items(found)
         return
     table(("Id", "Kind", "State", "Repository", "Path", "Seen", "Detail"), [_row(one) for one in found])
 
@@ -109,7 +109,7 @@ def plan(options: Options) -> None:
     with connected(options) as client:
         found = list(client.integrity.plan())
     if options.json:
-        print_json(found)
+        print_items(found)
         return
     table(("Id", "Kind", "Path", "Action", "Or", "Why"), [_plan_row(item) for item in found])
     if found:
@@ -149,7 +149,7 @@ def apply(options: Options, ids: tuple[UUID, ...], everything: bool, action: str
         for start in range(0, len(approvals), MAX_IDS):
             done += client.integrity.apply(PlanApproval(items=approvals[start : start + MAX_IDS])).items
     if options.json:
-        print_json(done)
+        print_items(done)
     else:
         table(("Id", "Action", "Outcome", "Task", "Message"), [_applied_row(one) for one in done])
     failed = sum(one.outcome == "failed" for one in done)

@@ -8,7 +8,7 @@ import msgspec
 
 from lumiliod.cli import job_control
 from lumiliod.cli.live import progress_text, watch
-from lumiliod.cli.output import moment, note, pairs, print_json, table, visible
+from lumiliod.cli.output import moment, note, pairs, print_items, print_json, table, visible
 from lumiliod.cli.program import Group, Options, connected
 from lumiliod.cli.selection import by_filter
 
@@ -35,7 +35,7 @@ def list_some(options: Options, /, everything: bool, limit: int, **wanted: Any) 
             page = client.jobs(**wanted, limit=left, cursor=page.next_cursor)
             found.extend(page.items)
     if options.json:
-        print_json(found)
+        print_items(found)
         return
     rows = [(j.id, j.kind, j.queue, j.state, f"{j.attempt}/{j.max_attempts}", moment(j.created_at)) for j in found]
     table(("Id", "Kind", "Queue", "State", "Attempt", "Created"), rows, right=["Attempt"])
@@ -92,7 +92,7 @@ def causes(options: Options, kind: str | None) -> None:
     with connected(options) as client:
         found = client.causes(kind=kind)
     if options.json:
-        print_json(found)
+        print_items(found)
         return
     rows = [(c.kind, c.cause, c.count, c.discarded, moment(c.last_at), c.message) for c in found]
     table(("Kind", "Cause", "Jobs", "Discarded", "Last", "Message"), rows, right=("Jobs", "Discarded"))

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import click
 
-from lumiliod.cli.output import pairs, print_json, size, table
+from lumiliod.cli.output import pairs, print_items, print_json, size, table
 from lumiliod.cli.polling import finished_job, progress
 from lumiliod.cli.program import Failed, Group, Options, connected
 from lumiliod.cli.repositories import job_problem
@@ -121,7 +121,7 @@ def _named(client: "Client", mirror: str) -> UUID:
 
 def _print_mirrors(options: Options, found: list[Mirror]) -> None:
     if options.json:
-        print_json(found)
+        print_items(found)
         return
     rows = [
         (m.id, m.repository, m.location, m.status, m.copies, size(m.size_bytes), m.lacking, m.status_reason or "")

@@ -27,6 +27,11 @@ def print_json(value: Any) -> None:
     click.echo(text if text.isprintable() else "".join(_in_json(c) for c in text))
 
 
+def print_items(found: Sequence[object]) -> None:
+    """Print what a command lists as the API does: an object with ``items``, in which more can stand one day."""
+    print_json({"items": found})
+
+
 def _in_json(character: str) -> str:
     # the line ends of the layout are the only control characters that stand in JSON outside of a text
     if character == "\n" or unicodedata.category(character) not in _HIDDEN:

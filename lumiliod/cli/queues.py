@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 from msgspec import UNSET, UnsetType
 
-from lumiliod.cli.output import moment, note, print_json, table
+from lumiliod.cli.output import moment, note, print_items, print_json, table
 from lumiliod.cli.program import Group, Options, connected
 from lumiliod.contract.queues import Queue, QueueChange, QueueList, QuietHours
 
@@ -72,7 +72,7 @@ def workers(options: Options) -> None:
     with connected(options) as client:
         found = client.workers()
     if options.json:
-        print_json(found)
+        print_items(found)
         return
     rows = [(w.id, w.host, w.pid, moment(w.started_at), w.held) for w in found]
     table(("Id", "Host", "Pid", "Started", "Jobs"), rows, right=("Pid", "Jobs"))

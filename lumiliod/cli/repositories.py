@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lumiliod.cli.output import moment, note, pairs, print_json, size, table
+from lumiliod.cli.output import moment, note, pairs, print_items, print_json, size, table
 from lumiliod.cli.polling import finished_job, progress
 from lumiliod.cli.program import Command, Failed, Group, Options, connected
 from lumiliod.cli.schedule import duration_text
@@ -49,7 +49,7 @@ def list_all(options: Options) -> None:
     with connected(options) as client:
         found = client.repositories()
     if options.json:
-        print_json(found)
+        print_items(found)
         return
     rows = [(r.name, r.status, r.storage_strategy, r.assets, r.files, size(r.size_bytes), r.path) for r in found]
     table(("Name", "Status", "Layout", "Assets", "Files", "Size", "Path"), rows, right=("Assets", "Files", "Size"))
@@ -74,7 +74,7 @@ def files(options: Options, repository: str, outcome: str | None) -> None:
     with connected(options) as client:
         found = list(client.files(repository, outcome=outcome))
     if options.json:
-        print_json(found)
+        print_items(found)
         return
     rows = [(file.path, file.outcome, file.reason, size(file.size_bytes)) for file in found]
     table(("Path", "Outcome", "Reason", "Size"), rows, right=["Size"])

@@ -5,7 +5,7 @@ import re
 import click
 from msgspec import UNSET
 
-from lumiliod.cli.output import moment, pairs, print_json, table
+from lumiliod.cli.output import moment, pairs, print_items, print_json, table
 from lumiliod.cli.program import Group, Options, connected
 from lumiliod.contract.schedules import Schedule, ScheduleChange
 
@@ -49,7 +49,7 @@ def list_all(options: Options) -> None:
     with connected(options) as client:
         found = client.schedules()
     if options.json:
-        print_json(found)
+        print_items(found)
         return
     rows = [(s.name, s.kind, s.repository, _when(s), _next(s), moment(s.last_fire_at)) for s in found]
     table(("Name", "Kind", "Repository", "When", "Next", "Last"), rows)

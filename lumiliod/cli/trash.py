@@ -8,7 +8,7 @@ from uuid import UUID
 import click
 import msgspec
 
-from lumiliod.cli.output import moment, note, pairs, print_json, size, table
+from lumiliod.cli.output import moment, note, pairs, print_items, print_json, size, table
 from lumiliod.cli.program import FAILURE, Command, Group, Options, connected
 from lumiliod.cli.schedule import Duration
 from lumiliod.contract.trash import (
@@ -149,7 +149,7 @@ def untracked(options: Options, restored: UUID | None, repository: str | None) -
             return
         found = client.trash.untracked()
     if options.json:
-        print_json(found)
+        print_items(found)
         return
     rows = [(s.repository, s.name, size(s.size_bytes) if s.size_bytes is not None else None, s.path) for s in found]
     table(("Repository", "Name", "Size", "Was"), rows, right=["Size"])

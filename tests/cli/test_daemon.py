@@ -28,7 +28,7 @@ def test_a_whole_day(daemon: "Daemon", tmp_path: Path) -> None:
     (tmp_path / "home").mkdir()
     added = said(daemon, "repos", "add", str(tmp_path / "home"), "--name", "home", "--layout", "flat")
     assert (added["name"], added["storage_strategy"]) == ("home", "flat")
-    assert [found["name"] for found in said(daemon, "repos", "list")] == ["home"]
+    assert [found["name"] for found in said(daemon, "repos", "list")["items"]] == ["home"]
     assert said(daemon, "repos", "show", "home")["id"] == added["id"]
     assert daemon.cli("repos", "list").stdout.splitlines()[0].split() == [
         "Name", "Status", "Layout", "Assets", "Files", "Size", "Path",
@@ -54,24 +54,24 @@ def test_a_whole_day(daemon: "Daemon", tmp_path: Path) -> None:
     status = said(daemon, "status")
     assert status["assets"]["photo"] == 2
     assert status["open_jobs"] == 0
-    assets = said(daemon, "assets", "list")
+    assets = said(daemon, "assets", "list")["items"]
     assert {asset["original_filename"] for asset in assets} == {"one.jpg", odd.name}
     assert "\\n" in daemon.cli("assets", "list").stdout
     assert said(daemon, "assets", "show", results[0]["asset_id"])["width"] == 640
-    assert len(said(daemon, "assets", "list", "--limit", "1")) == 1
-    files = said(daemon, "repos", "files", "home", "--outcome", "asset")
+    assert len(said(daemon, "assets", "list", "--limit", "1")["items"]) == 1
+    files = said(daemon, "repos", "files", "home", "--outcome", "asset")["items"]
     assert {file["asset_id"] for file in files} == {asset["id"] for asset in assets}
     found = said(daemon, "search", "type:photo", "one")
     assert [asset["id"] for asset in found["items"]] == [results[0]["asset_id"]]
     assert len(said(daemon, "search", "type:photo", "--all", "--limit", "1")["items"]) == 2
 
     assert said(daemon, "scan", "home", "--wait")["state"] == "completed"
-    jobs = said(daemon, "jobs", "list", "--kind", "ingest", "--all")
+    jobs = said(daemon, "jobs", "list", "--kind", "ingest", "--all")["items"]
     assert {job["kind"] for job in jobs} == {"ingest"}
     assert said(daemon, "jobs", "show", jobs[0]["id"])["id"] == jobs[0]["id"]
 
     exported = daemon.cli("assets", "export").stdout
-    assert json.loads(exported) == said(daemon, "assets", "list", "--all")
+    assert json.loads(exported) == said(daemon, "assets", "list", "--all")["items"]
     lines = daemon.cli("assets", "export", "--format", "jsonl").stdout.splitlines()
     assert [json.loads(line)["id"] for line in lines] == [asset["id"] for asset in assets]
     target = tmp_path / "assets.csv"

@@ -39,23 +39,23 @@ def test_a_persons_way(make_daemon: Callable[..., Daemon], tmp_path: Path) -> No
     daemon.cli("scan", "home", "--wait")
     daemon.cli("wait", "--timeout", "90")
     assert daemon.cli("verify", "--all", "--wait").stdout.split()[:2] == ["Files", "4"]
-    assert {one["name"] for one in said(daemon, "schedule", "list")} >= {"scrub"}
+    assert {one["name"] for one in said(daemon, "schedule", "list")["items"]} >= {"scrub"}
 
     mirror = said(daemon, "mirrors", "add", "home", str(place))
     daemon.cli("wait", "--timeout", "90")
-    (listed,) = said(daemon, "mirrors", "list")
+    (listed,) = said(daemon, "mirrors", "list")["items"]
     assert (listed["id"], listed["copies"], listed["lacking"]) == (mirror["id"], 4, 0)
     assert str(place) in daemon.cli("mirrors", "list").stdout
     place.rename(tmp_path / "unplugged")
-    (away,) = said(daemon, "mirrors", "list")
+    (away,) = said(daemon, "mirrors", "list")["items"]
     assert (away["status"], "mark is not there" in away["status_reason"]) == ("offline", True)
     (tmp_path / "unplugged").rename(place)
-    assert said(daemon, "mirrors", "list")[0]["status"] == "online"
+    assert said(daemon, "mirrors", "list")["items"][0]["status"] == "online"
     # what comes later is copied without being asked for
     (root / "later.jpg").write_bytes(photograph(710))
     daemon.cli("scan", "home", "--wait")
     daemon.cli("wait", "--timeout", "90")
-    assert said(daemon, "mirrors", "list")[0]["copies"] == 5
+    assert said(daemon, "mirrors", "list")["items"][0]["copies"] == 5
     for name in ("home", str(place), f"{place}/", mirror["id"]):
         assert said(daemon, "mirrors", "fill", name, "--wait")["result"] == {"copied": 0, "skipped": 0}
     assert daemon.cli("mirrors", "fill", "home", "--wait").stdout == "Copied  0\n"
@@ -66,18 +66,18 @@ def test_a_persons_way(make_daemon: Callable[..., Daemon], tmp_path: Path) -> No
     daemon.cli("mirrors", "add", "home", str(second))
     several = daemon.cli("mirrors", "remove", "home", check=False)
     assert (several.returncode, "home has 2 mirrors" in several.stderr) == (1, True)
-    assert [one["id"] for one in said(daemon, "mirrors", "remove", str(second))] == [mirror["id"]]
+    assert [one["id"] for one in said(daemon, "mirrors", "remove", str(second))["items"]] == [mirror["id"]]
 
     rot(root / "1.jpg")
     (root / "2.jpg").unlink()
-    assets = {asset["path"]: asset["id"] for asset in said(daemon, "assets", "list", "--all")}
+    assets = {asset["path"]: asset["id"] for asset in said(daemon, "assets", "list", "--all")["items"]}
     assert daemon.cli("verify", "--asset", assets["0.jpg"], "--wait", check=False).returncode == 0
     assert daemon.cli("verify", "--asset", assets["1.jpg"], "--wait", check=False).returncode == 1
     told = daemon.cli("verify", "--repo", "home", "--wait", check=False)
     assert (told.returncode, "2 files are not as they should be" in told.stderr) == (1, True)
     told = daemon.cli("integrity", "findings")
     assert ("bit_rot" in told.stdout, "missing" in told.stdout) == (True, True)
-    plan = {item["finding"]["path"]: item for item in said(daemon, "integrity", "plan")}
+    plan = {item["finding"]["path"]: item for item in said(daemon, "integrity", "plan")["items"]}
     assert {path: item["action"] for path, item in plan.items()} == {"1.jpg": "restore", "2.jpg": "restore"}
     assert "Approve with" in daemon.cli("integrity", "plan").stderr
     status = daemon.cli("integrity", "status").stdout
@@ -97,20 +97,20 @@ def test_a_persons_way(make_daemon: Callable[..., Daemon], tmp_path: Path) -> No
     assert (root / "1.jpg").read_bytes() == contents["1.jpg"]
     assert not (root / "2.jpg").exists()
     shutil.copyfile(next(place.glob("originals/*/*/*")), tmp_path / "copy")
-    assert said(daemon, "integrity", "findings", "--state", "healed")[0]["path"] == "1.jpg"
+    assert said(daemon, "integrity", "findings", "--state", "healed")["items"][0]["path"] == "1.jpg"
 
     (root / "2.jpg").write_bytes(contents["2.jpg"])
     assert daemon.cli("verify", "--all", "--wait").returncode == 0
-    assert said(daemon, "mirrors", "remove", mirror["id"]) == []
+    assert said(daemon, "mirrors", "remove", mirror["id"])["items"] == []
     (root / "3.jpg").unlink()
     assert daemon.cli("verify", "--all", "--wait", check=False).returncode == 1
     left = daemon.cli("integrity", "apply", "--all", "--yes")
     assert "1 are gone for good" in left.stderr
-    assert len(said(daemon, "integrity", "plan")) == 1
+    assert len(said(daemon, "integrity", "plan")["items"]) == 1
     assert "done" in daemon.cli("integrity", "apply", "--all", "--action", "accept_missing", "--yes").stdout
     root.rename(tmp_path / "away")
     assert daemon.cli("verify", "--all", "--wait", check=False).returncode == 75
-    assert said(daemon, "integrity", "findings") == []
+    assert said(daemon, "integrity", "findings")["items"] == []
     assert daemon.stop() == 0
 
 

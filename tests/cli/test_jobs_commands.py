@@ -83,8 +83,10 @@ def read_until(terminal: int, text: bytes) -> bytes:
 
 
 def test_cancel_and_begin_anew(daemon: "Daemon", waiting: str) -> None:
-    assert [job["id"] for job in said(daemon, "jobs", "list", "--repo", "home", "--state", "available")] == [waiting]
-    assert said(daemon, "jobs", "list", "--tag", "none") == []
+    assert [job["id"] for job in said(daemon, "jobs", "list", "--repo", "home", "--state", "available")["items"]] == [
+        waiting
+    ]
+    assert said(daemon, "jobs", "list", "--tag", "none")["items"] == []
     assert daemon.cli("jobs", "cancel", waiting).stdout == "1 job cancelled.\n"
     assert said(daemon, "jobs", "show", waiting)["state"] == "cancelled"
     again = daemon.cli("jobs", "cancel", waiting, check=False)
@@ -99,11 +101,11 @@ def test_cancel_and_begin_anew(daemon: "Daemon", waiting: str) -> None:
 
 def test_giving_up_and_causes(daemon: "Daemon", waiting: str) -> None:
     assert said(daemon, "jobs", "discard", "--repo", "home", "--queue", "ingest", "--yes")["count"] == 1
-    (cause,) = said(daemon, "jobs", "causes")
+    (cause,) = said(daemon, "jobs", "causes")["items"]
     assert (cause["kind"], cause["cause"], cause["count"], cause["example"]) == ("ingest", "discarded", 1, waiting)
     assert "given up by a person" in daemon.cli("jobs", "causes", "--kind", "ingest").stdout
     assert "given up by a person" in daemon.cli("jobs", "show", waiting).stderr
-    assert [job["id"] for job in said(daemon, "jobs", "list", "--cause", "discarded")] == [waiting]
+    assert [job["id"] for job in said(daemon, "jobs", "list", "--cause", "discarded")["items"]] == [waiting]
     assert said(daemon, "jobs", "retry", "--cause", "discarded", "--yes")["count"] == 1
     assert said(daemon, "jobs", "cancel", "--older", "2d", "--all", "--yes")["count"] == 0
     assert said(daemon, "jobs", "cancel", "--kind", "ingest", "-y")["count"] == 1
@@ -202,7 +204,7 @@ def test_queues(daemon: "Daemon") -> None:
     assert daemon.cli("queues", "pause", "nothing", check=False).returncode == 1
     assert daemon.cli("queues", "set", "ml", "--concurrency", "1000", check=False).returncode == 64
     assert daemon.cli("queues", "set", "ml", "--quiet", "1-2", check=False).returncode == 64
-    (worker,) = said(daemon, "queues", "workers")
+    (worker,) = said(daemon, "queues", "workers")["items"]
     assert daemon.process is not None
     assert worker["pid"] == daemon.process.pid
 

@@ -122,8 +122,8 @@ def test_a_persons_way(daemon: Daemon, tmp_path: Path, monkeypatch: pytest.Monke
     assert "3 assets" in plan
     assert str(root) in plan
     code, _ = typed(daemon, b"nothome\n", "repos", "remove", "home", "--forget")
-    assert (code, len(said("repos", "list")), len(said("assets", "list", "--all"))) == (1, 1, 3)
+    assert (code, len(said("repos", "list")["items"]), len(said("assets", "list", "--all")["items"])) == (1, 1, 3)
     code, told_ = typed(daemon, b"home\n", "repos", "remove", "home", "--forget")
     assert (code, "its files are where they were" in told_) == (0, True)
-    assert (said("repos", "list"), said("assets", "list", "--all")) == ([], [])
+    assert (said("repos", "list")["items"], said("assets", "list", "--all")["items"]) == ([], [])
     assert inbox() == before

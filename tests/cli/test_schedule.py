@@ -52,7 +52,7 @@ async def said(socket: str, *args: str) -> Any:
 
 async def test_a_persons_way(served: str) -> None:
     ask = partial(said, served, "schedule")
-    (listed,) = await ask("list")
+    (listed,) = (await ask("list"))["items"]
     assert listed["name"] == NAME
     table = (await lumilio(served, "schedule", "list")).stdout.decode()
     assert "every 1d" in table

@@ -60,12 +60,12 @@ def test_a_persons_way(daemon: Daemon, tmp_path: Path) -> None:
         return told
 
     daemon.cli("wait", "--timeout", "60")
-    assets = {asset["original_filename"]: asset["id"] for asset in said("assets", "list", "--all")}
+    assets = {asset["original_filename"]: asset["id"] for asset in said("assets", "list", "--all")["items"]}
     assert len(assets) == 4
     done = said("assets", "remove", assets["1.jpg"], assets["mine.jpg"])
     assert (done["count"], [one["outcome"] for one in done["results"]]) == (2, ["removed", "removed"])
     assert (root / "Trip" / "mine.jpg").exists()
-    [file] = said("repos", "files", "home", "--outcome", "trashed")
+    [file] = said("repos", "files", "home", "--outcome", "trashed")["items"]
     assert file["path"] == "Trip/mine.jpg"
     assert said("assets", "remove", "--query", "name:2.jpg", "--yes")["count"] == 1
     told = said("trash", "list")
@@ -97,7 +97,7 @@ def test_a_persons_way(daemon: Daemon, tmp_path: Path) -> None:
     assert said("assets", "remove", assets["3.jpg"], "--delete-file")["count"] == 1
     stray = said("trash", "list")["items"][0]["files"][0]["id"]
     assert (root / ".lumilio" / "trash" / stray).read_bytes() == photograph(3)
-    assert said("trash", "untracked") == []
+    assert said("trash", "untracked")["items"] == []
     assert said("trash", "restore", "--all", "--yes")["count"] == 2
-    assert len(said("assets", "list", "--all")) == 3
+    assert len(said("assets", "list", "--all")["items"]) == 3
     assert daemon.stop() == 0

@@ -169,7 +169,7 @@ def test_files_where_they_lie(served: Daemon, root: Path, tmp_path: Path) -> Non
     (root / "link.jpg").symlink_to("/etc/passwd")
     served.cli("scan", tmp_path.name, "--wait")
     served.cli("wait", "--timeout", "120")
-    files = json.loads(served.cli("repos", "files", tmp_path.name, "--json").stdout)
+    files = json.loads(served.cli("repos", "files", tmp_path.name, "--json").stdout)["items"]
     outcomes = {file["path"]: (file["outcome"], file["reason"]) for file in files}
     found = {path: outcome for path, (outcome, _) in outcomes.items()}
     assert found == {
@@ -203,7 +203,7 @@ def test_unreadable(served: Daemon, root: Path, tmp_path: Path) -> None:
     (root / "secret.jpg").chmod(0)
     served.cli("scan", tmp_path.name, "--wait")
     served.cli("wait", "--timeout", "60")
-    [file] = json.loads(served.cli("repos", "files", tmp_path.name, "--json").stdout)
+    [file] = json.loads(served.cli("repos", "files", tmp_path.name, "--json").stdout)["items"]
     assert file["outcome"] == "unreadable"
 
 

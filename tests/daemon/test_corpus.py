@@ -49,8 +49,12 @@ def ingested(make_module_daemon: Callable[[], Daemon], tmp_path_factory: pytest.
     daemon.cli("repos", "add", str(root), "--name", "corpus")
     daemon.cli("scan", "corpus", "--wait")
     daemon.cli("wait", "--timeout", "300")
-    files = {file["path"]: file for file in json.loads(daemon.cli("repos", "files", "corpus", "--json").stdout)}
-    assets = {asset["id"]: asset for asset in json.loads(daemon.cli("assets", "list", "--all", "--json").stdout)}
+    files = {
+        file["path"]: file for file in json.loads(daemon.cli("repos", "files", "corpus", "--json").stdout)["items"]
+    }
+    assets = {
+        asset["id"]: asset for asset in json.loads(daemon.cli("assets", "list", "--all", "--json").stdout)["items"]
+    }
     yield Ingested(root, files, assets)
     assert daemon.stop() == 0
 

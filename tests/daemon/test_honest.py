@@ -45,7 +45,8 @@ class Library:
     @property
     def files(self) -> dict[str, dict[str, Any]]:
         return {
-            file["path"]: file for file in json.loads(self.daemon.cli("repos", "files", self.name, "--json").stdout)
+            file["path"]: file
+            for file in json.loads(self.daemon.cli("repos", "files", self.name, "--json").stdout)["items"]
         }
 
     @property
@@ -54,7 +55,7 @@ class Library:
 
     @property
     def assets(self) -> list[dict[str, Any]]:
-        listed = json.loads(self.daemon.cli("assets", "list", "--all", "--json").stdout)
+        listed = json.loads(self.daemon.cli("assets", "list", "--all", "--json").stdout)["items"]
         return [asset for asset in listed if asset["repository"] in {self.name, None}]
 
     @property

@@ -36,7 +36,7 @@ def test_an_emptied_job_table_is_made_again(daemon: Daemon, tmp_path: Path) -> N
     daemon.cli("wait", "--timeout", "120")
     daemon.cli("scan", "photos", "--wait")
     daemon.cli("wait", "--timeout", "120")
-    assets = json.loads(daemon.cli("assets", "list", "--all", "--json").stdout)
+    assets = json.loads(daemon.cli("assets", "list", "--all", "--json").stdout)["items"]
     assert len(assets) == 20
     assert {asset["status"] for asset in assets} == {"ready"}
     with psycopg.connect(server.conninfo) as conn:
@@ -50,14 +50,14 @@ def test_a_moved_file_stays_the_same_asset(daemon: Daemon, tmp_path: Path) -> No
     daemon.cli("repos", "add", str(root), "--name", "photos")
     daemon.cli("scan", "photos", "--wait")
     daemon.cli("wait", "--timeout", "60")
-    [before] = json.loads(daemon.cli("assets", "list", "--json").stdout)
+    [before] = json.loads(daemon.cli("assets", "list", "--json").stdout)["items"]
     (root / "two").mkdir()
     (root / "one" / "a.jpg").rename(root / "two" / "b.jpg")
     daemon.cli("scan", "photos", "--wait")
     daemon.cli("wait", "--timeout", "60")
-    [after] = json.loads(daemon.cli("assets", "list", "--json").stdout)
+    [after] = json.loads(daemon.cli("assets", "list", "--json").stdout)["items"]
     assert (after["id"], after["path"]) == (before["id"], "two/b.jpg")
-    [file] = json.loads(daemon.cli("repos", "files", "photos", "--json").stdout)
+    [file] = json.loads(daemon.cli("repos", "files", "photos", "--json").stdout)["items"]
     assert (file["path"], file["outcome"]) == ("two/b.jpg", "asset")
 
 
@@ -69,11 +69,11 @@ def test_a_lost_original_comes_back_by_upload(daemon: Daemon, tmp_path: Path) ->
     source.write_bytes(photograph(1))
     daemon.cli("repos", "add", str(root), "--name", "photos")
     daemon.cli("upload", str(source), "--repo", "photos")
-    [first] = json.loads(daemon.cli("assets", "list", "--json").stdout)
+    [first] = json.loads(daemon.cli("assets", "list", "--json").stdout)["items"]
     (root / first["path"]).unlink()
     daemon.cli("upload", str(source), "--repo", "photos")
     daemon.cli("wait", "--timeout", "60")
-    [again] = json.loads(daemon.cli("assets", "list", "--json").stdout)
+    [again] = json.loads(daemon.cli("assets", "list", "--json").stdout)["items"]
     assert again["id"] == first["id"]
     assert (root / again["path"]).read_bytes() == source.read_bytes()
 
@@ -85,7 +85,7 @@ def test_a_lost_thumbnail_is_made_again(daemon: Daemon, tmp_path: Path) -> None:
     daemon.cli("repos", "add", str(root), "--name", "photos")
     daemon.cli("scan", "photos", "--wait")
     daemon.cli("wait", "--timeout", "60")
-    [asset] = json.loads(daemon.cli("assets", "list", "--json").stdout)
+    [asset] = json.loads(daemon.cli("assets", "list", "--json").stdout)["items"]
     [smallest, _] = sorted((root / ".lumilio/assets/thumbnails").glob("[13]*0/*/*.jpg"))
     for damage in (smallest.unlink, lambda: smallest.write_bytes(b"")):
         damage()
@@ -140,7 +140,7 @@ def test_one_command_makes_exactly_the_missing_work_anew(daemon: Daemon, tmp_pat
     daemon.cli("queues", "resume", "ingest")
     daemon.cli("queues", "resume", "media")
     daemon.cli("wait", "--timeout", "120")
-    assets = json.loads(daemon.cli("assets", "list", "--all", "--json").stdout)
+    assets = json.loads(daemon.cli("assets", "list", "--all", "--json").stdout)["items"]
     assert [asset["status"] for asset in assets] == ["ready"] * 11
 
 
@@ -171,7 +171,7 @@ def test_a_cancelled_job_ends_at_once_and_its_media_process_with_it(daemon: Daem
     for pid in set(hands) & set(media_processes(daemon.process.pid)):
         os.kill(pid, signal.SIGCONT)
     daemon.cli("wait", "--timeout", "60")
-    assets = json.loads(daemon.cli("assets", "list", "--all", "--json").stdout)
+    assets = json.loads(daemon.cli("assets", "list", "--all", "--json").stdout)["items"]
     assert [asset["status"] for asset in assets] == ["ready", "ready"]
 
 

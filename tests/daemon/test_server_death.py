@@ -42,10 +42,10 @@ def test_killed_servers_come_back(daemon: Daemon, tmp_path: Path) -> None:
     _, told = waiting.communicate()
     assert waiting.returncode == 0, told
     daemon.cli("wait", "--timeout", "120")
-    assets = json.loads(daemon.cli("assets", "list", "--all", "--json").stdout)
+    assets = json.loads(daemon.cli("assets", "list", "--all", "--json").stdout)["items"]
     assert len(assets) == 30
     assert {asset["status"] for asset in assets} == {"ready"}
-    assert json.loads(daemon.cli("jobs", "list", "--state", "discarded", "--json").stdout) == []
+    assert json.loads(daemon.cli("jobs", "list", "--state", "discarded", "--json").stdout)["items"] == []
     assert daemon.stop() == 0
 
 

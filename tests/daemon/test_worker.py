@@ -71,10 +71,10 @@ def test_workers_share_the_work_and_may_die(daemon: Daemon, tmp_path: Path) -> N
         first.kill()
         first.wait()
         daemon.cli("wait", "--timeout", "120")
-        assets = json.loads(daemon.cli("assets", "list", "--all", "--json").stdout)
+        assets = json.loads(daemon.cli("assets", "list", "--all", "--json").stdout)["items"]
         assert len(assets) == PHOTOS
         assert {asset["status"] for asset in assets} == {"ready"}
-        assert json.loads(daemon.cli("jobs", "list", "--state", "discarded", "--json").stdout) == []
+        assert json.loads(daemon.cli("jobs", "list", "--state", "discarded", "--json").stdout)["items"] == []
         second.send_signal(signal.SIGTERM)
         assert second.wait(30) == 0, log.read_text()
         wait_until(lambda: second.pid not in pids(daemon))
