@@ -1,9 +1,11 @@
 """``lumilio verify`` and ``lumilio integrity``."""
 
 import sys
+from typing import IO
 from uuid import UUID
 
 import click
+import msgspec
 
 from lumiliod.cli.output import moment, note, pairs, print_items, print_json, size, table
 from lumiliod.cli.polling import finished_job, progress
@@ -15,6 +17,7 @@ from lumiliod.contract.integrity import (
     Approval,
     Finding,
     Integrity,
+    Plan,
     PlanApproval,
     PlanItem,
     VerifyRequest,
@@ -112,27 +115,39 @@ def plan(options: Options) -> None:
         print_items(found)
         return
     table(("Id", "Kind", "Path", "Action", "Or", "Why"), [_plan_row(item) for item in found])
-    if found:
+    if any(item.action != "none" for item in found):
         note("Approve with: lumilio integrity apply ID…, or --all")
 
 
 @integrity.command()
 @click.argument("ids", nargs=-1, type=click.UUID, metavar="[ID]...")
 @click.option("--all", "everything", is_flag=True, help="Every open finding; none is given up unless you name that.")
+@click.option(
+    "--from", "saved", type=click.File("rb"), metavar="FILE", help="By a plan saved with --json, - for stdin."
+)
 @click.option("--action", type=click.Choice(ACTIONS), help="Instead of the planned one.")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @click.pass_obj
-def apply(options: Options, ids: tuple[UUID, ...], everything: bool, action: str | None, yes: bool) -> int:
+def apply(
+    options: Options,
+    ids: tuple[UUID, ...],
+    everything: bool,
+    saved: IO[bytes] | None,
+    action: str | None,
+    yes: bool,
+) -> int:
     """Do what the plan says about findings, once you have seen it.
 
     With --all originals that are gone for good are left out: give them up with --action accept_missing.
+    With --from what was saved is approved, and nothing else: what is planned otherwise by now is refused.
     """
     if everything == bool(ids):
         raise click.UsageError("Give ids, or --all.")
     if not yes and not sys.stdin.isatty():
         raise click.UsageError("There is nobody to ask: add --yes.")
     with connected(options) as client:
-        planned = {item.finding.id: item for item in client.integrity.plan()}
+        plan = client.integrity.plan() if saved is None else _saved_plan(saved, ids)
+        planned = {item.finding.id: item for item in plan}
         if everything:
             chosen = _chosen(list(planned.values()), action)
         else:
@@ -157,6 +172,21 @@ def apply(options: Options, ids: tuple[UUID, ...], everything: bool, action: str
         detail = f"{failed} of {len(done)} were not done."
         raise Failed(Problem(title="Not everything was done", status=422, code="not_applied", detail=detail))
     return 0
+
+
+def _saved_plan(file: IO[bytes], ids: tuple[UUID, ...]) -> list[PlanItem]:
+    """Return what ``lumilio integrity plan --json`` printed.
+
+    Raises:
+        click.UsageError: it did not print this, or not with ``ids``.
+    """
+    try:
+        found = msgspec.json.decode(file.read(), type=Plan).items
+    except msgspec.MsgspecError as error:
+        raise click.UsageError(f"{file.name} is no plan of `lumilio integrity plan --json`: {error}.") from error
+    for id_ in set(ids) - {item.finding.id for item in found}:
+        raise click.UsageError(f"{file.name} says nothing about {id_}.")
+    return found
 
 
 def _chosen(planned: list[PlanItem], action: str | None) -> list[PlanItem]:

@@ -92,7 +92,16 @@ def test_a_persons_way(make_daemon: Callable[..., Daemon], tmp_path: Path) -> No
     unknown = daemon.cli("integrity", "ignore", "00000000-0000-0000-0000-000000000001", check=False)
     assert (unknown.returncode, "not_found" in unknown.stderr) == (1, True)
     assert daemon.cli("integrity", "apply", "--all", check=False).returncode == 64  # nobody to ask
-    assert "queued" in daemon.cli("integrity", "apply", "--all", "--yes").stdout
+    (tmp_path / "plan.json").write_text(daemon.cli("integrity", "plan", "--json").stdout)
+    (tmp_path / "other.json").write_text((tmp_path / "plan.json").read_text().replace('"restore"', '"reingest"'))
+    other = daemon.cli("integrity", "apply", "--all", "--from", str(tmp_path / "other.json"), "--yes", check=False)
+    assert (other.returncode, "restore is planned by now" in other.stdout) == (1, True)
+    unseen = daemon.cli("integrity", "apply", ignored, "--from", str(tmp_path / "plan.json"), "--yes", check=False)
+    assert (unseen.returncode, "says nothing about" in unseen.stderr) == (64, True)
+    no_plan = daemon.cli("integrity", "apply", "--all", "--from", __file__, "--yes", check=False)
+    assert (no_plan.returncode, "is no plan of" in no_plan.stderr) == (64, True)
+    seen = plan["1.jpg"]["finding"]["id"]
+    assert "queued" in daemon.cli("integrity", "apply", seen, "--from", str(tmp_path / "plan.json"), "--yes").stdout
     daemon.cli("wait", "--timeout", "90")
     assert (root / "1.jpg").read_bytes() == contents["1.jpg"]
     assert not (root / "2.jpg").exists()
@@ -108,6 +117,12 @@ def test_a_persons_way(make_daemon: Callable[..., Daemon], tmp_path: Path) -> No
     assert "1 are gone for good" in left.stderr
     assert len(said(daemon, "integrity", "plan")["items"]) == 1
     assert "done" in daemon.cli("integrity", "apply", "--all", "--action", "accept_missing", "--yes").stdout
+    rot(root / "0.jpg")
+    daemon.cli("verify", "--all", "--wait", check=False)
+    (hopeless,) = said(daemon, "integrity", "plan")["items"]
+    assert hopeless["action"] == "none"
+    assert "Approve" not in daemon.cli("integrity", "plan").stderr
+    daemon.cli("integrity", "ignore", hopeless["finding"]["id"])
     root.rename(tmp_path / "away")
     assert daemon.cli("verify", "--all", "--wait", check=False).returncode == 75
     assert said(daemon, "integrity", "findings")["items"] == []
