@@ -5,7 +5,7 @@ from quart import Blueprint
 from quart_trio.wrappers.response import TrioResponse
 
 from lumiliod.api.routes import Cursor, Limit, Operation, answer, describes, read_body, read_query
-from lumiliod.contract.relayout import Relayout, RelayoutPlan, RelayoutRequest, RelayoutTicket
+from lumiliod.contract.relayout import Relayout, RelayoutPlan, RelayoutRequest, RelayoutTicket, UndoPlan
 from lumiliod.contract.repositories import (
     Attached,
     Attachment,
@@ -146,6 +146,12 @@ def _add_relayout(rt: Runtime, room: Blueprint) -> None:
         """Bring the inbox into a layout; new uploads go by it at once, and a job moves what is there."""
         ticket = await relayout.begin(rt, ref, await read_body(RelayoutRequest))
         return answer(ticket, 202, {"Location": f"/api/v1/tasks/{ticket.task_id}"})
+
+    @room.get("/repositories/<ref>/relayout/undo")
+    @describes(Operation(answers={200: UndoPlan}))
+    async def plan_undo(ref: str) -> TrioResponse:
+        """Tell what undoing the last re-layout would do; nothing is changed."""
+        return answer(await relayout.plan_undo(rt, ref))
 
     @room.post("/repositories/<ref>/relayout/undo")
     @describes(Operation(answers={202: RelayoutTicket}))

@@ -6,9 +6,17 @@ from lumiliod.cli.output import note, pairs, print_json, size, table
 from lumiliod.cli.polling import finished_job, progress
 from lumiliod.cli.program import Command, Failed, Options, connected
 from lumiliod.cli.repositories import job_problem
-from lumiliod.contract.relayout import Relayout, RelayoutPlan, RelayoutTicket
+from lumiliod.contract.relayout import PlannedMove, Relayout, RelayoutPlan, RelayoutTicket, UndoPlan
 
-STAYING = {"in_place": "in their place already", "missing": "not where they were", "pending": "still to be looked at"}
+STAYING = {
+    "in_place": "in their place already",
+    "missing": "not where they were",
+    "pending": "still to be looked at",
+    "record_gone": "not known any more",
+    "changed": "other files by now",
+    "moved_elsewhere": "moved by somebody else",
+    "name_taken": "whose old name is another file's",
+}
 
 
 @click.command(cls=Command)
@@ -37,14 +45,19 @@ def relayout(
     """
     if [layout is not None, undo, only_status].count(True) != 1:
         raise click.UsageError("Say --to LAYOUT, --undo or --status.")
-    if (only_plan or verify) and layout is None:
-        raise click.UsageError("--plan and --verify go with --to.")
+    if verify and layout is None:
+        raise click.UsageError("--verify goes with --to.")
+    if only_plan and only_status:
+        raise click.UsageError("--plan goes with --to or --undo.")
     with connected(options) as client:
         if only_status:
             _print_status(options, client.repos.last_relayout(repository))
             return
-        if layout is not None and only_plan:
-            _print_plan(options, client.repos.plan_relayout(repository, layout))
+        if only_plan:
+            if layout is not None:
+                _print_plan(options, client.repos.plan_relayout(repository, layout))
+            else:
+                _print_undo_plan(options, client.repos.plan_undo(repository))
             return
         if layout is not None:
             ticket = client.repos.relayout(repository, layout, verify=verify)
@@ -71,25 +84,48 @@ def _print_plan(options: Options, plan: RelayoutPlan) -> None:
     if options.json:
         print_json(plan)
         return
-    stay = [f"{count} {STAYING.get(why, why)}" for why, count in sorted(plan.staying.items())]
     pairs(
         [
             ("Layout", f"{plan.from_strategy} to {plan.to_strategy}"),
             ("Moves", f"{_files(plan.moves)} ({size(plan.size_bytes)}), {plan.sidecars} of them sidecars"),
             ("Taken names", f"{plan.renamed} files get another name, {plan.merged} are there already and kept once"),
-            ("Stay in the inbox", ", ".join(stay) or "none"),
+            ("Stay in the inbox", _staying(plan.staying)),
             ("Never moved", f"{plan.user_area} in your own folders, {plan.in_trash} in the trash"),
             ("Room needed", f"{size(plan.needed_bytes)} of {size(plan.free_bytes)} free"),
         ]
     )
-    if plan.examples:
-        click.echo()
-        table(("From", "To"), [(move.from_path, move.to_path) for move in plan.examples])
+    _print_examples(plan.examples)
     if plan.collisions:
         click.echo()
         rows = [(one.from_path, one.wanted, one.resolution, one.to_path) for one in plan.collisions]
         table(("From", "Taken name", "So it is", "To"), rows)
     note("Nothing was changed.")
+
+
+def _print_undo_plan(options: Options, plan: UndoPlan) -> None:
+    if options.json:
+        print_json(plan)
+        return
+    pairs(
+        [
+            ("Layout", f"{plan.from_strategy} back to {plan.to_strategy}"),
+            ("Moves back", f"{_files(plan.moves)} ({size(plan.size_bytes)})"),
+            ("Made anew", f"{plan.merged} of them, which were kept once" if plan.merged else None),
+            ("Stay", _staying(plan.staying)),
+        ]
+    )
+    _print_examples(plan.examples)
+    note("Nothing was changed.")
+
+
+def _staying(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count} {STAYING.get(why, why)}" for why, count in sorted(counts.items())) or "none"
+
+
+def _print_examples(examples: list[PlannedMove]) -> None:
+    if examples:
+        click.echo()
+        table(("From", "To"), [(move.from_path, move.to_path) for move in examples])
 
 
 def _print_status(options: Options, found: Relayout) -> None:

@@ -5,7 +5,7 @@ from typing import TypeVar
 import msgspec
 
 from lumiliod.client.connection import UNLIMITED, Connection, given, segment
-from lumiliod.contract.relayout import Relayout, RelayoutPlan, RelayoutRequest, RelayoutTicket
+from lumiliod.contract.relayout import Relayout, RelayoutPlan, RelayoutRequest, RelayoutTicket, UndoPlan
 from lumiliod.contract.repositories import (
     Attached,
     Attachment,
@@ -65,6 +65,10 @@ class Repositories:
         """Begin to bring an inbox into the layout ``to``, or go on with that; ``verify``: read every file first."""
         wanted = RelayoutRequest(to=to, verify=verify)
         return self._post(f"/repositories/{segment(ref)}/relayout", RelayoutTicket, wanted)
+
+    def plan_undo(self, ref: str) -> UndoPlan:
+        """Tell what undoing the last re-layout would do."""
+        return self._connection.get(f"/repositories/{segment(ref)}/relayout/undo", UndoPlan)
 
     def undo_relayout(self, ref: str) -> RelayoutTicket:
         """Undo the last re-layout."""

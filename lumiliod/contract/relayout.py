@@ -56,6 +56,24 @@ class RelayoutPlan(Struct, kw_only=True):
     free_bytes: int
 
 
+class UndoPlan(Struct, kw_only=True):
+    """What undoing the last re-layout would do; nothing was changed.
+
+    ``moves`` files with ``size_bytes`` move back, ``merged`` of them as copies of a file that was kept once;
+    ``examples`` are the first. ``staying`` counts the others: ``in_place``, ``missing``, ``record_gone``, ``changed``,
+    ``moved_elsewhere``, ``name_taken``.
+    """
+
+    repository: str
+    from_strategy: str
+    to_strategy: str
+    moves: int
+    merged: int
+    size_bytes: int
+    examples: list[PlannedMove]
+    staying: dict[str, int]
+
+
 class RelayoutTicket(Struct, kw_only=True):
     """A re-layout that was begun, or is undone, and the job that does it."""
 

@@ -84,6 +84,17 @@ class Trouble:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class WayBack:
+    """What undoing would do about one move: ``stays`` says why nothing, by the records."""
+
+    from_path: bytes
+    to_path: bytes
+    merged: bool
+    size_bytes: int
+    stays: str | None
+
+
 def insert(conn: Connection, row: NewRelayout, moves: Sequence[NewMove]) -> None:
     """Write a re-layout and every move it will make.
 
@@ -137,6 +148,12 @@ def troubles(conn: Connection, relayout_id: UUID, count: int) -> list[Trouble]:
     """Return moves of which there is something to say, in their order."""
     with conn.cursor(row_factory=class_row(Trouble)) as cursor:
         return cursor.execute(Q["troubles"], {"id": relayout_id, "count": count}).fetchall()
+
+
+def ways_back(conn: Connection, relayout_id: UUID) -> list[WayBack]:
+    """Return what undoing would do about each move, in its order."""
+    with conn.cursor(row_factory=class_row(WayBack)) as cursor:
+        return cursor.execute(Q["ways_back"], {"id": relayout_id}).fetchall()
 
 
 def ahead(conn: Connection, relayout_id: UUID, after: int, count: int) -> list[int]:

@@ -40,6 +40,23 @@ SELECT seq FROM relayout_moves
 WHERE relayout_id = %(id)s::uuid AND seq < %(before)s::int AND state IN ('pending', 'done')
 ORDER BY seq DESC LIMIT %(count)s::int
 
+-- name: ways_back
+-- what undoing would do by the records, in the order of undoing; without a reason it moves
+SELECT m.from_path, m.to_path, m.merged, coalesce(f.size_bytes, 0) AS size_bytes,
+       CASE WHEN m.merged AND m.state = 'done' THEN NULL
+            WHEN f.id IS NULL THEN 'record_gone'
+            WHEN f.path = m.from_path THEN 'in_place'
+            WHEN f.path <> m.to_path THEN 'moved_elsewhere'
+            WHEN f.missing_since IS NOT NULL THEN 'missing'
+            WHEN f.asset_id IS DISTINCT FROM m.asset_id THEN 'changed'
+            WHEN EXISTS (SELECT 1 FROM file_records o
+                         WHERE o.repository_id = f.repository_id AND o.path = m.from_path) THEN 'name_taken'
+       END AS stays
+FROM relayout_moves m
+LEFT JOIN file_records f ON f.id = m.record_id
+WHERE m.relayout_id = %(id)s::uuid AND m.state IN ('pending', 'done')
+ORDER BY m.seq DESC
+
 -- name: move
 SELECT m.seq, m.record_id, m.owner_id, m.asset_id, encode(m.digest, 'hex') AS digest, m.from_path, m.to_path,
        m.wanted, m.state, m.merged, f.path, f.outcome, f.size_bytes, f.mtime_ns, f.inode, f.asset_id AS record_asset_id

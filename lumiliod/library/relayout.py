@@ -1,6 +1,7 @@
 """Re-layouts as people ask for them: what one would do, begin, look, undo."""
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from uuid import UUID
 
@@ -15,6 +16,7 @@ from lumiliod.contract.relayout import (
     RelayoutPlan,
     RelayoutRequest,
     RelayoutTicket,
+    UndoPlan,
 )
 from lumiliod.db import jobs as db_jobs
 from lumiliod.db import relayout as db_relayout
@@ -102,6 +104,31 @@ async def begin(rt: Runtime, ref: str, wanted: RelayoutRequest) -> RelayoutTicke
     return ticket
 
 
+async def plan_undo(rt: Runtime, ref: str) -> UndoPlan:
+    """Tell what undoing the last re-layout would do; nothing is changed.
+
+    Raises:
+        NotFound: no such repository, or nothing to undo (``relayout_not_found``). Unavailable: it is offline.
+    """
+    opened = await _opened(rt, ref)
+    last = await _undoable(rt, opened)
+    ways = await rt.db.call(journal.ways_back, last.id)
+    moving = [way for way in ways if way.stays is None]
+    return UndoPlan(
+        repository=opened.repository.name,
+        from_strategy=last.to_strategy,
+        to_strategy=last.from_strategy,
+        moves=len(moving),
+        merged=sum(way.merged for way in moving),
+        size_bytes=sum(way.size_bytes for way in moving),
+        examples=[
+            PlannedMove(from_path=shown(path_from_bytes(way.to_path)), to_path=shown(path_from_bytes(way.from_path)))
+            for way in moving[:EXAMPLES]
+        ],
+        staying=Counter(way.stays for way in ways if way.stays is not None),
+    )
+
+
 async def undo(rt: Runtime, ref: str) -> RelayoutTicket:
     """Bring every file of the last re-layout back to where it was, and the layout of before.
 
@@ -109,9 +136,7 @@ async def undo(rt: Runtime, ref: str) -> RelayoutTicket:
         NotFound: no such repository, or nothing to undo (``relayout_not_found``). Unavailable: it is offline.
     """
     opened = await _opened(rt, ref)
-    last = await rt.db.call(db_relayout.latest, opened.id)
-    if last is None or last.state == "undone":
-        raise NotFound(f"there is no re-layout of {opened.repository.name} to undo", code="relayout_not_found")
+    last = await _undoable(rt, opened)
     if last.state == "running":
         await task_control.cancel(rt, JobFilter(kind=kinds.RELAYOUT.kind, repository_id=opened.id))
     ticket = await rt.jobs.call(_go_on, opened, last, "undoing")
@@ -156,6 +181,13 @@ async def show(rt: Runtime, ref: str) -> Relayout:
             for one in troubles
         ],
     )
+
+
+async def _undoable(rt: Runtime, opened: Opened) -> db_relayout.Relayout:
+    last = await rt.db.call(db_relayout.latest, opened.id)
+    if last is None or last.state == "undone":
+        raise NotFound(f"there is no re-layout of {opened.repository.name} to undo", code="relayout_not_found")
+    return last
 
 
 async def _opened(rt: Runtime, ref: str) -> Opened:

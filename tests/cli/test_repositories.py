@@ -22,8 +22,9 @@ from tests.daemon.test_kill import photograph
         ("repos relayout", 64),
         ("repos relayout home", 64),
         ("repos relayout home --to cas --undo", 64),
-        ("repos relayout home --undo --plan", 64),
+        ("repos relayout home --undo --plan", 69),
         ("repos relayout home --status --verify", 64),
+        ("repos relayout home --status --plan", 64),
         ("repos relayout home --to cas", 69),
         ("repos relayout home --to cas --plan", 69),
         ("repos relayout home --undo --wait", 69),
@@ -93,6 +94,13 @@ def test_a_persons_way(daemon: Daemon, tmp_path: Path, monkeypatch: pytest.Monke
     assert said("repos", "relayout", "home", "--to", "flat", "--wait")["state"] == "done"
     assert inbox() == {"inbox/1.jpg", "inbox/2.jpg"}
     assert said("repos", "show", "home")["storage_strategy"] == "flat"
+    back = said("repos", "relayout", "home", "--undo", "--plan")
+    assert (back["from_strategy"], back["to_strategy"], back["moves"]) == ("flat", "date", 2)
+    assert {move["to_path"] for move in back["examples"]} == before
+    told = daemon.cli("repos", "relayout", "home", "--undo", "--plan")
+    assert "flat back to date" in told.stdout
+    assert "Nothing was changed" in told.stderr
+    assert inbox() == {"inbox/1.jpg", "inbox/2.jpg"}
     assert "Moved back" in daemon.cli("repos", "relayout", "home", "--undo", "--wait").stdout
     assert inbox() == before
 

@@ -339,6 +339,33 @@ async def test_a_plan_is_what_is_done_and_changes_nothing(shelf: Shelf) -> None:
     assert (served(shelf, first), served(shelf, second)) == ("inbox/a.jpg", "inbox/a (1).jpg")
 
 
+async def test_a_plan_of_undoing_is_what_is_undone_and_changes_nothing(shelf: Shelf) -> None:
+    first, second = shelves.add(shelf, "inbox/2020/a.jpg", A), shelves.add(shelf, "inbox/2021/b.jpg", B)
+    shelves.copy(shelf, first, "inbox/copy.jpg", A)
+    called(shelf, first, "a.jpg")
+    gone = shelves.add(shelf, "inbox/2022/c.jpg", jpeg(30))
+    before = inbox_of(shelf)
+    async with relaying.working(shelf) as rt:
+        with pytest.raises(NotFound):
+            await library.plan_undo(rt, str(shelf.id))
+        await relaid(shelf, rt, "flat")
+        everything = shelf.everything(but="")
+        plan = await library.plan_undo(rt, str(shelf.id))
+        assert shelf.everything(but="") == everything
+        assert (plan.from_strategy, plan.to_strategy, plan.moves, plan.merged) == ("flat", "flat", 4, 1)
+        assert {one.to_path for one in plan.examples} == set(before)
+        add_other(shelf, "inbox/2021/b.jpg", b"another")
+        shelf.sql("UPDATE file_records SET path = 'inbox/elsewhere.jpg' WHERE asset_id = %s", gone)
+        plan = await library.plan_undo(rt, str(shelf.id))
+        assert (plan.moves, plan.staying) == (2, {"name_taken": 1, "moved_elsewhere": 1})
+        (shelf.path / "inbox/2021/b.jpg").unlink()
+        shelf.sql("DELETE FROM file_records WHERE path = 'inbox/2021/b.jpg'")
+        shelf.sql("UPDATE file_records SET path = 'inbox/c.jpg' WHERE asset_id = %s", gone)
+        await undone(shelf, rt)
+        assert inbox_of(shelf) == before
+        assert served(shelf, second) == "inbox/2021/b.jpg"
+
+
 async def test_what_is_in_the_way_stays(shelf: Shelf) -> None:
     """A stranger's file has the planned name: another name. One with the same bytes: it is kept. A folder: no move."""
     ids = [shelves.add(shelf, f"inbox/{n}.jpg", jpeg(n)) for n in (20, 21, 22)]
