@@ -1,6 +1,5 @@
 """``lumilio verify`` and ``lumilio integrity``."""
 
-import sys
 from typing import IO
 from uuid import UUID
 
@@ -9,7 +8,7 @@ import msgspec
 
 from lumiliod.cli.output import moment, note, pairs, print_items, print_json, size, table
 from lumiliod.cli.polling import finished_job, progress
-from lumiliod.cli.program import FAILURE, TEMPORARY, Command, Failed, Group, Options, connected
+from lumiliod.cli.program import FAILURE, TEMPORARY, Command, Failed, Group, Options, connected, must_ask
 from lumiliod.cli.repositories import job_problem
 from lumiliod.contract.integrity import (
     MAX_IDS,
@@ -143,8 +142,7 @@ def apply(
     """
     if everything == bool(ids):
         raise click.UsageError("Give ids, or --all.")
-    if not yes and not sys.stdin.isatty():
-        raise click.UsageError("There is nobody to ask: add --yes.")
+    asks = must_ask(yes)
     with connected(options) as client:
         plan = client.integrity.plan() if saved is None else _saved_plan(saved, ids)
         planned = {item.finding.id: item for item in plan}
@@ -152,7 +150,7 @@ def apply(
             chosen = _chosen(list(planned.values()), action)
         else:
             chosen = [planned[id_] for id_ in ids if id_ in planned]
-        if chosen and not yes:
+        if chosen and asks:
             rows = [(one.finding.id, one.finding.path, action or one.action, one.why) for one in chosen]
             table(("Id", "Path", "Action", "Why"), rows)
             if not click.confirm(f"Do this about {len(rows)} findings?", err=True):

@@ -1,6 +1,5 @@
 """``lumilio jobs retry``, ``cancel`` and ``discard``."""
 
-import sys
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -8,7 +7,7 @@ import click
 import msgspec
 
 from lumiliod.cli.output import print_json
-from lumiliod.cli.program import FAILURE, Command, Options, connected
+from lumiliod.cli.program import FAILURE, Command, Options, connected, must_ask
 from lumiliod.cli.schedule import Duration
 from lumiliod.cli.selection import by_filter
 from lumiliod.contract.jobs import JobsChanged, JobSelection
@@ -30,9 +29,7 @@ def _command(verb: "Verb", done: str, summary: str) -> click.Command:
         if not ids and not named and not everything:
             raise click.UsageError(f"Say which jobs to {verb}: by their ids, by options, or --all.")
         wanted = JobSelection(ids=list(ids) or None, all=everything, **named)
-        asks = not yes and (not ids or bool(named))
-        if asks and not sys.stdin.isatty():
-            raise click.UsageError("There is nobody to ask: add --yes.")
+        asks = (not ids or bool(named)) and must_ask(yes)
         with connected(options) as client:
             if asks:
                 meant = client.change_jobs(verb, msgspec.structs.replace(wanted, dry_run=True)).count

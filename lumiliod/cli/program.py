@@ -110,6 +110,17 @@ def connected(options: Options) -> Iterator["Client"]:
         raise Failed(error.problem, exit_code(error.problem)) from error
 
 
+def must_ask(yes: bool) -> bool:
+    """Tell whether a person is to be asked first: unless ``yes`` was said.
+
+    Raises:
+        click.UsageError: there is nobody to ask.
+    """
+    if not yes and not sys.stdin.isatty():
+        raise click.UsageError("There is nobody to ask: add --yes.")
+    return not yes
+
+
 def exit_code(problem: Problem) -> int:
     """Return the exit code a problem ends the process with."""
     if problem.code == "unreachable":

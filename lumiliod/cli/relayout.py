@@ -1,12 +1,18 @@
 """``lumilio repos relayout``."""
 
+from typing import TYPE_CHECKING
+
 import click
 
 from lumiliod.cli.output import note, pairs, print_json, size, table
 from lumiliod.cli.polling import finished_job, progress
-from lumiliod.cli.program import Command, Failed, Options, connected
+from lumiliod.cli.program import FAILURE, Command, Failed, Options, connected, must_ask
 from lumiliod.cli.repositories import job_problem
+from lumiliod.contract.problems import Problem
 from lumiliod.contract.relayout import PlannedMove, Relayout, RelayoutPlan, RelayoutTicket, UndoPlan
+
+if TYPE_CHECKING:
+    from lumiliod.client import Client
 
 STAYING = {
     "in_place": "in their place already",
@@ -26,7 +32,8 @@ STAYING = {
 @click.option("--plan", "only_plan", is_flag=True, help="Say what would be done, and do nothing.")
 @click.option("--verify", is_flag=True, help="Read every file before it is moved.")
 @click.option("--status", "only_status", is_flag=True, help="Say how far the last one is.")
-@click.option("--wait", is_flag=True, help="Wait until it is done.")
+@click.option("--wait", is_flag=True, help="Wait until it is done; exits 1 when a file was not moved.")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @click.pass_obj
 def relayout(
     options: Options,
@@ -37,7 +44,8 @@ def relayout(
     verify: bool,
     only_status: bool,
     wait: bool,
-) -> None:
+    yes: bool,
+) -> int:
     """Bring a repository's inbox into another layout, or back.
 
     Only files in the inbox are moved, by renaming them; nothing is replaced, and every move can be undone. New
@@ -49,28 +57,48 @@ def relayout(
         raise click.UsageError("--verify goes with --to.")
     if only_plan and only_status:
         raise click.UsageError("--plan goes with --to or --undo.")
+    asks = not only_plan and not only_status and must_ask(yes)
     with connected(options) as client:
         if only_status:
             _print_status(options, client.repos.last_relayout(repository))
-            return
+            return 0
         if only_plan:
             if layout is not None:
                 _print_plan(options, client.repos.plan_relayout(repository, layout))
             else:
                 _print_undo_plan(options, client.repos.plan_undo(repository))
-            return
+            return 0
+        if asks and not _agreed(client, repository, layout):
+            return FAILURE
+        skipped = client.repos.last_relayout(repository).skipped if undo else 0
         if layout is not None:
             ticket = client.repos.relayout(repository, layout, verify=verify)
         else:
             ticket = client.repos.undo_relayout(repository)
         if not wait:
             _print_ticket(options, ticket)
-            return
+            return 0
         with progress("Moving", hidden=options.json) as advance:
             job = finished_job(client, ticket.task_id, advance, quiet=options.json)
         if job.state != "completed":
             raise Failed(job_problem(job))
-        _print_status(options, client.repos.last_relayout(repository))
+        found = client.repos.last_relayout(repository)
+    _print_status(options, found)
+    if found.skipped > skipped:
+        detail = f"{_files(found.skipped - skipped)} could not be moved."
+        raise Failed(Problem(title="Not everything was moved", status=422, code="not_moved", detail=detail))
+    return 0
+
+
+def _agreed(client: "Client", repository: str, layout: str | None) -> bool:
+    """Ask the person whether they mean it, with how many files that is."""
+    if layout is not None:
+        plan = client.repos.plan_relayout(repository, layout)
+        question = f"Move {_files(plan.moves)}, and arrange {plan.repository} by {layout}?"
+    else:
+        back = client.repos.plan_undo(repository)
+        question = f"Move {_files(back.moves)} back, and arrange {back.repository} by {back.to_strategy}?"
+    return click.confirm(question, err=True)
 
 
 def _print_ticket(options: Options, ticket: RelayoutTicket) -> None:

@@ -1,6 +1,5 @@
 """``lumilio trash`` and ``lumilio assets remove``."""
 
-import sys
 from collections.abc import Callable
 from typing import TypeVar
 from uuid import UUID
@@ -9,7 +8,7 @@ import click
 import msgspec
 
 from lumiliod.cli.output import moment, note, pairs, print_items, print_json, size, table
-from lumiliod.cli.program import FAILURE, Command, Group, Options, connected
+from lumiliod.cli.program import FAILURE, Command, Group, Options, connected, must_ask
 from lumiliod.cli.schedule import Duration
 from lumiliod.contract.trash import (
     PurgeRequest,
@@ -62,7 +61,9 @@ def remove(options: Options, ids: tuple[UUID, ...], query: str | None, delete_fi
     else:
         wanted = RemoveRequest(query=query)
     with connected(options) as client:
-        if query is not None and not _agreed(client.trash.remove, wanted, "Remove", yes):
+        what = " with the files in your own folders" if delete_file else ""
+        asks = query is not None or delete_file
+        if asks and not _agreed(client.trash.remove, wanted, "Remove", yes, what):
             return FAILURE
         changed = client.trash.remove(wanted)
     return _done(options, changed, f"{_assets(changed.count)} removed.", fine=("removed", "in_trash"))
@@ -166,14 +167,12 @@ def _purge(options: Options, wanted: PurgeRequest, yes: bool) -> int:
     return code
 
 
-def _agreed(ask: Callable[[R], TrashChanged], wanted: R, verb: str, yes: bool) -> bool:
+def _agreed(ask: Callable[[R], TrashChanged], wanted: R, verb: str, yes: bool, what: str = "") -> bool:
     """Ask the person whether they mean it, with how many assets that is."""
-    if yes:
+    if not must_ask(yes):
         return True
-    if not sys.stdin.isatty():
-        raise click.UsageError("There is nobody to ask: add --yes.")
     meant = ask(msgspec.structs.replace(wanted, dry_run=True)).count
-    return not meant or click.confirm(f"{verb} {_assets(meant)}?", err=True)
+    return not meant or click.confirm(f"{verb} {_assets(meant)}{what}?", err=True)
 
 
 def _done(options: Options, changed: TrashChanged, told: str, *, fine: tuple[str, ...]) -> int:

@@ -25,9 +25,11 @@ from tests.daemon.test_kill import photograph
         ("repos relayout home --undo --plan", 69),
         ("repos relayout home --status --verify", 64),
         ("repos relayout home --status --plan", 64),
-        ("repos relayout home --to cas", 69),
+        ("repos relayout home --to cas", 64),  # nobody to ask
+        ("repos relayout home --to cas --yes", 69),
         ("repos relayout home --to cas --plan", 69),
-        ("repos relayout home --undo --wait", 69),
+        ("repos relayout home --undo --wait", 64),
+        ("repos relayout home --undo --wait --yes", 69),
         ("repos set home", 64),
         ("repos set home --max-file-size huge", 64),
         ("repos set home --duplicates replace", 64),
@@ -51,14 +53,14 @@ def test_exit_codes(line: str, code: int) -> None:
     assert "Traceback" not in result.output
 
 
-def typed(daemon: Daemon, reply: bytes, *args: str) -> tuple[int, str]:
+def typed(daemon: Daemon, reply: bytes, *args: str, until: bytes = b"to go on") -> tuple[int, str]:
     """Run a command on a terminal and answer what it asks."""
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "lumiliod.cli", "--socket", daemon.socket, *args]
     with subprocess.Popen(command, stdin=theirs, stdout=subprocess.PIPE, stderr=theirs) as process:
         os.close(theirs)
         told = b""
-        while b"to go on" not in told:
+        while until not in told:
             told += os.read(ours, 65536)
         os.write(ours, reply)
         out, _ = process.communicate()
@@ -91,7 +93,7 @@ def test_a_persons_way(daemon: Daemon, tmp_path: Path, monkeypatch: pytest.Monke
     assert "1 in your own folders" in told.stdout
     assert "Nothing was changed" in told.stderr
     assert inbox() == before
-    assert said("repos", "relayout", "home", "--to", "flat", "--wait")["state"] == "done"
+    assert said("repos", "relayout", "home", "--to", "flat", "--wait", "--yes")["state"] == "done"
     assert inbox() == {"inbox/1.jpg", "inbox/2.jpg"}
     assert said("repos", "show", "home")["storage_strategy"] == "flat"
     back = said("repos", "relayout", "home", "--undo", "--plan")
@@ -101,7 +103,19 @@ def test_a_persons_way(daemon: Daemon, tmp_path: Path, monkeypatch: pytest.Monke
     assert "flat back to date" in told.stdout
     assert "Nothing was changed" in told.stderr
     assert inbox() == {"inbox/1.jpg", "inbox/2.jpg"}
-    assert "Moved back" in daemon.cli("repos", "relayout", "home", "--undo", "--wait").stdout
+    code, asked = typed(daemon, b"\n", "repos", "relayout", "home", "--undo", "--wait", until=b"[y/N]")
+    assert (code, "Move 2 files back, and arrange home by date?" in asked) == (1, True)
+    assert inbox() == {"inbox/1.jpg", "inbox/2.jpg"}
+    code, told_ = typed(daemon, b"y\n", "repos", "relayout", "home", "--undo", "--wait", until=b"[y/N]")
+    assert (code, "Moved back" in told_, inbox()) == (0, True, before)
+
+    first = next((root / "inbox").rglob("1.jpg"))
+    first.rename(root / "1.jpg")
+    stuck = daemon.cli("repos", "relayout", "home", "--to", "cas", "--wait", "--yes", check=False)
+    assert (stuck.returncode, "1 file could not be moved" in stuck.stderr) == (1, True)
+    assert f"{first.relative_to(root)}: file_missing" in stuck.stderr
+    (root / "1.jpg").rename(first)
+    assert "Moved back" in daemon.cli("repos", "relayout", "home", "--undo", "--wait", "--yes").stdout
     assert inbox() == before
 
     changed = said("repos", "set", "home", "--max-file-size", "2GB", "--duplicates", "uuid", "--no-preserve-names",

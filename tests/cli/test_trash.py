@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from lumiliod.cli.main import program
+from tests.cli.test_repositories import typed
 from tests.conftest import Daemon
 from tests.daemon.test_kill import photograph
 
@@ -31,6 +32,8 @@ ID = "01890000-0000-7000-8000-000000000001"
         (["assets", "remove", ID, "--query", "a"], 64),
         (["assets", "remove", "--query", "a"], 64),
         (["assets", "remove", "--query", "a", "--delete-file", "--yes"], 64),
+        (["assets", "remove", ID, "--delete-file"], 64),  # nobody to ask
+        (["assets", "remove", ID, "--delete-file", "--yes"], 69),
         (["assets", "remove", ID], 69),
         (["trash", "list"], 69),
         (["trash", "empty", "--yes"], 69),
@@ -94,7 +97,12 @@ def test_a_persons_way(daemon: Daemon, tmp_path: Path) -> None:
     daemon.cli("wait", "--timeout", "60")
     [left] = said("trash", "list")["items"]
     assert (left["original_filename"], left["hidden"], left["purge_at"]) == ("mine.jpg", 1, None)
-    assert said("assets", "remove", assets["3.jpg"], "--delete-file")["count"] == 1
+    code, asked = typed(daemon, b"\n", "assets", "remove", assets["3.jpg"], "--delete-file", until=b"[y/N]")
+    assert (code, "Remove 1 asset with the files in your own folders?" in asked) == (1, True)
+    partly = daemon.cli("assets", "remove", assets["3.jpg"], ID, "--delete-file", "--yes", check=False)
+    assert (partly.returncode, partly.stdout) == (1, "1 asset removed.\n")
+    assert partly.stderr == f"{ID}: there is no such asset\n"
+    daemon.cli("wait", "--timeout", "60")
     stray = said("trash", "list")["items"][0]["files"][0]["id"]
     assert (root / ".lumilio" / "trash" / stray).read_bytes() == photograph(3)
     assert said("trash", "untracked")["items"] == []
