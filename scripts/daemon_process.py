@@ -3,6 +3,8 @@
 import contextlib
 import os
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -16,10 +18,15 @@ from lumiliod.client import Client, ClientError
 
 READY_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 60.0
+CONNECT_S = 5.0
 
 
 class DaemonFailed(Exception):
     """The daemon did not start, or ended on its own; the message is what it said last."""
+
+
+class AlreadyRunning(DaemonFailed):
+    """Another daemon runs on the state folder."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +71,11 @@ def running(
     It has a session of its own, so that Ctrl-C reaches the caller alone and the daemon stops in order.
 
     Raises:
+        AlreadyRunning: another one runs on this state folder.
         DaemonFailed: it does not come up.
     """
+    socket_path = state_dir / "run" / "lumiliod.sock"
+    _refuse_another(socket_path, None)
     if os.geteuid() == 0 and scratch is not None:
         state_dir.mkdir(mode=0o711, exist_ok=True)
     command = [sys.executable, "-m", "lumiliod.daemon", "run", "--state-dir", str(state_dir)]
@@ -82,7 +92,7 @@ def running(
             cwd=state_dir.parent,
             env=os.environ | ({"TMPDIR": str(scratch)} if scratch else {}),
         )
-        daemon = Daemon(process, state_dir / "run" / "lumiliod.sock", log)
+        daemon = Daemon(process, socket_path, log)
         stack.callback(daemon.stop)
         _wait_until_ready(daemon)
         yield daemon
@@ -91,6 +101,7 @@ def running(
 def _wait_until_ready(daemon: Daemon) -> None:
     give_up_at = time.monotonic() + READY_TIMEOUT_S
     while time.monotonic() < give_up_at:
+        _refuse_another(daemon.socket, daemon.process.pid)
         daemon.check()
         if daemon.socket.exists():
             with contextlib.suppress(ClientError), Client(str(daemon.socket)) as client:
@@ -98,6 +109,20 @@ def _wait_until_ready(daemon: Daemon) -> None:
                     return
         time.sleep(0.05)
     raise DaemonFailed(f"lumiliod is not ready after {READY_TIMEOUT_S:.0f} s")
+
+
+def _refuse_another(path: Path, ours: int | None) -> None:
+    """Make sure that nobody but the process ``ours`` listens on a socket."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(CONNECT_S)
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return
+        found = probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    pid, _, _ = struct.unpack("3i", found)
+    if pid != ours:
+        raise AlreadyRunning(f"lumiliod runs already (process {pid}) in {path.parent.parent}; its socket is {path}")
 
 
 def temporary_folder(name: str) -> Path:

@@ -5,13 +5,14 @@ The state (database, keys) lies in ``$LUMILIO_STATE``, else ``~/.local/share/lum
 
 import importlib.util
 import os
+import shlex
 import sys
 import time
 from pathlib import Path
 
 from lumiliod.client import Client, ClientError
 from lumiliod.contract.repositories import NewRepository, Repository
-from scripts.daemon_process import Daemon, DaemonFailed, end_on_signals, running, without_signals
+from scripts.daemon_process import AlreadyRunning, Daemon, DaemonFailed, end_on_signals, running, without_signals
 
 USAGE = """\
 run: say which folder: make run PHOTOS=~/Pictures
@@ -32,6 +33,11 @@ def main() -> None:
         with running(state) as daemon:
             _serve(daemon, folder)
             without_signals()
+    except AlreadyRunning as error:
+        print(f"run: {error}", file=sys.stderr)
+        lumilio = f"{Path(sys.executable).with_name('lumilio')} --socket {state / 'run' / 'lumiliod.sock'}"
+        print(f"  To have it take a folder in: {lumilio} repos add {shlex.quote(str(folder))}", file=sys.stderr)
+        sys.exit(os.EX_TEMPFAIL)
     except (DaemonFailed, ClientError) as error:
         sys.exit(f"run: {error}")
     except KeyboardInterrupt:
