@@ -31,7 +31,7 @@ def repos() -> None:
 @click.option("--layout", metavar="date|flat|cas", help="How its inbox is arranged.")
 @click.pass_obj
 def add(options: Options, path: str, name: str | None, layout: str | None) -> None:
-    """Create a repository at PATH, or open the one that is there."""
+    """Create a repository at PATH, or open the one that is there, and begin to scan it."""
     absolute = os.path.abspath(path)  # noqa: PTH100  keeps symbolic links as the person wrote them
     try:
         absolute.encode()
@@ -39,7 +39,10 @@ def add(options: Options, path: str, name: str | None, layout: str | None) -> No
         raise click.UsageError("PATH is not valid UTF-8.") from error
     with connected(options) as client:
         added = client.add_repository(NewRepository(path=absolute, name=name, storage_strategy=layout))
+        ticket = client.scan(str(added.id))
     print_repository(options, added)
+    if not options.json:
+        note(f"Scan {ticket.task_id} takes in what is there: watch it with `lumilio wait` and `lumilio status`.")
 
 
 @repos.command("list")

@@ -69,18 +69,20 @@ def typed(daemon: Daemon, reply: bytes, *args: str, until: bytes = b"to go on") 
 
 
 def test_a_persons_way(daemon: Daemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def said(*args: str) -> Any:
+        return json.loads(daemon.cli("--json", *args).stdout)
+
     root = tmp_path / "home"
     (root / "Trip").mkdir(parents=True)
     (root / "Trip" / "mine.jpg").write_bytes(photograph(4))
     for number in (1, 2):
         (tmp_path / f"{number}.jpg").write_bytes(photograph(number))
-    daemon.cli("repos", "add", str(root), "--name", "home")
-    daemon.cli("scan", "home", "--wait")
+    added = daemon.cli("repos", "add", str(root), "--name", "home")
+    assert "lumilio wait" in added.stderr
+    daemon.cli("wait", "--timeout", "60")
+    assert [one["path"] for one in said("repos", "files", "home")["items"]] == ["Trip/mine.jpg"]
     daemon.cli("upload", str(tmp_path / "1.jpg"), str(tmp_path / "2.jpg"), "--repo", "home")
     daemon.cli("wait", "--timeout", "60")
-
-    def said(*args: str) -> Any:
-        return json.loads(daemon.cli("--json", *args).stdout)
 
     def inbox() -> set[str]:
         return {str(path.relative_to(root)) for path in (root / "inbox").rglob("*.jpg")}
