@@ -37,6 +37,8 @@ class Options:
 
     socket: str
     json: bool = False
+    origin: str = "--socket names it."
+    """Says of the socket who chose it, and how to choose another."""
 
 
 class Failed(Exception):
@@ -73,7 +75,7 @@ class Program(Group):
     def main(self, args: Sequence[str] | None = None, *rest: Any, **extra: Any) -> NoReturn:
         """Run and exit."""
         given = list(sys.argv[1:] if args is None else args)
-        options = Options(socket=os.environ.get("LUMILIO_SOCKET") or DEFAULT_SOCKET)
+        options = _options(os.environ.get("LUMILIO_SOCKET"))
         extra.update(standalone_mode=False, obj=options)
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
@@ -107,7 +109,11 @@ def connected(options: Options) -> Iterator["Client"]:
         with Client(options.socket) as client:
             yield client
     except ClientError as error:
-        raise Failed(error.problem, exit_code(error.problem)) from error
+        problem = error.problem
+        code = exit_code(problem)
+        if problem.code == "unreachable":
+            problem = msgspec.structs.replace(problem, detail=f"{problem.detail} {options.origin}")
+        raise Failed(problem, code) from error
 
 
 def must_ask(yes: bool) -> bool:
@@ -128,6 +134,12 @@ def exit_code(problem: Problem) -> int:
     return {400: USAGE, 401: FORBIDDEN, 403: FORBIDDEN, 503: TEMPORARY}.get(problem.status, FAILURE)
 
 
+def _options(named: str | None) -> Options:
+    if named:
+        return Options(socket=named, origin="LUMILIO_SOCKET names it; --socket PATH names another.")
+    return Options(socket=DEFAULT_SOCKET, origin="Name another with --socket PATH or LUMILIO_SOCKET.")
+
+
 def _show(problem: Problem, as_json: bool) -> None:
     """Tell the person, or the program, what went wrong."""
     if as_json:
@@ -146,8 +158,9 @@ def _global_options() -> list[click.Parameter]:
 
 
 def _set_socket(context: click.Context, _parameter: click.Parameter, value: str | None) -> None:
-    if value is not None:
-        context.find_object(Options).socket = value  # type: ignore[union-attr]  # Program.main put it there
+    options = context.find_object(Options)
+    if value is not None and options is not None:
+        options.socket, options.origin = value, Options.origin
 
 
 def _set_json(context: click.Context, _parameter: click.Parameter, value: bool) -> None:

@@ -88,6 +88,22 @@ def test_the_socket_stands_anywhere(runner: CliRunner, line: str) -> None:
     assert "/x/y" in runner.invoke(program, line.split()).stderr
 
 
+@pytest.mark.parametrize(
+    ("named", "args", "told"),
+    [
+        (None, [], "no socket /nonexistent/s. Name another with --socket PATH or LUMILIO_SOCKET."),
+        ("/x/y", [], "no socket /x/y. LUMILIO_SOCKET names it; --socket PATH names another."),
+        ("/x/y", ["--socket", "/x/z"], "no socket /x/z. --socket names it."),
+    ],
+)
+def test_who_finds_no_daemon_hears_where_it_was_looked_for_and_why(
+    named: str | None, args: list[str], told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lumiliod.cli.program.DEFAULT_SOCKET", "/nonexistent/s")
+    result = CliRunner(env={"LUMILIO_SOCKET": named}).invoke(program, ["status", *args])
+    assert (result.exit_code, result.stderr) == (69, f"lumilio: lumiliod is not running: there is {told}\n")
+
+
 def test_usage_errors_in_json(runner: CliRunner) -> None:
     result = runner.invoke(program, ["stat", "--json"])
     assert result.exit_code == 64
