@@ -36,7 +36,7 @@ ACTIONS = ("restore", "reingest", "adopt", "quarantine", "accept_missing", "rema
 @click.option("--wait", is_flag=True, help="Wait until it is done; exits 1 when something is wrong.")
 @click.pass_obj
 def verify(options: Options, everything: bool, repository: str | None, asset: UUID | None, wait: bool) -> None:
-    """Read originals from the disk and compare them with what they should be."""
+    """Read originals from the disk and compare their digests."""
     if [everything, repository is not None, asset is not None].count(True) != 1:
         raise click.UsageError("Give --all, --repo or --asset.")
     with connected(options) as client:
@@ -73,13 +73,13 @@ def _judge(job: Job) -> None:
 
 @click.group(cls=Group)
 def integrity() -> None:
-    """See whether originals are as they should be, and mend what is not."""
+    """See whether originals are as they should be, and mend them."""
 
 
 @integrity.command()
 @click.pass_obj
 def status(options: Options) -> None:
-    """Show how much was read again, what is wrong, and how many copies there are."""
+    """Show what was read again, what is wrong, and the copies."""
     with connected(options) as client:
         found = client.integrity.overview()
     if options.json:
@@ -202,7 +202,7 @@ def _chosen(planned: list[PlanItem], action: str | None) -> list[PlanItem]:
 @click.option("--undo", is_flag=True, help="Have ignored ones trouble you again.")
 @click.pass_obj
 def ignore(options: Options, ids: tuple[UUID, ...], undo: bool) -> int:
-    """Have findings trouble nobody any more, for as long as they stay what they are."""
+    """Have findings trouble nobody while they stay what they are."""
     with connected(options) as client:
         done = client.integrity.ignore(list(ids), undo=undo)
     wanted = "open" if undo else "ignored"

@@ -58,6 +58,6 @@ def _print(options: Options, changed: JobsChanged, done: str) -> None:
         click.echo(f"{_jobs(changed.passed_over)} left: others do the work, or come first.")
 
 
-retry = _command("retry", "retried", "Let jobs begin anew that failed, are put off, were given up or cancelled.")
+retry = _command("retry", "retried", "Let jobs begin anew that failed, wait, or were ended.")
 cancel = _command("cancel", "cancelled", "End jobs whatever their state, those that run at once.")
 discard = _command("discard", "given up", "Give up jobs that wait; they are kept among the failures.")

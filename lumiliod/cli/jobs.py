@@ -88,7 +88,7 @@ def show(options: Options, job_id: UUID) -> None:
 @click.option("--kind")
 @click.pass_obj
 def causes(options: Options, kind: str | None) -> None:
-    """Show why jobs failed that wait for another attempt or for a person."""
+    """Show why jobs failed that wait to be tried again."""
     with connected(options) as client:
         found = client.causes(kind=kind)
     if options.json:

@@ -27,9 +27,10 @@ WAITING = ("available", "scheduled", "retryable")
 @click.argument("job_id", metavar="[ID]", type=click.UUID, required=False)
 @click.pass_obj
 def watch(options: Options, job_id: UUID | None) -> int:
-    """Watch what runs, or one job until it has ended: exit status 0 when it is completed, 1 otherwise.
+    """Watch what runs, or one job until it has ended.
 
-    With --json, without ID: one document a line, whenever something changes.
+    The exit status is 0 when that is completed, 1 otherwise. With --json, without ID: one document a line,
+    whenever something changes.
     """
     with connected(options) as client:
         if job_id is not None:

@@ -40,7 +40,9 @@ def list_all(options: Options) -> None:
 @click.option("--option", "given", multiple=True, metavar="NAME=VALUE", help="A setting of the store; may be repeated.")
 @click.pass_obj
 def add(options: Options, repository: str, location: str, given: tuple[str, ...]) -> None:
-    """Keep a second copy of REPOSITORY's originals at LOCATION, a folder or a URL such as s3://bucket/prefix.
+    """Keep a second copy of REPOSITORY's originals at LOCATION.
+
+    LOCATION is a folder, or a URL such as s3://bucket/prefix.
 
     Secrets are better given as files that the daemon reads: --option secret_access_key_file=PATH, a file in its
     storage.secrets_dir, or the name of a systemd credential.
@@ -66,7 +68,10 @@ def add(options: Options, repository: str, location: str, given: tuple[str, ...]
 @_mirror
 @click.pass_obj
 def remove(options: Options, mirror: str) -> None:
-    """Forget MIRROR, an id, a path or its repository's name; what lies there stays."""
+    """Forget a mirror; what lies there stays.
+
+    MIRROR is its id, its location, or the name of its repository.
+    """
     with connected(options) as client:
         left = client.integrity.remove_mirror(_named(client, mirror))
     _print_mirrors(options, left)
@@ -77,7 +82,10 @@ def remove(options: Options, mirror: str) -> None:
 @click.option("--wait", is_flag=True, help="Wait until it is up to date.")
 @click.pass_obj
 def fill(options: Options, mirror: str, wait: bool) -> None:
-    """Bring MIRROR, an id, a path or its repository's name, up to date now."""
+    """Bring a mirror up to date now.
+
+    MIRROR is its id, its location, or the name of its repository.
+    """
     with connected(options) as client:
         ticket = client.integrity.fill_mirror(_named(client, mirror))
         if not wait:

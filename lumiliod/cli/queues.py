@@ -31,7 +31,7 @@ def list_all(options: Options) -> None:
 @_NAME
 @click.pass_obj
 def pause(options: Options, name: str) -> None:
-    """Let nothing of a queue begin until it is resumed; what runs goes on."""
+    """Let nothing of a queue begin; what runs goes on."""
     with connected(options) as client:
         found = client.pause_queue(name)
     _print(options, found)

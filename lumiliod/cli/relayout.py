@@ -46,7 +46,7 @@ def relayout(
     wait: bool,
     yes: bool,
 ) -> int:
-    """Bring a repository's inbox into another layout, or back.
+    """Bring an inbox into another layout, or back.
 
     Only files in the inbox are moved, by renaming them; nothing is replaced, and every move can be undone. New
     uploads go by the new layout at once.

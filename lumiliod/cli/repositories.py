@@ -31,7 +31,7 @@ def repos() -> None:
 @click.option("--layout", metavar="date|flat|cas", help="How its inbox is arranged.")
 @click.pass_obj
 def add(options: Options, path: str, name: str | None, layout: str | None) -> None:
-    """Create a repository at PATH, or open the one that is there, and begin to scan it."""
+    """Create or open a repository at PATH, and scan it."""
     absolute = os.path.abspath(path)  # noqa: PTH100  keeps symbolic links as the person wrote them
     try:
         absolute.encode()
@@ -88,9 +88,9 @@ def files(options: Options, repository: str, outcome: str | None) -> None:
 @click.option("--wait", is_flag=True, help="Wait until the scan is done.")
 @click.pass_obj
 def approve_deletions(options: Options, repository: str, wait: bool) -> None:
-    """Scan a repository and believe what is missing, however much.
+    """Scan a repository and believe what is missing.
 
-    Without it, more than a fifth of the files, and more than fifty, missing at once are left as they were: a disk
+    Otherwise more than a fifth of the files, and more than fifty, missing at once are left as they were: a disk
     that is not mounted looks like that.
     """
     with connected(options) as client:

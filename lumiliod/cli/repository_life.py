@@ -52,7 +52,10 @@ def change(
     quick_s: int | None,
     **given: Any,
 ) -> None:
-    """Change the settings of a repository; they hold at once, and stand in its marker."""
+    """Change the settings of a repository.
+
+    They hold at once, and stand in its marker.
+    """
     if patterns and ignore_nothing:
         raise click.UsageError("--ignore and --ignore-nothing exclude each other.")
     wanted = RepositoryChange(
@@ -88,7 +91,7 @@ def relocate(options: Options, repository: str, path: str) -> None:
 @click.option("--name", metavar="N", help="What to call the new one.")
 @click.pass_obj
 def attach(options: Options, path: str, as_new: bool, name: str | None) -> None:
-    """Take the detached repository at PATH back, or a copy as a new one."""
+    """Take the repository at PATH back, or a copy as new."""
     if name is not None and not as_new:
         raise click.UsageError("--name goes with --as-new.")
     with connected(options) as client:
@@ -99,7 +102,10 @@ def attach(options: Options, path: str, as_new: bool, name: str | None) -> None:
 @click.argument("repository")
 @click.pass_obj
 def detach(options: Options, repository: str) -> None:
-    """Put a repository away: its assets stay, its files are not touched, nothing looks for them."""
+    """Put a repository away; its assets stay.
+
+    Its files are not touched, and nothing looks for them.
+    """
     with connected(options) as client:
         found = client.repos.detach(repository)
     print_repository(options, found)
@@ -112,7 +118,7 @@ def detach(options: Options, repository: str) -> None:
 @click.option("--confirm", metavar="NAME", help="Its name, where nobody can be asked.")
 @click.pass_obj
 def remove(options: Options, repository: str, only_plan: bool, forget: bool, confirm: str | None) -> int:
-    """Remove a repository from the library; nothing on its disk is touched."""
+    """Remove a repository; nothing on its disk is touched."""
     if confirm is not None and not forget:
         raise click.UsageError("--confirm goes with --forget.")
     if forget and not only_plan and confirm is None and not sys.stdin.isatty():

@@ -137,7 +137,7 @@ def empty(options: Options, yes: bool) -> int:
 @click.option("--repo", "repository", metavar="R", help="Its repository, by name or id.")
 @click.pass_obj
 def untracked(options: Options, restored: UUID | None, repository: str | None) -> None:
-    """List files in the trash that the library does not know, or put one back."""
+    """List unknown files in the trash, or put one back."""
     if (restored is None) != (repository is None):
         raise click.UsageError("--restore and --repo go together.")
     with connected(options) as client:

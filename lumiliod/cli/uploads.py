@@ -13,7 +13,7 @@ from lumiliod.contract.uploads import RefusedUpload, UploadList, UploadUnderWay
 REFUSED_HELP = "Try one again: lumilio jobs retry JOB. Forget it and its bytes: lumilio uploads remove ID."
 
 
-@click.group(cls=Group)
+@click.group(cls=Group, short_help="Look at uploads that are not complete.")
 def uploads() -> None:
     """Look at uploads that are not complete, and at those that were refused; both keep room."""
 

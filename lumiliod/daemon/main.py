@@ -150,7 +150,7 @@ def show(config_path: str | None, state_dir: str | None) -> None:
 
 @config.command()
 def default() -> None:
-    """Print the documented configuration file: every key with its default."""
+    """Print the documented configuration file with every default."""
     click.echo(configuration.default_text(), nl=False)
 
 
@@ -158,7 +158,7 @@ def default() -> None:
 @_config_option
 @_state_option
 def doctor(config_path: str | None, state_dir: str | None) -> None:
-    """Say which tools and libraries are found, and what is degraded without them."""
+    """Say which tools and libraries are found, and what lacks others."""
     from lumiliod.daemon import appliance
     from lumiliod.media import media
 
