@@ -10,6 +10,7 @@ from lumiliod.cli.output import moment, note, pairs, print_items, print_json, si
 from lumiliod.cli.polling import finished_job, progress
 from lumiliod.cli.program import FAILURE, TEMPORARY, Command, Failed, Group, Options, connected, must_ask
 from lumiliod.cli.repositories import job_problem
+from lumiliod.cli.words import ACTIONS, FINDING_KINDS, FINDING_STATES, action_said, said
 from lumiliod.contract.integrity import (
     MAX_IDS,
     Applied,
@@ -24,9 +25,7 @@ from lumiliod.contract.integrity import (
 from lumiliod.contract.jobs import Job
 from lumiliod.contract.problems import Problem
 
-STATES = ("open", "ignored", "healed", "resolved")
-KINDS = ("missing", "changed", "bit_rot", "untracked", "unreadable")
-ACTIONS = ("restore", "reingest", "adopt", "quarantine", "accept_missing", "remake")
+_STATES = [state for state in FINDING_STATES if state != "not_found"]
 
 
 @click.command(cls=Command)
@@ -89,8 +88,8 @@ def status(options: Options) -> None:
 
 
 @integrity.command()
-@click.option("--state", type=click.Choice((*STATES, "any")), default="open", show_default=True)
-@click.option("--kind", type=click.Choice(KINDS))
+@click.option("--state", type=click.Choice([*_STATES, "any"]), default="open", show_default=True)
+@click.option("--kind", type=click.Choice(list(FINDING_KINDS)))
 @click.option("--repo", "repository", metavar="R", help="Those of a repository, by name or id.")
 @click.pass_obj
 def findings(options: Options, state: str, kind: str | None, repository: str | None) -> None:
@@ -124,7 +123,9 @@ def plan(options: Options) -> None:
 @click.option(
     "--from", "saved", type=click.File("rb"), metavar="FILE", help="By a plan saved with --json, - for stdin."
 )
-@click.option("--action", type=click.Choice(ACTIONS), help="Instead of the planned one.")
+@click.option(
+    "--action", type=click.Choice([code for code in ACTIONS if code != "none"]), help="Instead of the planned one."
+)
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @click.pass_obj
 def apply(
@@ -151,7 +152,7 @@ def apply(
         else:
             chosen = [planned[id_] for id_ in ids if id_ in planned]
         if chosen and asks:
-            rows = [(one.finding.id, one.finding.path, action or one.action, one.why) for one in chosen]
+            rows = [(one.finding.id, one.finding.path, action_said(action or one.action), one.why) for one in chosen]
             table(("Id", "Path", "Action", "Why"), rows)
             if not click.confirm(f"Do this about {len(rows)} findings?", err=True):
                 return FAILURE
@@ -212,7 +213,7 @@ def ignore(options: Options, ids: tuple[UUID, ...], undo: bool) -> int:
     else:
         click.echo(f"{len(done.items) - len(others)} are {wanted}.")
         for one in others:
-            note(f"{one.finding_id}: {one.state}")
+            note(f"{one.finding_id}: {said(FINDING_STATES, one.state)}")
     return FAILURE if others else 0
 
 
@@ -228,7 +229,7 @@ def _print_overview(found: Integrity) -> None:
             ("Speed", f"{size(found.bytes_per_s)}/s" if found.bytes_per_s is not None else None),
             ("Through by", moment(found.through_at)),
             ("Fewer copies", f"{found.fewer_copies} of {found.originals} have fewer than {found.copies_wanted}"),
-            ("Findings", ", ".join(f"{count} {kind}" for kind, count in sorted(found.findings.items())) or "none"),
+            ("Findings", _counted(found) or "none"),
         ]
     )
     if found.late:
@@ -251,14 +252,20 @@ def _print_overview(found: Integrity) -> None:
         table(headers, rows, right=headers[2:6])
 
 
+def _counted(found: Integrity) -> str:
+    return ", ".join(f"{count} {said(FINDING_KINDS, kind)}" for kind, count in sorted(found.findings.items()))
+
+
 def _row(one: Finding) -> tuple[object, ...]:
-    return one.id, one.kind, one.state, one.repository, one.path, moment(one.last_seen_at), one.detail
+    kind, state = said(FINDING_KINDS, one.kind), said(FINDING_STATES, one.state)
+    return one.id, kind, state, one.repository, one.path, moment(one.last_seen_at), one.detail
 
 
 def _plan_row(item: PlanItem) -> tuple[object, ...]:
     one = item.finding
-    return one.id, one.kind, one.path, item.action, ", ".join(item.alternatives), item.why
+    others = ", ".join(action_said(code) for code in item.alternatives)
+    return one.id, said(FINDING_KINDS, one.kind), one.path, action_said(item.action), others, item.why
 
 
 def _applied_row(one: Applied) -> tuple[object, ...]:
-    return one.finding_id, one.action, one.outcome, one.task_id, one.message
+    return one.finding_id, action_said(one.action), one.outcome, one.task_id, one.message

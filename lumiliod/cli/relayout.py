@@ -8,21 +8,12 @@ from lumiliod.cli.output import note, pairs, print_json, size, table
 from lumiliod.cli.polling import finished_job, progress
 from lumiliod.cli.program import FAILURE, Command, Failed, Options, connected, must_ask
 from lumiliod.cli.repositories import job_problem
+from lumiliod.cli.words import COLLISIONS, RELAYOUT_STATES, STAYING, said, sentence
 from lumiliod.contract.problems import Problem
 from lumiliod.contract.relayout import PlannedMove, Relayout, RelayoutPlan, RelayoutTicket, UndoPlan
 
 if TYPE_CHECKING:
     from lumiliod.client import Client
-
-STAYING = {
-    "in_place": "in their place already",
-    "missing": "not where they were",
-    "pending": "still to be looked at",
-    "record_gone": "not known any more",
-    "changed": "other files by now",
-    "moved_elsewhere": "moved by somebody else",
-    "name_taken": "whose old name is another file's",
-}
 
 
 @click.command(cls=Command)
@@ -125,7 +116,7 @@ def _print_plan(options: Options, plan: RelayoutPlan) -> None:
     _print_examples(plan.examples)
     if plan.collisions:
         click.echo()
-        rows = [(one.from_path, one.wanted, one.resolution, one.to_path) for one in plan.collisions]
+        rows = [(one.from_path, one.wanted, said(COLLISIONS, one.resolution), one.to_path) for one in plan.collisions]
         table(("From", "Taken name", "So it is", "To"), rows)
     note("Nothing was changed.")
 
@@ -147,7 +138,7 @@ def _print_undo_plan(options: Options, plan: UndoPlan) -> None:
 
 
 def _staying(counts: dict[str, int]) -> str:
-    return ", ".join(f"{count} {STAYING.get(why, why)}" for why, count in sorted(counts.items())) or "none"
+    return ", ".join(f"{count} {said(STAYING, why)}" for why, count in sorted(counts.items())) or "none"
 
 
 def _print_examples(examples: list[PlannedMove]) -> None:
@@ -160,10 +151,11 @@ def _print_status(options: Options, found: Relayout) -> None:
     if options.json:
         print_json(found)
         return
+    state = said(RELAYOUT_STATES, found.state)
     pairs(
         [
             ("Layout", f"{found.from_strategy} to {found.to_strategy}"),
-            ("State", f"{found.state} (cancelled)" if found.halted else found.state),
+            ("State", f"{state} (cancelled)" if found.halted else state),
             ("Moved", found.done),
             ("Moved back", found.undone or None),
             ("Left", found.pending or None),
@@ -172,7 +164,7 @@ def _print_status(options: Options, found: Relayout) -> None:
         ]
     )
     for trouble in found.troubles:
-        note(f"{trouble.from_path}: {trouble.reason}")
+        note(f"{trouble.from_path}: {sentence(trouble.reason)}")
 
 
 def _files(count: int) -> str:

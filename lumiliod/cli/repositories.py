@@ -9,15 +9,13 @@ from lumiliod.cli.output import moment, note, pairs, print_items, print_json, si
 from lumiliod.cli.polling import finished_job, progress
 from lumiliod.cli.program import Command, Failed, Group, Options, connected
 from lumiliod.cli.schedule import duration_text
+from lumiliod.cli.words import FILE_OUTCOMES, SCAN_RESULT, said, sentence
 from lumiliod.contract.jobs import Job
 from lumiliod.contract.problems import Problem
 from lumiliod.contract.repositories import NewRepository, Repository, RepositorySettings, ScanTicket
 
 if TYPE_CHECKING:
     from lumiliod.client import Client
-
-OUTCOMES = ("asset", "sidecar", "ignored", "duplicate", "trashed", "unsupported", "corrupt", "too_large", "unreadable",
-            "pending")  # fmt: skip
 
 
 @click.group(cls=Group)
@@ -70,7 +68,7 @@ def show(options: Options, repository: str) -> None:
 
 @repos.command()
 @click.argument("repository")
-@click.option("--outcome", type=click.Choice(OUTCOMES), help="Only files of which this became.")
+@click.option("--outcome", type=click.Choice(list(FILE_OUTCOMES)), help="Only files of which this became.")
 @click.pass_obj
 def files(options: Options, repository: str, outcome: str | None) -> None:
     """List every file of a repository and what became of it."""
@@ -79,7 +77,10 @@ def files(options: Options, repository: str, outcome: str | None) -> None:
     if options.json:
         print_items(found)
         return
-    rows = [(file.path, file.outcome, file.reason, size(file.size_bytes)) for file in found]
+    rows = [
+        (one.path, said(FILE_OUTCOMES, one.outcome), one.reason and sentence(one.reason), size(one.size_bytes))
+        for one in found
+    ]
     table(("Path", "Outcome", "Reason", "Size"), rows, right=["Size"])
 
 
@@ -120,7 +121,8 @@ def _followed(options: Options, client: "Client", ticket: ScanTicket, wait: bool
     if options.json:
         print_json(job)
     elif job.state == "completed":
-        pairs(sorted((job.result or {}).items()) or [("Scan", "completed")])
+        told = job.result or {}
+        pairs([(name, told.get(code)) for code, name in SCAN_RESULT.items() if code in told] or [("Scan", "completed")])
     if job.state != "completed":
         raise Failed(job_problem(job))
 

@@ -10,6 +10,7 @@ import msgspec
 from lumiliod.cli.output import moment, note, pairs, print_items, print_json, size, table
 from lumiliod.cli.program import FAILURE, Command, Group, Options, connected, must_ask
 from lumiliod.cli.schedule import Duration
+from lumiliod.cli.words import TRASH_OUTCOMES, TRASH_STATES, said, sentence
 from lumiliod.contract.trash import (
     PurgeRequest,
     Removal,
@@ -21,18 +22,6 @@ from lumiliod.contract.trash import (
 )
 
 PAGE = 500
-
-WHY_NOT = {
-    "not_found": "there is no such asset",
-    "not_in_trash": "it is not in the trash",
-    "in_motion": "its files are being moved; try again",
-    "in_user_area": "its files are in folders of yours, where nothing is removed",
-    "not_old_enough": "it was removed more lately than that",
-    "away": "a repository with something of it is offline or detached",
-    "doomed": "it is being removed for good",
-    "no_file": "no file holds its bytes any more; upload them again to have it back",
-}
-"""What is said of an outcome that is not what was asked for."""
 
 R = TypeVar("R", bound="RemoveRequest | RestoreRequest | PurgeRequest")
 
@@ -182,7 +171,7 @@ def _done(options: Options, changed: TrashChanged, told: str, *, fine: tuple[str
         click.echo(told)
         for result in changed.results:
             if result.outcome not in fine:
-                note(f"{result.asset_id}: {WHY_NOT.get(result.outcome, result.outcome)}")
+                note(f"{result.asset_id}: {said(TRASH_OUTCOMES, result.outcome)}")
     return FAILURE if any(result.outcome not in fine for result in changed.results) else 0
 
 
@@ -192,7 +181,14 @@ def _assets(count: int) -> str:
 
 def _print(page: TrashPage) -> None:
     rows = [
-        (i.asset_id, i.state, moment(i.deleted_at), _purged(i), size(i.size_bytes), i.original_filename)
+        (
+            i.asset_id,
+            said(TRASH_STATES, i.state),
+            moment(i.deleted_at),
+            _purged(i),
+            size(i.size_bytes),
+            i.original_filename,
+        )
         for i in page.items
     ]
     table(("Id", "State", "Removed", "Purged", "Size", "Name"), rows, right=["Size"])
@@ -204,7 +200,7 @@ def _print(page: TrashPage) -> None:
         note(f"{held.untracked} files there are not known to the library: lumilio trash untracked")
     for item in page.items:
         if item.refused:
-            note(f"{item.asset_id}: {item.refused}")
+            note(f"{item.asset_id}: {sentence(item.refused)}")
 
 
 def _purged(item: TrashItem) -> str | None:

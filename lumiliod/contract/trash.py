@@ -1,13 +1,30 @@
 """The trash on the wire."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 from uuid import UUID
 
 from msgspec import Meta, Struct
 
 MAX_IDS = 10_000
 MAX_AGE_S = 3.2e9
+
+TrashOutcome = Literal[
+    "removed",
+    "restored",
+    "restoring",
+    "purging",
+    "in_trash",
+    "not_in_trash",
+    "not_found",
+    "in_motion",
+    "in_user_area",
+    "not_old_enough",
+    "away",
+    "doomed",
+    "no_file",
+]
+"""What may become of an asset; see :class:`TrashResult`."""
 
 Ids = Annotated[list[UUID], Meta(max_length=MAX_IDS)]
 

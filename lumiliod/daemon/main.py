@@ -158,7 +158,7 @@ def default() -> None:
 @_config_option
 @_state_option
 def doctor(config_path: str | None, state_dir: str | None) -> None:
-    """Say which tools and libraries are found, and what lacks others."""
+    """Say which tools and libraries are found, and what is degraded."""
     from lumiliod.daemon import appliance
     from lumiliod.media import media
 

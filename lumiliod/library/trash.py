@@ -15,6 +15,7 @@ from lumiliod.contract.trash import (
     TrashChanged,
     TrashFile,
     TrashItem,
+    TrashOutcome,
     TrashPage,
     TrashResult,
     TrashSummary,
@@ -37,7 +38,7 @@ from lumiliod.runtime import Opened, Runtime
 
 PAGE = 500
 
-_BACK = {
+_BACK: dict[Comeback, TrashOutcome] = {
     Comeback.LIVE: "not_in_trash",
     Comeback.BACK: "restored",
     Comeback.COMING: "restoring",

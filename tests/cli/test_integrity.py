@@ -76,12 +76,13 @@ def test_a_persons_way(make_daemon: Callable[..., Daemon], tmp_path: Path) -> No
     told = daemon.cli("verify", "--repo", "home", "--wait", check=False)
     assert (told.returncode, "2 files are not as they should be" in told.stderr) == (1, True)
     told = daemon.cli("integrity", "findings")
-    assert ("bit_rot" in told.stdout, "missing" in told.stdout) == (True, True)
+    assert ("bit rot" in told.stdout, "missing" in told.stdout) == (True, True)
     plan = {item["finding"]["path"]: item for item in said(daemon, "integrity", "plan")["items"]}
     assert {path: item["action"] for path, item in plan.items()} == {"1.jpg": "restore", "2.jpg": "restore"}
+    assert "put good bytes back (restore)" in daemon.cli("integrity", "plan").stdout
     assert "Approve with" in daemon.cli("integrity", "plan").stderr
     status = daemon.cli("integrity", "status").stdout
-    assert "1 bit_rot, 1 missing" in status
+    assert "1 bit rot, 1 missing" in status
     assert "2: lumilio integrity plan" in daemon.cli("status").stdout
 
     ignored = plan["2.jpg"]["finding"]["id"]
@@ -90,7 +91,7 @@ def test_a_persons_way(make_daemon: Callable[..., Daemon], tmp_path: Path) -> No
     assert "1 are open" in daemon.cli("integrity", "ignore", "--undo", ignored).stdout
     assert "1 are ignored" in daemon.cli("integrity", "ignore", ignored).stdout
     unknown = daemon.cli("integrity", "ignore", "00000000-0000-0000-0000-000000000001", check=False)
-    assert (unknown.returncode, "not_found" in unknown.stderr) == (1, True)
+    assert (unknown.returncode, "there is no such finding" in unknown.stderr) == (1, True)
     assert daemon.cli("integrity", "apply", "--all", check=False).returncode == 64  # nobody to ask
     (tmp_path / "plan.json").write_text(daemon.cli("integrity", "plan", "--json").stdout)
     (tmp_path / "other.json").write_text((tmp_path / "plan.json").read_text().replace('"restore"', '"reingest"'))
