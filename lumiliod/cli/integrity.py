@@ -25,6 +25,9 @@ from lumiliod.contract.integrity import (
 from lumiliod.contract.jobs import Job
 from lumiliod.contract.problems import Problem
 
+AWAY = {"repository_offline", "repository_detached"}
+"""Codes of what may be done once a repository is back."""
+
 _STATES = [state for state in FINDING_STATES if state != "not_found"]
 
 
@@ -166,10 +169,11 @@ def apply(
         print_items(done)
     else:
         table(("Id", "Action", "Outcome", "Task", "Message"), [_applied_row(one) for one in done])
-    failed = sum(one.outcome == "failed" for one in done)
+    failed = [one.code for one in done if one.outcome == "failed"]
     if failed:
-        detail = f"{failed} of {len(done)} were not done."
-        raise Failed(Problem(title="Not everything was done", status=422, code="not_applied", detail=detail))
+        detail = f"{len(failed)} of {len(done)} were not done."
+        problem = Problem(title="Not everything was done", status=422, code="not_applied", detail=detail)
+        raise Failed(problem, TEMPORARY if AWAY.issuperset(failed) else FAILURE)
     return 0
 
 

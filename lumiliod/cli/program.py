@@ -131,7 +131,7 @@ def exit_code(problem: Problem) -> int:
     """Return the exit code a problem ends the process with."""
     if problem.code == "unreachable":
         return UNAVAILABLE
-    return {400: USAGE, 401: FORBIDDEN, 403: FORBIDDEN, 503: TEMPORARY}.get(problem.status, FAILURE)
+    return {400: USAGE, 401: FORBIDDEN, 403: FORBIDDEN, 503: TEMPORARY, 507: TEMPORARY}.get(problem.status, FAILURE)
 
 
 def _options(named: str | None) -> Options:

@@ -8,7 +8,7 @@ import click
 import msgspec
 
 from lumiliod.cli.output import moment, note, pairs, print_items, print_json, size, table
-from lumiliod.cli.program import FAILURE, Command, Group, Options, connected, must_ask
+from lumiliod.cli.program import FAILURE, TEMPORARY, Command, Group, Options, connected, must_ask
 from lumiliod.cli.schedule import Duration
 from lumiliod.cli.words import TRASH_OUTCOMES, TRASH_STATES, said, sentence
 from lumiliod.contract.trash import (
@@ -22,6 +22,9 @@ from lumiliod.contract.trash import (
 )
 
 PAGE = 500
+
+PASSING = {"away", "in_motion"}
+"""What keeps from an outcome only for now."""
 
 R = TypeVar("R", bound="RemoveRequest | RestoreRequest | PurgeRequest")
 
@@ -172,7 +175,8 @@ def _done(options: Options, changed: TrashChanged, told: str, *, fine: tuple[str
         for result in changed.results:
             if result.outcome not in fine:
                 note(f"{result.asset_id}: {said(TRASH_OUTCOMES, result.outcome)}")
-    return FAILURE if any(result.outcome not in fine for result in changed.results) else 0
+    failed = {result.outcome for result in changed.results if result.outcome not in fine}
+    return TEMPORARY if failed and failed <= PASSING else FAILURE if failed else 0
 
 
 def _assets(count: int) -> str:

@@ -148,7 +148,7 @@ def test_a_forbidden_socket(runner: CliRunner, silent: socket.socket) -> None:
         (500, "internal", 1),
         (503, "unavailable", 75),
         (503, "unreachable", 69),
-        (507, "no_space", 1),
+        (507, "no_space", 75),
     ],
 )
 def test_problems_have_exit_codes(status: int, code: str, expected: int) -> None:
