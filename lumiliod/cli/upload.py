@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from lumiliod.cli import verdicts
-from lumiliod.cli.output import note, print_json, visible
+from lumiliod.cli.output import note, print_items, visible
 from lumiliod.cli.polling import progress
 from lumiliod.cli.program import Command, Options, connected
 from lumiliod.cli.resumption import Resumption
@@ -74,7 +74,7 @@ def upload(
     finally:  # a daemon that goes away, or a person who waits no longer, leaves some results behind
         if options.json and (results or chosen.skipped):
             left_out = [Uploaded(file=shown(path), status="skipped", outcome=why) for path, why in chosen.skipped]
-            print_json(results + left_out)
+            print_items(results + left_out)
         elif wait:
             verdicts.show_all(results)
         if chosen.skipped and not options.json:

@@ -40,7 +40,7 @@ def test_a_whole_day(daemon: "Daemon", tmp_path: Path) -> None:
     text.write_text("not a picture")
     done = daemon.cli("upload", str(one), str(tmp_path / "none"), str(odd), str(text), "--json", check=False)
     assert done.returncode == 65
-    results = json.loads(done.stdout)
+    results = json.loads(done.stdout)["items"]
     assert [result["status"] for result in results] == ["done", "failed", "done", "refused"]
     assert results[0]["outcome"] == "asset"
     assert results[1]["error"]["code"] == "unreadable"

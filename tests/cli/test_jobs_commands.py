@@ -42,7 +42,7 @@ def waiting(daemon: "Daemon", tmp_path: Path) -> str:
 def upload(daemon: "Daemon", folder: Path) -> str:
     picture = folder / f"{os.urandom(4).hex()}.png"
     Image.frombytes("RGB", (8, 8), os.urandom(192)).save(picture)
-    (result,) = json.loads(daemon.cli("--json", "upload", str(picture), "--repo", "home", "--no-wait").stdout)
+    (result,) = json.loads(daemon.cli("--json", "upload", str(picture), "--repo", "home", "--no-wait").stdout)["items"]
     return str(result["task_id"])
 
 

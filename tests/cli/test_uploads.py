@@ -67,7 +67,7 @@ def test_the_same_command_goes_on_with_what_was_interrupted(daemon: Daemon, tmp_
     assert 0 < begun["offset"] < 400 << 20
     assert [path.read_text() for path in remembered.iterdir()] == [begun["id"]]
     done = daemon.cli("upload", str(large), "--json", check=False)
-    assert json.loads(done.stdout)[0]["task_id"]
+    assert json.loads(done.stdout)["items"][0]["task_id"]
     assert listed(daemon) == []
     assert list(remembered.iterdir()) == []
     # it holds nothing but zeros; of what is removed nothing is known any more
@@ -160,7 +160,7 @@ def test_an_upload_waits_for_what_becomes_of_it_as_long_as_wanted(daemon: Daemon
     daemon.cli("repos", "add", str(root), "--name", "home")
     daemon.cli("queues", "pause", "ingest")
     (tmp_path / "a.jpg").write_bytes(photograph(1))
-    at_once = json.loads(daemon.cli("upload", str(tmp_path / "a.jpg"), "--no-wait", "--json").stdout)
+    at_once = json.loads(daemon.cli("upload", str(tmp_path / "a.jpg"), "--no-wait", "--json").stdout)["items"]
     assert [one["status"] for one in at_once] == ["queued"]
     late = daemon.cli("upload", str(tmp_path / "a.jpg"), "--timeout", "0.2", check=False)
     assert (late.returncode, "queued" in late.stdout, "lumilio wait" in late.stderr) == (75, True, True)
@@ -187,7 +187,7 @@ def test_which_kind_of_duplicate_it_is(make_daemon: Callable[..., Daemon], tmp_p
 
     def sent(*names: str, into: str = "home") -> tuple[list[dict[str, Any]], str]:
         paths = [str(tmp_path / name) for name in names]
-        told = json.loads(daemon.cli("--json", "upload", *paths, "--repo", into).stdout)
+        told = json.loads(daemon.cli("--json", "upload", *paths, "--repo", into).stdout)["items"]
         return told, daemon.cli("upload", *paths, "--repo", into).stdout
 
     first, shown = sent("a.jpg", "b.jpg", "c.jpg")
@@ -243,7 +243,7 @@ def test_a_folder_is_uploaded_with_all_media_below_it(daemon: Daemon, tmp_path: 
     assert sent == ["from/a/z.png", "from/b/10.jpg", "from/b/2.JPG", "from/c.jpg", "elsewhere/secret.jpg"]
     told = "left out: 1 droppings of other programs, 3 hidden, 2 no media by their names, 2 symbolic links"
     assert told in done.stderr
-    results = json.loads(daemon.cli("--json", "upload", "--recursive", str(source)).stdout)
+    results = json.loads(daemon.cli("--json", "upload", "--recursive", str(source)).stdout)["items"]
     assert [one["outcome"] for one in results] == ["duplicate"] * 4 + [
         "hidden", "hidden", "ignored", "not_media", "link", "link", "not_media", "hidden",
     ]  # fmt: skip

@@ -61,7 +61,7 @@ class Library:
     @property
     def findings(self) -> list[dict[str, Any]]:
         listed = self.daemon.cli("integrity", "findings", "--state", "any", "--repo", self.name, "--json").stdout
-        return cast("list[dict[str, Any]]", json.loads(listed))
+        return cast("list[dict[str, Any]]", json.loads(listed)["items"])
 
     def original(self, asset_id: str) -> tuple[int, bytes]:
         connection = UnixConnection(self.daemon.socket)
