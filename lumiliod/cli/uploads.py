@@ -55,7 +55,10 @@ def _refused_row(one: RefusedUpload) -> tuple[object, ...]:
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @click.pass_obj
 def remove(options: Options, ids: tuple[UUID, ...], all_refused: bool, yes: bool) -> int:
-    """Give uploads up, or remove refused ones: their bytes are forgotten, and so are their failed jobs."""
+    """Give uploads up, and remove refused ones.
+
+    Their bytes are forgotten, and so are the failed jobs of those that were refused.
+    """
     if bool(ids) == all_refused:
         raise click.UsageError("Say which uploads to remove: by their ids, or --refused.")
     with connected(options) as client:
