@@ -121,6 +121,7 @@ async def opened(config: Config, environ: Mapping[str, str], health: HealthBoard
         if room.degraded:
             log.warning("metadata is degraded", extra={"reason": room.degraded})
             health.set("exiftool", "degraded", room.degraded)
+        health.set("sandbox", "degraded" if room.unprotected else "ready", room.unprotected or room.protections)
         yield rt
 
 

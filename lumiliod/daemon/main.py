@@ -168,8 +168,8 @@ def doctor(config_path: str | None, state_dir: str | None) -> None:
         async with media.opened(settings, appliance.media_types()) as room:
             for name, version in sorted(room.tools.items()):
                 click.echo(f"{name:24} {version}")
-            if room.degraded:
-                click.echo(f"degraded: {room.degraded}")
+            for reason in filter(None, (room.degraded, room.unprotected)):
+                click.echo(f"degraded: {reason}")
 
     trio.run(main)
 

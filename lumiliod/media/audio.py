@@ -44,7 +44,7 @@ class Audio:
     def inspect(self, source: Source, sniffed: Sniffed, max_pixels: int) -> Inspected:
         """Read duration, codec and tags; a container libav cannot read stays without them."""
         try:
-            with libav.opened(source.path, sniffed.mime_type) as container:
+            with libav.opened(source, sniffed.mime_type) as container:
                 tags = libav.quick_tags(container, sniffed.mime_type)
                 duration = libav.duration_s(container)
                 codec = libav.codec(container, "audio")
@@ -60,8 +60,8 @@ class Audio:
         return Inspected(identified, audio_codec=codec, tags=tags)
 
     def render(self, source: Source, sniffed: Sniffed, recipe: Recipe) -> Rendering:
-        """Write nothing, there is nothing to see; but say so where there is nothing to hear either."""
-        with libav.opened(source.path, sniffed.mime_type) as container:
+        """Draw nothing, there is nothing to see; but say so where there is nothing to hear either."""
+        with libav.opened(source, sniffed.mime_type) as container:
             if not container.streams.audio:
                 raise Permanent("the container holds no sound", code="corrupt")
         return Rendering()

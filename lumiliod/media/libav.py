@@ -1,5 +1,6 @@
-"""What libav reads of a container's header: streams, duration, tags. Opened by descriptor, local files only."""
+"""What libav reads of a container's header: streams, duration, tags. Opened by descriptor, and nothing else."""
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -11,11 +12,12 @@ from av.error import FFmpegError
 from av.video.stream import VideoStream
 
 from lumiliod.domain.errors import Permanent
+from lumiliod.media.media_type import Source
 
 av.logging.set_level(av.logging.PANIC)
 
-# playlists and remote protocols stay closed, whatever a file pretends to be (CVE-2016-1897 and kin)
-_OPTIONS = {"protocol_whitelist": "file", "enable_drefs": "0", "use_absolute_path": "0"}
+# other files and remote protocols stay closed, whatever a file pretends to be (CVE-2016-1897 and kin)
+_OPTIONS = {"protocol_whitelist": "fd", "enable_drefs": "0", "use_absolute_path": "0"}
 _COORDINATES = re.compile(r"([+-]\d+(?:\.\d+)?)([+-]\d+(?:\.\d+)?)([+-]\d+(?:\.\d+)?)?")  # ISO 6709 in degrees
 _ATTACHED_PICTURE = 0x400  # AV_DISPOSITION_ATTACHED_PIC
 
@@ -30,15 +32,18 @@ FORMATS = {
 
 
 @contextmanager
-def opened(path: str, mime_type: str) -> Iterator[InputContainer]:
-    """Open a container with the one demuxer that fits its sniffed type.
+def opened(source: Source, mime_type: str) -> Iterator[InputContainer]:
+    """Open a container with the one demuxer that fits its sniffed type; it moves ``source.file``.
 
     Raises:
         Permanent: ``corrupt``, libav cannot read the header.
     """
+    descriptor = source.file.fileno()
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    options = _OPTIONS | {"fd": str(descriptor)}
     try:
         container = av.open(
-            path, format=FORMATS.get(mime_type), options=dict(_OPTIONS), metadata_errors="replace", timeout=None
+            "fd:", format=FORMATS.get(mime_type), options=options, metadata_errors="replace", timeout=None
         )
     except FFmpegError as error:
         raise Permanent(f"the container cannot be read: {error.strerror}", code="corrupt") from error

@@ -1,10 +1,8 @@
 """The media room's door: identify, read metadata, draw thumbnails; all in supervised processes."""
 
-import errno
 import os
-import stat
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -12,20 +10,22 @@ from typing import Literal
 
 import trio
 
-from lumiliod.domain.errors import LumilioError, NotFound, Permanent, Retryable, Unavailable
+from lumiliod.domain.errors import LumilioError, Retryable
 from lumiliod.domain.media import Appearance, AssetType, Identified, Metadata, Rendered
-from lumiliod.media import exiftool, sandbox
+from lumiliod.media import confinement, exiftool, originals, sandbox
 from lumiliod.media.exiftool import ExifTool
 from lumiliod.media.media_type import Inspected
 from lumiliod.media.metadata import merged, metadata_from_tags
 from lumiliod.media.sandbox import Sandbox
-from lumiliod.media.wire import Drawn, Inspect, Known, Render, Setup
+from lumiliod.media.wire import Answer, Drawn, Inspect, Known, Render, Request, Setup
 
 THUMBNAIL_SIZES = (150, 300, 1024)
 """Long sides in pixels of the derivatives every asset has."""
 
 _PACKAGES = ("pillow", "simplejpeg", "opencv-python-headless", "rawpy", "pi-heif", "pillow-jxl-plugin", "av")
-_STAT_THREADS = 4
+_DISK_THREADS = 32
+"""How many may wait for disks that hang before those that do not have to."""
+_SUFFIXES = {"jpeg": ".jpg", "webp": ".webp"}
 
 
 @dataclass(frozen=True)
@@ -68,17 +68,20 @@ async def opened(settings: MediaSettings, media_types: Sequence[str] | None = No
         sandbox.opened(setup, workers, settings.wall_limit_s) as box,
         exiftool.opened(settings.exiftool, workers, settings.wall_limit_s) as tool,
     ):
-        yield Media(box, tool if exiftool_version else None, exiftool_version)
+        yield Media(settings, box, tool if exiftool_version else None, exiftool_version)
 
 
 class Media:
     """What the library asks of media files; made by :func:`opened`."""
 
-    def __init__(self, box: Sandbox, tool: ExifTool | None, exiftool_version: str | None) -> None:
+    def __init__(
+        self, settings: MediaSettings, box: Sandbox, tool: ExifTool | None, exiftool_version: str | None
+    ) -> None:
+        self._settings = settings
         self._sandbox = box
         self._exiftool = tool
         self._exiftool_version = exiftool_version
-        self._stat_limiter = trio.CapacityLimiter(_STAT_THREADS)
+        self._disk = trio.CapacityLimiter(_DISK_THREADS)
 
     @property
     def tools(self) -> dict[str, str]:
@@ -89,12 +92,22 @@ class Media:
                 tools[package] = version(package)
             except PackageNotFoundError:
                 continue
-        return tools | self._sandbox.libraries
+        return tools | self._sandbox.libraries | {"sandbox": self.protections}
 
     @property
     def degraded(self) -> str | None:
         """Return in one line what works worse than it should, or None."""
         return None if self._exiftool else "exiftool is missing: metadata is limited to what the decoders read"
+
+    @property
+    def protections(self) -> str:
+        """Return what keeps a worker that a file took over from the rest of the machine."""
+        return ", ".join(self._sandbox.protections) or "limits only"
+
+    @property
+    def unprotected(self) -> str | None:
+        """Return in one line which protections this kernel lacks, or None."""
+        return confinement.missing(self._sandbox.protections)
 
     @property
     def pids(self) -> tuple[int, ...]:
@@ -126,7 +139,7 @@ class Media:
         results: list[Metadata | LumilioError] = []
         readable: list[int] = []
         for position, (path, _) in enumerate(files):
-            problem = await trio.to_thread.run_sync(_problem, path, limiter=self._stat_limiter)
+            problem = await trio.to_thread.run_sync(_problem, path, limiter=self._disk)
             results.append(problem or Metadata())
             if problem is None:
                 readable.append(position)
@@ -154,25 +167,41 @@ class Media:
         await trio.lowlevel.checkpoint()
         if not sizes:
             return [], None
-        answer = await self._sandbox.ask(Render(os.fsencode(_absolute(path)), os.fsencode(into), sizes))
+        answer = await self._asked(Render(sizes), path)
         assert isinstance(answer, Drawn)
-        pictures = [
-            Rendered(
-                picture.size,
-                os.path.join(into, picture.name),
-                picture.mime_type,
-                picture.width,
-                picture.height,
-                picture.size_bytes,
+        rendered: list[Rendered] = []
+        files: dict[str, bytes] = {}
+        chosen = self._settings.thumbnail_format
+        for picture in answer.rendering.pictures:
+            to = os.path.join(into, f"{picture.size}{_SUFFIXES[chosen]}")
+            files[to] = picture.data
+            rendered.append(
+                Rendered(picture.size, to, f"image/{chosen}", picture.width, picture.height, len(picture.data))
             )
-            for picture in answer.rendering.pictures
-        ]
-        return pictures, answer.rendering.appearance
+        with trio.move_on_after(self._settings.wall_limit_s):
+            await originals.write(files, self._disk)
+            return rendered, answer.rendering.appearance
+        raise sandbox.stalled(self._settings.wall_limit_s)
 
     async def _inspect(self, path: str) -> Inspected:
-        answer = await self._sandbox.ask(Inspect(os.fsencode(_absolute(path))))
+        answer = await self._asked(Inspect(), path)
         assert isinstance(answer, Known)
         return answer.inspected
+
+    async def _asked(self, request: Request, path: str) -> Answer:
+        """Return a worker's answer about a file.
+
+        Raises:
+            LumilioError: as the sandbox; ``stalled`` where the file cannot even be opened in time.
+        """
+        async with AsyncExitStack() as stack:
+            original: int | None = None
+            with trio.move_on_after(self._settings.wall_limit_s):
+                opening = originals.opened(os.fsencode(_absolute(path)), self._disk)
+                original = await stack.enter_async_context(opening)
+            if original is not None:
+                return await self._sandbox.ask(request, original)
+        raise sandbox.stalled(self._settings.wall_limit_s)
 
     async def _one(
         self, path: str, known: Identified | str, tags: dict[str, exiftool.Tag] | None
@@ -206,20 +235,7 @@ def _absolute(path: str) -> str:
 def _problem(path: str) -> LumilioError | None:
     """Return why a file cannot be read at all, or None."""
     try:
-        with open(path, "rb", opener=_open_without_waiting) as file:  # links are refused: exiftool would follow one
-            is_regular = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
-    except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ENOTDIR):
-            return NotFound("the file is gone")
-        if error.errno in (errno.EACCES, errno.EPERM):
-            return Permanent("the file may not be read", code="unreadable")
-        if error.errno == errno.ELOOP:
-            return Permanent("the file is a symbolic link", code="unreadable")
-        if error.errno in (errno.EISDIR, errno.ENXIO):
-            return Permanent("not a regular file", code="unsupported")
-        return Unavailable(f"the disk failed: {error.strerror}", code="io_error", after_s=10)
-    return None if is_regular else Permanent("not a regular file", code="unsupported")
-
-
-def _open_without_waiting(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
+        os.close(originals.open_original(os.fsencode(path)))
+    except LumilioError as error:
+        return error
+    return None

@@ -1,6 +1,7 @@
 """What a kind of media must be able to do: sniff bytes, inspect a file, render it.
 
-Every function of a media type runs inside a worker process, on bytes nobody vouches for.
+Every function of a media type runs inside a worker process, on bytes nobody vouches for. All it has are those bytes and
+Python's own folders: it opens no other file, writes none, and starts no program. What it says is checked.
 """
 
 from collections.abc import Mapping
@@ -26,18 +27,12 @@ class Sniffed:
 class Source:
     """One opened original, as a media type's functions see it.
 
-    ``path`` is ``/proc/self/fd/N``: libraries that insist on a name open the same file by it, and
-    no file name can be mistaken for a URL, an option or a playlist.
+    It comes as a descriptor, without a name: the worker may open no file, this one neither.
     """
 
     file: BinaryIO
     head: bytes
     size_bytes: int
-
-    @property
-    def path(self) -> str:
-        """Return a name by which this process, and only it, may open the same file again."""
-        return f"/proc/self/fd/{self.file.fileno()}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +40,7 @@ class Inspected:
     """What a file's header says, read without decoding its pixels or sound.
 
     ``tags`` are the few tags read quickly, named as exiftool names them; they stand in where
-    exiftool is missing.
+    exiftool is missing; at most 256, of at most 4096 characters.
     """
 
     identified: Identified
@@ -58,7 +53,6 @@ class Inspected:
 class Recipe:
     """How derivative pictures are made: long sides in pixels, format, quality 1-100, and the pixel limit."""
 
-    into: bytes
     sizes: tuple[int, ...]
     format: Literal["jpeg", "webp"]
     quality: int
@@ -67,19 +61,17 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """One written derivative: the requested size, its file name in the recipe's folder, its pixels and bytes."""
+    """One derivative in the recipe's format: the requested size, its pixels, its bytes."""
 
     size: int
-    name: str
-    mime_type: str
     width: int
     height: int
-    size_bytes: int
+    data: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Rendering:
-    """What came of rendering a file: the derivatives written, and what they look like."""
+    """What came of rendering a file: the derivatives, and what they look like."""
 
     pictures: tuple[Picture, ...] = ()
     appearance: Appearance | None = None
@@ -113,7 +105,7 @@ class MediaType(Protocol):
         ...
 
     def render(self, source: Source, sniffed: Sniffed, recipe: Recipe) -> Rendering:
-        """Write one upright sRGB picture per size from a single decode; none where there is nothing to see.
+        """Return one upright sRGB picture per size from a single decode; none where there is nothing to see.
 
         Raises:
             Permanent: ``corrupt``, the pixels cannot be decoded.

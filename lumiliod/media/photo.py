@@ -80,7 +80,7 @@ class Photo:
         )
 
     def render(self, source: Source, sniffed: Sniffed, recipe: Recipe) -> Rendering:
-        """Write the pictures from one decode, scaled while decoding where the format can."""
+        """Draw the pictures from one decode, scaled while decoding where the format can."""
         if sniffed.mime_type == "image/jpeg":
             return render_jpeg(source, recipe)
         return render_pillow(source, recipe)
@@ -107,7 +107,7 @@ class Photo:
 
 
 def render_jpeg(source: Source, recipe: Recipe, orientation: int | None = None) -> Rendering:
-    """Write pictures of a JPEG by libjpeg-turbo's scaled decoding; ``orientation`` overrides its own."""
+    """Draw pictures of a JPEG by libjpeg-turbo's scaled decoding; ``orientation`` overrides its own."""
     header = jpeg.read_header(source.file)
     check_pixels(header.width, header.height, recipe.max_pixels)
     turn = orientation_of(header.tags) if orientation is None else orientation
@@ -116,11 +116,11 @@ def render_jpeg(source: Source, recipe: Recipe, orientation: int | None = None) 
     source.file.seek(0)
     pixels = _decoded_jpeg(source.file.read(), header, max(recipe.sizes))
     icc = header.icc if header.components == 3 else b""
-    return picture.write_pictures(pixels, turn, icc, recipe)
+    return picture.drawn(pixels, turn, icc, recipe)
 
 
 def render_pillow(source: Source, recipe: Recipe) -> Rendering:
-    """Write pictures of anything Pillow opens: the first frame, turned where its plugin has not done so."""
+    """Draw pictures of anything Pillow opens: the first frame, turned where its plugin has not done so."""
     long_side = max(recipe.sizes)
     with _opened(source) as image:
         check_pixels(*image.size, recipe.max_pixels)
@@ -131,7 +131,7 @@ def render_pillow(source: Source, recipe: Recipe) -> Rendering:
         if image.format in ("HEIF", "TIFF") or (image.format == "JXL" and not getattr(image, "jpeg", False)):
             orientation = 1  # turned by their decoders
         pixels, icc = picture.flattened(image, long_side)
-    return picture.write_pictures(pixels, orientation, icc, recipe)
+    return picture.drawn(pixels, orientation, icc, recipe)
 
 
 def _opened(source: Source) -> ImageFile.ImageFile:

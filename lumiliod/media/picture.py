@@ -1,10 +1,9 @@
-"""From decoded pixels to derivative files: colour, size, orientation, encoding.
+"""From decoded pixels to derivatives: colour, size, orientation, encoding.
 
 Arrays are uint8 ``[height, width, 3]`` in RGB. The costly steps run on the smallest array that can
 carry them: pixels are scaled down first, then managed, turned and encoded.
 """
 
-import os
 from functools import lru_cache
 from io import BytesIO
 from typing import Any
@@ -23,25 +22,24 @@ cv2.setNumThreads(1)  # one core per worker
 # numpy's quarter turns are counter-clockwise; EXIF 2.32 table 6 says what undoes each orientation
 _TURNS = {3: 2, 4: 2, 5: 3, 6: 3, 7: 1, 8: 1}
 _MIRRORED = frozenset({2, 4, 5, 7})
-_SUFFIXES = {"jpeg": ".jpg", "webp": ".webp"}
 
 
-def write_pictures(pixels: Pixels, orientation: int, icc: bytes, recipe: Recipe) -> Rendering:
-    """Write one picture per size into ``recipe.into``, each scaled from the next larger one, and describe them.
+def drawn(pixels: Pixels, orientation: int, icc: bytes, recipe: Recipe) -> Rendering:
+    """Return one picture per size, each scaled from the next larger one, and describe them.
 
     Args:
         pixels: RGB as stored, at least as large as the largest size where the original is.
         orientation: EXIF orientation still to be applied, 1-8.
         icc: the profile ``pixels`` are in; empty for sRGB.
-        recipe: sizes, format, folder.
+        recipe: sizes and format.
     """
-    written: list[Picture] = []
+    pictures: list[Picture] = []
     sizes = sorted(recipe.sizes, reverse=True)
     current = largest = upright(to_srgb(scaled(pixels, sizes[0]), icc), orientation)
     for size in sizes:
         current = scaled(current, size)
-        written.append(_write(current, size, recipe))
-    return Rendering(tuple(written), appearance(largest, current))
+        pictures.append(_encoded(current, size, recipe))
+    return Rendering(tuple(pictures), appearance(largest, current))
 
 
 def scaled(pixels: Pixels, long_side: int) -> Pixels:
@@ -141,20 +139,17 @@ def _transform(icc: bytes) -> ImageCms.ImageCmsTransform | None:
         return None
 
 
-def _write(pixels: Pixels, size: int, recipe: Recipe) -> Picture:
-    name = f"{size}{_SUFFIXES[recipe.format]}"
+def _encoded(pixels: Pixels, size: int, recipe: Recipe) -> Picture:
     if recipe.format == "jpeg":
-        encoded = simplejpeg.encode_jpeg(
+        data = simplejpeg.encode_jpeg(
             np.ascontiguousarray(pixels), quality=recipe.quality, colorspace="RGB", colorsubsampling="420"
         )
     else:
         buffer = BytesIO()
         Image.fromarray(pixels).save(buffer, "WEBP", quality=recipe.quality, method=0)
-        encoded = buffer.getvalue()
-    with open(os.path.join(recipe.into, os.fsencode(name)), "wb") as file:  # noqa: PTH123  # a name in bytes
-        file.write(encoded)
+        data = buffer.getvalue()
     height, width = pixels.shape[:2]
-    return Picture(size, name, f"image/{recipe.format}", width, height, len(encoded))
+    return Picture(size, width, height, data)
 
 
 def _as_pixels(array: NDArray[Any]) -> Pixels:

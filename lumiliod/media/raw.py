@@ -62,11 +62,11 @@ class Raw:
         )
 
     def render(self, source: Source, sniffed: Sniffed, recipe: Recipe) -> Rendering:
-        """Write the pictures from the best source there is: preview, development, any smaller preview."""
+        """Draw the pictures from the best source there is: preview, development, any smaller preview."""
         smaller: tuple[Pixels | bytes, int] | None = None
         try:
             with rawpy.RawPy() as raw:
-                raw.open_file(source.path)
+                _open(raw, source)
                 sizes = raw.sizes
                 orientation = _FLIPS.get(sizes.flip, 1)
                 check_pixels(sizes.raw_width, sizes.raw_height, recipe.max_pixels)
@@ -78,7 +78,7 @@ class Raw:
                     raise ValueError  # LibRaw would develop what is not there, without an error
                 developed = raw.postprocess(half_size=True, use_camera_wb=True, output_bps=8)
                 if int(developed.max(initial=0)) > BLACK_LEVEL:
-                    return picture.write_pictures(np.asarray(developed, np.uint8), 1, b"", recipe)
+                    return picture.drawn(np.asarray(developed, np.uint8), 1, b"", recipe)
         except (rawpy.LibRawError, ValueError):
             pass  # not LibRaw's day: whatever preview the file has is better than nothing
         embedded = _largest_embedded(source)
@@ -166,7 +166,7 @@ def _libraw_facts(source: Source, tags: dict[str, str | int | float]) -> tuple[i
     """Return width and height as shown, and the camera's clock; from the tags where LibRaw cannot open the file."""
     try:
         with rawpy.RawPy() as raw:
-            raw.open_file(source.path)
+            _open(raw, source)
             sizes = raw.sizes
             clock = None if "ExifIFD:DateTimeOriginal" in tags else _clock(raw)
     except rawpy.LibRawError:
@@ -179,6 +179,11 @@ def _libraw_facts(source: Source, tags: dict[str, str | int | float]) -> tuple[i
         width, height = sizes.crop_width, sizes.crop_height
     taken = clock.strftime("%Y:%m:%d %H:%M:%S") if clock is not None and clock.year > 1980 else None
     return *shown_size(width, height, _FLIPS.get(sizes.flip, 1)), taken
+
+
+def _open(raw: Any, source: Source) -> None:
+    source.file.seek(0)
+    raw.open_buffer(source.file)
 
 
 def _clock(raw: Any) -> datetime | None:
@@ -204,9 +209,9 @@ def _preview(raw: Any) -> Pixels | bytes | None:
 
 
 def _render_preview(preview: Pixels | bytes, orientation: int, recipe: Recipe) -> Rendering:
-    """Write pictures of a preview: its own orientation when it has one, else the RAW's unless already turned."""
+    """Draw pictures of a preview: its own orientation when it has one, else the RAW's unless already turned."""
     if not isinstance(preview, bytes):
-        return picture.write_pictures(preview, orientation, b"", recipe)
+        return picture.drawn(preview, orientation, b"", recipe)
     own = tiff.orientation_of(jpeg.read_header(BytesIO(preview)).tags)
     width, height = _dimensions(preview)
     if own != 1 or (orientation >= 5 and height > width):  # sensors lie on their long side

@@ -1,8 +1,11 @@
 """A pool of media workers: started when first needed, one request each, killed and replaced when they misbehave."""
 
+import array
 import contextlib
+import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -12,8 +15,11 @@ from pathlib import Path
 import msgspec
 import trio
 
-from lumiliod.domain.errors import LumilioError, NotFound, Permanent, Refused, Retryable, Unavailable
-from lumiliod.media.wire import MAX_FRAME_BYTES, Answer, Failed, Ready, Request, Setup, frame
+from lumiliod.domain.errors import LumilioError, Permanent, Refused, Retryable, Unavailable
+from lumiliod.media import confinement
+from lumiliod.media.wire import MAX_FRAME_BYTES, Answer, Failed, Ready, Request, Setup, frame, is_sound
+
+log = logging.getLogger(__name__)
 
 START_LIMIT_S = 120.0
 """How long the imports of a worker may take, on a slow disk."""
@@ -33,7 +39,6 @@ CLOSE_LIMIT_S = 20.0
 _ERRORS: dict[str, type[LumilioError]] = {
     "permanent": Permanent,
     "refused": Refused,
-    "not_found": NotFound,
     "unavailable": Unavailable,
 }
 _ANSWERS: msgspec.msgpack.Decoder[Answer] = msgspec.msgpack.Decoder(Answer)
@@ -42,7 +47,7 @@ _KEPT_ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "TMPDIR")
 
 
 class WorkerDied(Exception):
-    """The worker's pipe closed in the middle of a request."""
+    """The worker's socket closed in the middle of a request, or what came is no answer."""
 
 
 class Late(Exception):
@@ -54,30 +59,39 @@ class Late(Exception):
 
 
 class Worker:
-    """One worker process and the pipes to it."""
+    """One worker process and the socket to it."""
 
-    def __init__(self, process: trio.Process) -> None:
+    def __init__(self, process: trio.Process, stream: trio.SocketStream) -> None:
         self.process = process
         self.requests_left = REQUESTS_PER_WORKER
+        self._stream = stream
         self._received = bytearray()
 
-    async def send(self, data: bytes) -> None:
-        """Send one frame.
+    @property
+    def has_said_more(self) -> bool:
+        """Tell whether more came than was asked for."""
+        return bool(self._received)
+
+    async def send(self, data: bytes, descriptor: int | None = None) -> None:
+        """Send one frame, and a descriptor with it.
 
         Raises:
             WorkerDied: nobody reads any more.
         """
-        assert self.process.stdin is not None
+        passed = (
+            [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [descriptor]))] if descriptor is not None else []
+        )
         try:
-            await self.process.stdin.send_all(data)
-        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            sent = await self._stream.socket.sendmsg([data], passed)
+            await self._stream.send_all(data[sent:])
+        except (OSError, trio.BrokenResourceError, trio.ClosedResourceError) as error:
             raise WorkerDied from error
 
     async def receive(self) -> bytes:
         """Return the next frame's payload.
 
         Raises:
-            WorkerDied: the pipe closed first, or what came is no frame.
+            WorkerDied: the socket closed first, or what came is no frame.
         """
         header = await self._take(4)
         length = int.from_bytes(header, "big")
@@ -85,12 +99,17 @@ class Worker:
             raise WorkerDied
         return await self._take(length)
 
+    async def end(self) -> None:
+        """Kill and reap it, even in a cancelled scope."""
+        await end_process(self.process)
+        with trio.move_on_after(REAP_LIMIT_S, shield=True):
+            await self._stream.aclose()
+
     async def _take(self, count: int) -> bytes:
-        assert self.process.stdout is not None
         await trio.lowlevel.checkpoint()
         while len(self._received) < count:
             try:
-                chunk = await self.process.stdout.receive_some()
+                chunk = await self._stream.receive_some()
             except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
                 raise WorkerDied from error
             if not chunk:
@@ -110,15 +129,21 @@ class Sandbox:
         self._wall_limit_s = wall_limit_s
         self._idle: list[Worker] = []
         self._alive: set[Worker] = set()
+        self._in_force: tuple[str, ...] | None = None
         self.libraries: dict[str, str] = {}
+
+    @property
+    def protections(self) -> tuple[str, ...]:
+        """Return what a worker says that keeps it from the rest of the machine; until one does, what the kernel has."""
+        return confinement.offered() if self._in_force is None else self._in_force
 
     @property
     def pids(self) -> tuple[int, ...]:
         """Return the process ids of the workers alive now."""
         return tuple(worker.process.pid for worker in self._alive)
 
-    async def ask(self, request: Request) -> Answer:
-        """Return a worker's answer.
+    async def ask(self, request: Request, original: int) -> Answer:
+        """Return a worker's answer about the file that is open as ``original``.
 
         What fails once, by the end of its worker or past the wall-clock limit, is asked again of a fresh one.
 
@@ -132,7 +157,7 @@ class Sandbox:
         async with self._slots:
             for attempt in range(ATTEMPTS):
                 try:
-                    answer = await self._asked_once(request, fresh=attempt > 0)
+                    answer = await self._asked_once(request, original, fresh=attempt > 0)
                 except WorkerDied:
                     late = None
                 except Late as error:
@@ -154,24 +179,28 @@ class Sandbox:
         for worker in tuple(self._alive):
             await self._end(worker)
 
-    async def _asked_once(self, request: Request, *, fresh: bool) -> Answer:
+    async def _asked_once(self, request: Request, original: int, *, fresh: bool) -> Answer:
         worker = self._idle.pop() if self._idle and not fresh else await self._started()
         is_healthy, payload = False, b""
         before_s = cpu_seconds(worker.process.pid)
         try:
             with trio.move_on_after(self._wall_limit_s) as scope:
-                await worker.send(frame(request))
+                await worker.send(frame(request), original)
                 payload = await worker.receive()
                 is_healthy = True
             if scope.cancelled_caught:
                 raise Late(has_stalled(worker.process.pid, before_s, self._wall_limit_s))
             worker.requests_left -= 1
-            is_healthy = worker.requests_left > 0
+            is_healthy = worker.requests_left > 0 and not worker.has_said_more
             try:
-                return _ANSWERS.decode(payload)
+                answer = _ANSWERS.decode(payload)
             except msgspec.DecodeError as error:
                 is_healthy = False
                 raise WorkerDied from error
+            if not is_sound(answer, request, self._setup):
+                is_healthy = False
+                raise WorkerDied
+            return answer
         finally:
             if is_healthy:
                 self._idle.append(worker)
@@ -185,20 +214,24 @@ class Sandbox:
         Raises:
             Retryable: ``no_worker``; the file is not to blame.
         """
-        process = await trio.lowlevel.open_process(
-            [sys.executable, "-P", "-m", "lumiliod.media.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=_environment(),
-            start_new_session=True,  # the terminal's Ctrl-C is for the daemon
-        )
-        worker = Worker(process)
+        own, its = socket.socketpair()
+        with its, contextlib.ExitStack() as stack:
+            stack.enter_context(own)
+            process = await trio.lowlevel.open_process(
+                [sys.executable, "-P", "-m", "lumiliod.media.worker"],
+                stdin=its.fileno(),
+                stdout=subprocess.DEVNULL,
+                env=_environment(),
+                start_new_session=True,  # the terminal's Ctrl-C is for the daemon
+            )
+            stack.pop_all()
+        worker = Worker(process, trio.SocketStream(trio.socket.from_stdlib_socket(own)))
         self._alive.add(worker)
         is_ready = False
         try:
             with trio.move_on_after(START_LIMIT_S):
                 await worker.send(frame(self._setup))
-                self.libraries = msgspec.msgpack.decode(await worker.receive(), type=Ready).libraries
+                self._note(msgspec.msgpack.decode(await worker.receive(), type=Ready))
                 is_ready = True
                 return worker
         except (WorkerDied, msgspec.DecodeError) as error:
@@ -209,12 +242,21 @@ class Sandbox:
                     await self._end(worker)
         raise Unavailable("a media worker does not start in time", code="no_worker", after_s=30.0)
 
+    def _note(self, ready: Ready) -> None:
+        """Remember what a worker says of itself, and log once what it lacks."""
+        self.libraries = ready.libraries
+        if ready.protections != self._in_force:
+            self._in_force = ready.protections
+            lacking = confinement.missing(ready.protections)
+            level = logging.WARNING if lacking else logging.INFO
+            log.log(level, "sandbox: %s", ", ".join(ready.protections) or "none", extra={"lacking": lacking})
+
     async def _end(self, worker: Worker) -> None:
         """Kill a worker and reap it, cancelled or not."""
         self._alive.discard(worker)
         if worker in self._idle:
             self._idle.remove(worker)
-        await end_process(worker.process)
+        await worker.end()
 
 
 @asynccontextmanager
@@ -253,7 +295,7 @@ def stalled(limit_s: float) -> Retryable:
 
 
 async def end_process(process: trio.Process) -> None:
-    """Kill ``process`` and whatever it started, reap it and close its pipes, even in a cancelled scope.
+    """Kill ``process`` and whatever it started and reap it, even in a cancelled scope.
 
     It must lead a process group of its own.
     """
@@ -265,13 +307,8 @@ async def end_process(process: trio.Process) -> None:
     for pid in started:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(pid, signal.SIGKILL)
-    assert process.stdin is not None
-    assert process.stdout is not None
     with trio.move_on_after(REAP_LIMIT_S, shield=True):
         await process.wait()
-    with trio.move_on_after(REAP_LIMIT_S, shield=True):
-        await process.stdin.aclose()
-        await process.stdout.aclose()
 
 
 def _stopped_tree(pid: int) -> list[int]:

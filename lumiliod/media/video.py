@@ -64,7 +64,7 @@ class Video:
     def inspect(self, source: Source, sniffed: Sniffed, max_pixels: int) -> Inspected:
         """Read streams, duration and tags; the first frame says how the film is turned."""
         try:
-            with libav.opened(source.path, sniffed.mime_type) as container:
+            with libav.opened(source, sniffed.mime_type) as container:
                 return _inspected(container, sniffed, max_pixels)
         except FFmpegError:
             pass
@@ -74,13 +74,13 @@ class Video:
         return Inspected(Identified(AssetType.VIDEO, sniffed.mime_type, sniffed.extension))
 
     def render(self, source: Source, sniffed: Sniffed, recipe: Recipe) -> Rendering:
-        """Write the poster at a tenth of the length, turned, in display proportions."""
+        """Draw the poster at a tenth of the length, turned, in display proportions."""
         pixels = _poster(source, sniffed, recipe, is_sought=True)
         if pixels is None:  # some streams cannot be sought in: from the beginning then
             pixels = _poster(source, sniffed, recipe, is_sought=False)
         if pixels is None:
             raise Permanent("no frame can be decoded", code="corrupt")
-        return picture.write_pictures(pixels, 1, b"", recipe) if pixels.size else Rendering()
+        return picture.drawn(pixels, 1, b"", recipe) if pixels.size else Rendering()
 
 
 def _inspected(container: InputContainer, sniffed: Sniffed, max_pixels: int) -> Inspected:
@@ -142,7 +142,7 @@ def _poster(source: Source, sniffed: Sniffed, recipe: Recipe, *, is_sought: bool
         Permanent: ``corrupt``, the container cannot be read or holds neither film nor sound.
     """
     try:
-        with libav.opened(source.path, sniffed.mime_type) as container:
+        with libav.opened(source, sniffed.mime_type) as container:
             stream = libav.picture_stream(container)
             if stream is None:
                 if container.streams.audio:

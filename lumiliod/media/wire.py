@@ -1,15 +1,27 @@
 """What the daemon and a media worker say to each other: msgpack frames behind a four-byte length.
 
-Requests and answers strictly alternate. Paths travel as bytes: names need not be UTF-8.
+Requests and answers strictly alternate. With each request goes the original, as a descriptor; pictures come back as
+bytes. An answer comes from whoever took the worker over: :func:`is_sound` says whether it can be one.
 """
 
+import math
+import re
+from datetime import timedelta
 from typing import Literal
 
 import msgspec
 
-from lumiliod.media.media_type import Inspected, Rendering
+from lumiliod.domain.media import Appearance, Identified
+from lumiliod.media.media_type import Inspected, Picture, Rendering
 
 MAX_FRAME_BYTES = 16 << 20
+MAX_TAGS, MAX_TEXT, MAX_MESSAGE = 256, 4096, 400
+MAX_SIDE_PX, MAX_DURATION_S = 1 << 31, 1e9
+
+_MIME_TYPE = re.compile(r"[a-z]{1,20}/[a-z0-9][a-z0-9.+-]{0,60}")
+_EXTENSION = re.compile(r"\.[a-z0-9]{1,8}")
+_CODE = re.compile(r"[a-z_]{1,40}")
+_SIGNATURES = {"jpeg": b"\xff\xd8\xff", "webp": b"RIFF"}
 
 
 class Setup(msgspec.Struct, frozen=True):
@@ -24,22 +36,22 @@ class Setup(msgspec.Struct, frozen=True):
 
 
 class Ready(msgspec.Struct, frozen=True):
-    """The worker's first answer: its imports are warm. ``libraries`` maps what only it can know to versions."""
+    """The worker's first answer: its imports are warm, and it has given up the rest.
+
+    ``libraries`` maps what only it can know to versions; ``protections`` are those in force.
+    """
 
     libraries: dict[str, str]
+    protections: tuple[str, ...]
 
 
 class Inspect(msgspec.Struct, frozen=True, tag=True):
     """Ask what a file is."""
 
-    path: bytes
-
 
 class Render(msgspec.Struct, frozen=True, tag=True):
-    """Ask for pictures of a file, written into a folder."""
+    """Ask for pictures of a file."""
 
-    path: bytes
-    into: bytes
     sizes: tuple[int, ...]
 
 
@@ -58,7 +70,7 @@ class Drawn(msgspec.Struct, frozen=True, tag=True):
 class Failed(msgspec.Struct, frozen=True, tag=True):
     """The request failed; ``kind`` names the error class the daemon raises."""
 
-    kind: Literal["permanent", "refused", "not_found", "unavailable"]
+    kind: Literal["permanent", "refused", "unavailable"]
     code: str
     message: str
 
@@ -68,6 +80,63 @@ Answer = Known | Drawn | Failed
 
 
 def frame(message: Request | Answer | Setup | Ready) -> bytes:
-    """Return ``message`` as it goes through the pipe."""
+    """Return ``message`` as it goes through the socket."""
     payload = msgspec.msgpack.encode(message)
     return len(payload).to_bytes(4, "big") + payload
+
+
+def is_sound(answer: Answer, request: Request, setup: Setup) -> bool:
+    """Tell whether an answer is one to ``request`` that an honest worker could give."""
+    match answer, request:
+        case Failed(code=code, message=message), _:
+            return _CODE.fullmatch(code) is not None and len(message) <= MAX_MESSAGE and message.isprintable()
+        case Known(inspected=inspected), Inspect():
+            return _is_known(inspected)
+        case Drawn(rendering=rendering), Render(sizes=sizes):
+            pictures = rendering.pictures
+            if pictures and sorted(picture.size for picture in pictures) != sorted(sizes):
+                return False
+            return all(_is_picture(picture, setup) for picture in pictures) and _is_seen(rendering.appearance)
+        case _:
+            return False
+
+
+def _is_picture(picture: Picture, setup: Setup) -> bool:
+    is_in_size = 0 < picture.width <= picture.size and 0 < picture.height <= picture.size
+    return is_in_size and picture.data.startswith(_SIGNATURES[setup.thumbnail_format])
+
+
+def _is_known(inspected: Inspected) -> bool:
+    texts = [text for text in (inspected.video_codec, inspected.audio_codec) if text is not None]
+    texts += inspected.tags
+    texts += [value for value in inspected.tags.values() if isinstance(value, str)]
+    numbers = [value for value in inspected.tags.values() if not isinstance(value, str)]
+    return (
+        _is_identified(inspected.identified)
+        and len(inspected.tags) <= MAX_TAGS
+        and all(len(text) <= MAX_TEXT and "\0" not in text for text in texts)
+        and all(math.isfinite(number) for number in numbers)
+    )
+
+
+def _is_identified(identified: Identified) -> bool:
+    duration, taken = identified.duration_s, identified.taken
+    return (
+        _MIME_TYPE.fullmatch(identified.mime_type) is not None
+        and _EXTENSION.fullmatch(identified.extension) is not None
+        and all(side is None or 0 <= side <= MAX_SIDE_PX for side in (identified.width, identified.height))
+        and (duration is None or 0 <= duration <= MAX_DURATION_S)
+        and (taken is None or (taken.utc.utcoffset() == timedelta() and taken.local.tzinfo is None))
+    )
+
+
+def _is_seen(appearance: Appearance | None) -> bool:
+    if appearance is None:
+        return True
+    shares = (appearance.brightness, appearance.dark_share, appearance.bright_share)
+    return (
+        (appearance.phash is None or 0 <= appearance.phash < 1 << 64)
+        and len(appearance.thumbhash) <= 64
+        and 0 <= appearance.sharpness <= 255**2 * 64
+        and all(0 <= share <= 1 for share in shares)
+    )

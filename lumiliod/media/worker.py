@@ -1,87 +1,57 @@
 """The media worker: a process that decodes what nobody vouches for, one request at a time.
 
-Started by the sandbox as ``python -m lumiliod.media.worker``; it bounds itself before the first
-foreign byte, answers frames until its pipe closes, and dies with the daemon: a thread waits for the
-hang-up, so that even a decoder that never returns leaves no orphan.
+Started by the sandbox as ``python -m lumiliod.media.worker`` with a socket for its standard input; it gives up all it
+does not need before the first foreign byte, answers frames until the socket closes, and dies with the daemon: a thread
+waits for the hang-up, so that even a decoder that never returns leaves no orphan.
 """
 
-import ctypes
 import errno
 import os
 import resource
 import select
-import stat
+import socket
 import sys
 import threading
 import warnings
-from pathlib import Path
 from pkgutil import resolve_name
-from typing import BinaryIO
+from typing import Literal
 
 import msgspec
 
-from lumiliod.domain.errors import LumilioError, NotFound, Permanent, Refused
+from lumiliod.domain.errors import LumilioError, Permanent, Refused
+from lumiliod.media import confinement
 from lumiliod.media.media_type import HEAD_BYTES, MediaType, Recipe, Sniffed, Source
-from lumiliod.media.wire import Answer, Drawn, Failed, Inspect, Known, Ready, Render, Request, Setup, frame
+from lumiliod.media.wire import MAX_MESSAGE, Answer, Drawn, Failed, Inspect, Known, Ready, Render, Request, Setup, frame
 
-OPEN_FILES = 128
-OOM_SCORE = "800"
-"""The kernel's out-of-memory killer takes a worker before anything else of ours."""
-_PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS = 36, 38  # linux/prctl.h
 _PASSING_ERRNOS = frozenset({errno.EIO, errno.ESTALE, errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE})
 
 
 def main() -> None:
-    """Serve frames on the inherited standard streams until they close."""
-    requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    """Serve frames on the socket that is the standard input until it closes."""
+    daemon = socket.socket(fileno=os.dup(0))
     quiet = os.open(os.devnull, os.O_RDWR)
     os.dup2(quiet, 0)
-    os.dup2(quiet, 1)  # libraries print; the pipe is ours
-    threading.Thread(target=_exit_at_hang_up, args=(requests.fileno(),), daemon=True).start()
-    setup_frame = _read_frame(requests)
+    os.dup2(quiet, 1)  # libraries print
+    setup_frame, _ = _received(daemon)
     if setup_frame is None:
         return
     setup = msgspec.msgpack.decode(setup_frame, type=Setup)
     media_types = _loaded(setup.media_types)
-    _bound(setup)
+    confinement.bound(setup.memory_limit_bytes)
+    packages = {type(media_type).__module__.partition(".")[0] for media_type in media_types}
+    protections = confinement.confine(packages | {__package__.partition(".")[0]})
+    # of a thread that ran already the kernel would have left everything as it was
+    threading.Thread(target=_exit_at_hang_up, args=(daemon.fileno(),), daemon=True).start()
     warnings.simplefilter("ignore")
-    answers.write(frame(Ready(_libraries())))
-    answers.flush()
+    daemon.sendall(frame(Ready(_libraries(), protections)))
     os.dup2(quiet, 2)  # libtiff, libav and LibRaw speak of each broken file at length
     decoder = msgspec.msgpack.Decoder(Request)
-    while (payload := _read_frame(requests)) is not None:
+    while True:
+        payload, original = _received(daemon)
+        if payload is None or original is None:
+            return
         _renew_cpu_limit(setup.cpu_limit_s)
-        answers.write(frame(_answer(decoder.decode(payload), media_types, setup)))
-        answers.flush()
-
-
-def open_source(path: bytes) -> Source:
-    """Open a regular file, following no link at its last part; the caller closes ``source.file``.
-
-    Raises:
-        NotFound: it is gone.
-        Permanent: ``unreadable``, ``unsupported`` (no regular file) or ``empty``.
-    """
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise NotFound("the file is gone") from error
-    except PermissionError as error:
-        raise Permanent("the file may not be read", code="unreadable") from error
-    except OSError as error:
-        if error.errno == errno.ELOOP:
-            raise Permanent("the file is a symbolic link", code="unreadable") from error
-        if error.errno == errno.ENXIO:
-            raise Permanent("not a regular file", code="unsupported") from error
-        raise
-    file = os.fdopen(descriptor, "rb")
-    facts = os.fstat(descriptor)
-    if not stat.S_ISREG(facts.st_mode) or facts.st_size == 0:
-        file.close()
-        if not stat.S_ISREG(facts.st_mode):
-            raise Permanent("not a regular file", code="unsupported")
-        raise Permanent("the file is empty", code="empty")
-    return Source(file, file.read(HEAD_BYTES), facts.st_size)
+        daemon.sendall(frame(_answer(decoder.decode(payload), original, media_types, setup)))
 
 
 def sniff(source: Source, media_types: tuple[MediaType, ...]) -> tuple[MediaType, Sniffed]:
@@ -99,66 +69,63 @@ def sniff(source: Source, media_types: tuple[MediaType, ...]) -> tuple[MediaType
     raise Permanent("the content is no photo, video or audio format known here", code="unsupported")
 
 
-def _answer(request: Request, media_types: tuple[MediaType, ...], setup: Setup) -> Answer:
+def _answer(request: Request, original: int, media_types: tuple[MediaType, ...], setup: Setup) -> Answer:
     try:
-        source = open_source(request.path)
-        with source.file:
+        with os.fdopen(original, "rb") as file:
+            file.seek(0)
+            source = Source(file, file.read(HEAD_BYTES), os.fstat(original).st_size)
             media_type, sniffed = sniff(source, media_types)
             match request:
                 case Inspect():
                     return Known(media_type.inspect(source, sniffed, setup.max_pixels))
-                case Render(into=into, sizes=sizes):
-                    recipe = Recipe(into, sizes, setup.thumbnail_format, setup.thumbnail_quality, setup.max_pixels)
+                case Render(sizes=sizes):
+                    recipe = Recipe(sizes, setup.thumbnail_format, setup.thumbnail_quality, setup.max_pixels)
                     return Drawn(media_type.render(source, sniffed, recipe))
     except Refused as error:
-        return Failed("refused", error.code, error.message)
-    except NotFound as error:
-        return Failed("not_found", error.code, error.message)
+        return _failed("refused", error.code, error.message)
     except LumilioError as error:
-        return Failed("permanent", error.code, error.message)
+        return _failed("permanent", error.code, error.message)
     except MemoryError:
-        return Failed("refused", "too_large", "decoding needs more memory than a media worker may use")
+        return _failed("refused", "too_large", "decoding needs more memory than a media worker may use")
     except OSError as error:
         if error.errno in _PASSING_ERRNOS:
-            return Failed("unavailable", "io_error", f"the disk failed: {os.strerror(error.errno or 0)}")
+            return _failed("unavailable", "io_error", f"the disk failed: {os.strerror(error.errno or 0)}")
         return _corrupt(error)
     except Exception as error:  # the edge: decoders raise whatever they like about broken files
         return _corrupt(error)
 
 
 def _corrupt(error: Exception) -> Failed:
-    said = str(error).encode("utf-8", "backslashreplace").decode()[:300]
+    said = str(error)[:300]
     if "cannot identify image file" in said:  # Pillow names its file object
         said = "no decoder knows this picture"
-    return Failed("permanent", "corrupt", f"cannot be decoded: {type(error).__name__}: {said}")
+    return _failed("permanent", "corrupt", f"cannot be decoded: {type(error).__name__}: {said}")
 
 
-def _read_frame(stream: BinaryIO) -> bytes | None:
-    header = stream.read(4)
-    return stream.read(int.from_bytes(header, "big")) if len(header) == 4 else None
+def _failed(kind: Literal["permanent", "refused", "unavailable"], code: str, message: str) -> Failed:
+    readable = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in message)
+    return Failed(kind, code, readable[:MAX_MESSAGE])
+
+
+def _received(daemon: socket.socket) -> tuple[bytes | None, int | None]:
+    """Return a frame's payload, None at the end, and the descriptor that came with it."""
+    header, descriptors, _, _ = socket.recv_fds(daemon, 4, 1)
+    header += _exactly(daemon, 4 - len(header))
+    if len(header) < 4:
+        return None, None
+    return _exactly(daemon, int.from_bytes(header, "big")), descriptors[0] if descriptors else None
+
+
+def _exactly(daemon: socket.socket, count: int) -> bytes:
+    data = bytearray()
+    while len(data) < count and (more := daemon.recv(count - len(data))):
+        data += more
+    return bytes(data)
 
 
 def _loaded(names: tuple[str, ...]) -> tuple[MediaType, ...]:
     media_types: list[MediaType] = [resolve_name(name)() for name in names]
     return tuple(sorted(media_types, key=lambda media_type: (media_type.order, media_type.name)))
-
-
-def _bound(setup: Setup) -> None:
-    """Give up privileges and set the limits, on top of what the imports already took."""
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
-    memory = pages * resource.getpagesize() + setup.memory_limit_bytes
-    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (OPEN_FILES, OPEN_FILES))
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    # whatever is started here stays below this process, where it is found when that is ended
-    libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    # a container may forbid it, and then its own limits stand
-    try:
-        Path("/proc/self/oom_score_adj").write_text(OOM_SCORE)
-    except OSError:
-        return
 
 
 def _renew_cpu_limit(seconds: int) -> None:

@@ -38,5 +38,5 @@ def test_without_a_manager_nothing_is_said(daemon: Daemon) -> None:
     with daemon.client as client:
         health = client.health()
     assert health.status == "ok"
-    assert {service.name for service in health.services} >= {"api", "database", "jobs", "listen"}
+    assert {service.name for service in health.services} >= {"api", "database", "jobs", "listen", "sandbox"}
     assert health.loop_lag_ms >= 0

@@ -28,7 +28,7 @@ from lumiliod.jobs import service
 from lumiliod.jobs.engine import Engine, Running
 from lumiliod.jobs.kind import JobSpec, Kind, each
 from lumiliod.jobs.lease import Lease
-from lumiliod.media.media import MediaSettings, opened
+from lumiliod.media.sandbox import end_process
 from tests.jobs.conftest import Serving, enqueue, state_of, until
 from tests.jobs.test_engine import note, noted
 from tests.jobs.test_lease import keep_serving
@@ -574,29 +574,20 @@ async def test_what_is_held_by_mistake_comes_back_whatever_the_clock_says(
 
 
 SPAWNING = """
-import subprocess, sys, time
-from lumiliod.media.media_type import Sniffed
-
-class Odd:
-    name = "odd"
-    order = 0
-
-    def sniff(self, head, size):
-        return Sniffed("image/x-odd", ".odd")
-
-    def inspect(self, source, sniffed, max_pixels):
-        own, path = source.head.decode().split(" ", 1)
-        if own == "orphan":
-            script = (
-                "import subprocess; "
-                "print(subprocess.Popen(['sleep', '60'], stdout=subprocess.DEVNULL, start_new_session=True).pid)"
-            )
-            child = int(subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, check=True).stdout)
-        else:
-            child = subprocess.Popen(["sleep", "60"], start_new_session=own == "own").pid
-        with open(path, "w") as out:
-            out.write(str(child) + "\\n")
-        time.sleep(60)
+import ctypes, subprocess, sys, time
+ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER, as media workers do
+own, path = sys.argv[1:]
+if own == "orphan":
+    script = (
+        "import subprocess; "
+        "print(subprocess.Popen(['sleep', '60'], stdout=subprocess.DEVNULL, start_new_session=True).pid)"
+    )
+    child = int(subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, check=True).stdout)
+else:
+    child = subprocess.Popen(["sleep", "60"], start_new_session=own == "own").pid
+with open(path, "w") as out:
+    out.write(str(child) + "\\n")
+time.sleep(60)
 """
 
 
@@ -608,29 +599,22 @@ def is_alive(pid: int) -> bool:
 
 
 @pytest.mark.parametrize("session", ["same", "own", "orphan"])
-async def test_a_process_that_a_decoder_started_goes_with_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, session: str
-) -> None:
-    """The request is cancelled: what its process started does not outlive that, in a session of its own or not."""
-    (tmp_path / "spawning_type.py").write_text(SPAWNING)
-    monkeypatch.syspath_prepend(tmp_path)
+async def test_a_process_that_a_decoder_started_goes_with_it(tmp_path: Path, session: str) -> None:
+    """Where the kernel does not keep it from that: in a session of its own or not."""
     told = tmp_path / "pid"
-    path = tmp_path / "file"
-    path.write_text(f"{session} {told}")
     child = 0
     try:
-        async with opened(MediaSettings(workers=1), ["spawning_type:Odd"]) as media:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(media.identify, str(path))
-                await until(lambda: told.exists() and told.read_text().endswith("\n"))
-                child = int(told.read_text())
-                assert is_alive(child)
-                nursery.cancel_scope.cancel()
-            assert media.pids == ()
-            with trio.move_on_after(20):
-                while is_alive(child):
-                    await trio.sleep(0.05)
-            assert not is_alive(child)
+        process = await trio.lowlevel.open_process(
+            [sys.executable, "-c", SPAWNING, session, str(told)], start_new_session=True
+        )
+        await until(lambda: told.exists() and told.read_text().endswith("\n"))
+        child = int(told.read_text())
+        assert is_alive(child)
+        await end_process(process)
+        with trio.move_on_after(20):
+            while is_alive(child):
+                await trio.sleep(0.05)
+        assert not is_alive(child)
     finally:
         if child:
             with contextlib.suppress(ProcessLookupError):

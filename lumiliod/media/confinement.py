@@ -1,0 +1,106 @@
+"""What a media worker gives up before the first foreign byte, so that whoever takes it over can reach nothing.
+
+Each protection is used as far as the kernel has it, and stands without the others.
+"""
+
+import ctypes
+import os
+import resource
+import struct
+import sys
+import sysconfig
+from collections.abc import Iterable
+from pathlib import Path
+
+from lumiliod.media import landlock, seccomp
+
+OPEN_FILES = 128
+OOM_SCORE = "800"
+"""The kernel's out-of-memory killer takes a worker before anything else of ours."""
+_PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS = 36, 38  # linux/prctl.h
+_CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000  # linux/sched.h
+_CAPABILITY_VERSION_3 = 0x20080522  # linux/capability.h
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def offered() -> tuple[str, ...]:
+    """Return the names of the protections this kernel has, as :func:`confine` names them; nothing is given up."""
+    protections = [f"landlock {landlock.version()}"] if landlock.version() else []
+    return (*protections, "seccomp", "no network") if seccomp.is_offered() else tuple(protections)
+
+
+def missing(protections: Iterable[str]) -> str | None:
+    """Return in one line what of the protections that matter is not there, or None."""
+    names = {name.partition(" ")[0] for name in protections}
+    reasons = {
+        "landlock": "no landlock: a worker can read what the daemon can",
+        "seccomp": "no seccomp: a worker can start programs",
+    }
+    return "; ".join(reason for name, reason in reasons.items() if name not in names) or None
+
+
+def bound(memory_limit_bytes: int) -> None:
+    """Set the limits, on top of what the imports already took."""
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    memory = pages * resource.getpagesize() + memory_limit_bytes
+    for limit, value in (
+        (resource.RLIMIT_AS, memory),
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_FSIZE, 0),
+        (resource.RLIMIT_NOFILE, OPEN_FILES),
+    ):
+        resource.setrlimit(limit, (value, value))
+    os.umask(0o077)
+    # whatever is started here stays below this process, where it is found when that is ended
+    _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    # a container may forbid it, and then its own limits stand
+    try:
+        Path("/proc/self/oom_score_adj").write_text(OOM_SCORE)
+    except OSError:
+        return
+
+
+def confine(packages: Iterable[str]) -> tuple[str, ...]:
+    """Give up everything but thinking, what is open, and reading Python's folders and those of ``packages``.
+
+    The process must have one thread. What fails is not among what is returned.
+
+    Returns:
+        The names of the protections in force.
+    """
+    protections: list[str] = []
+    has_own_network = _libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET) == 0
+    _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    _drop_capabilities()
+    try:
+        if version := landlock.enforce(readable(packages)):
+            protections.append(f"landlock {version}")
+    except OSError:
+        pass
+    has_filter = False
+    if seccomp.is_offered():
+        try:
+            seccomp.enforce()
+            has_filter = True
+            protections.append("seccomp")
+        except OSError:
+            pass
+    return (*protections, "no network") if has_filter or has_own_network else tuple(protections)
+
+
+def readable(packages: Iterable[str]) -> list[str]:
+    """Return the folders that modules and libraries are loaded from as late as when they are needed."""
+    names = ("stdlib", "platstdlib", "purelib", "platlib")
+    folders = [sysconfig.get_path(name) for name in names]
+    folders += [path for path in sys.path if path.endswith(("/site-packages", "/dist-packages"))]
+    for package in packages:
+        module = sys.modules[package]
+        folders += getattr(module, "__path__", None) or [module.__file__ or ""]
+    return sorted({os.path.realpath(folder) for folder in folders if folder})
+
+
+def _drop_capabilities() -> None:
+    """Give up every capability: root's, or those that a user namespace of one's own came with."""
+    header = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0)
+    _libc.capset(header, bytes(24))

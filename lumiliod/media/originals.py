@@ -1,0 +1,90 @@
+"""Open originals, and write what was drawn of them, in threads: a disk that hangs holds up nothing else."""
+
+import errno
+import os
+import stat
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import trio
+
+from lumiliod.domain.errors import NotFound, Permanent, Unavailable
+
+DISK_AGAIN_S = 10.0
+"""When it makes sense to try again what a disk failed at."""
+
+
+def open_original(path: bytes) -> int:
+    """Open a regular file for reading, following no link at its last part; the caller closes it.
+
+    Raises:
+        NotFound: it is gone.
+        Permanent: ``unreadable``, ``unsupported`` (no regular file) or ``empty``.
+        Unavailable: ``io_error``, the disk fails.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        facts = os.fstat(descriptor)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise NotFound("the file is gone") from error
+    except PermissionError as error:
+        raise Permanent("the file may not be read", code="unreadable") from error
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise Permanent("the file is a symbolic link", code="unreadable") from error
+        if error.errno in (errno.ENXIO, errno.EISDIR):
+            raise Permanent("not a regular file", code="unsupported") from error
+        raise disk_failed(error) from error
+    if not stat.S_ISREG(facts.st_mode) or facts.st_size == 0:
+        os.close(descriptor)
+        if not stat.S_ISREG(facts.st_mode):
+            raise Permanent("not a regular file", code="unsupported")
+        raise Permanent("the file is empty", code="empty")
+    return descriptor
+
+
+def disk_failed(error: OSError) -> Unavailable:
+    """Return the error of a disk that fails."""
+    return Unavailable(f"the disk failed: {error.strerror}", code="io_error", after_s=DISK_AGAIN_S)
+
+
+@asynccontextmanager
+async def opened(path: bytes, limiter: trio.CapacityLimiter) -> AsyncIterator[int]:
+    """Hand out an original, opened by :func:`open_original`; a caller that gives up does not wait for the disk."""
+    descriptors: list[int] = []
+    abandoned = threading.Event()
+
+    def close() -> None:
+        with suppress(IndexError):
+            os.close(descriptors.pop())  # one thread gets it
+
+    def open_it() -> None:
+        descriptors.append(open_original(path))
+        if abandoned.is_set():
+            close()
+
+    try:
+        await trio.to_thread.run_sync(open_it, abandon_on_cancel=True, limiter=limiter)
+        yield descriptors[0]
+    finally:
+        abandoned.set()
+        close()
+
+
+async def write(files: dict[str, bytes], limiter: trio.CapacityLimiter) -> None:
+    """Write files of these paths; a caller that gives up does not wait for the disk.
+
+    Raises:
+        Unavailable: ``io_error``, the disk fails.
+    """
+    await trio.to_thread.run_sync(_write, files, abandon_on_cancel=True, limiter=limiter)
+
+
+def _write(files: dict[str, bytes]) -> None:
+    try:
+        for path, data in files.items():
+            Path(path).write_bytes(data)
+    except OSError as error:
+        raise disk_failed(error) from error
