@@ -17,6 +17,9 @@ from lumiliod.media import landlock, seccomp
 OPEN_FILES = 128
 OOM_SCORE = "800"
 """The kernel's out-of-memory killer takes a worker before anything else of ours."""
+NICENESS = 10
+"""What else the machine has to do, the API above all, goes before decoding."""
+_LAST_OF_ORDINARY_IO = 2 << 13 | 7  # IOPRIO_CLASS_BE, linux/ioprio.h
 _PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS = 36, 38  # linux/prctl.h
 _CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000  # linux/sched.h
 _CAPABILITY_VERSION_3 = 0x20080522  # linux/capability.h
@@ -41,7 +44,7 @@ def missing(protections: Iterable[str]) -> str | None:
 
 
 def bound(memory_limit_bytes: int) -> None:
-    """Set the limits, on top of what the imports already took."""
+    """Set the limits, memory on top of what the imports already took, and let everybody else go first."""
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     memory = pages * resource.getpagesize() + memory_limit_bytes
     for limit, value in (
@@ -52,6 +55,9 @@ def bound(memory_limit_bytes: int) -> None:
     ):
         resource.setrlimit(limit, (value, value))
     os.umask(0o077)
+    os.setpriority(os.PRIO_PROCESS, 0, max(NICENESS, os.getpriority(os.PRIO_PROCESS, 0)))
+    if (number := seccomp.number("ioprio_set")) is not None:  # elsewhere it follows from the niceness
+        _libc.syscall(ctypes.c_long(number), ctypes.c_int(1), ctypes.c_int(0), ctypes.c_int(_LAST_OF_ORDINARY_IO))
     # whatever is started here stays below this process, where it is found when that is ended
     _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     # a container may forbid it, and then its own limits stand

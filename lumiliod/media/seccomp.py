@@ -95,6 +95,12 @@ def is_offered() -> bool:
     return ctypes.get_errno() == errno.EFAULT
 
 
+def number(name: str) -> int | None:
+    """Return the number of a call on this machine, None where it is not known here."""
+    machine = _MACHINES.get(platform.machine())
+    return SYSCALLS[name][machine[1]] if machine else None
+
+
 def enforce() -> None:
     """Filter this thread's calls from now on, and those of all it starts; it must have no new privileges.
 

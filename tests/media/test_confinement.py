@@ -1,6 +1,8 @@
 """A file that took over its decoder: what it tries is refused by the kernel, what it says is not believed."""
 
+import ctypes
 import os
+import platform
 import re
 import socket
 import subprocess
@@ -12,7 +14,7 @@ import trio
 from PIL import Image
 
 from lumiliod.domain.errors import Permanent, Retryable
-from lumiliod.media import landlock, seccomp
+from lumiliod.media import confinement, landlock, seccomp
 from lumiliod.media.media import Media, MediaSettings, opened
 
 HOSTILE = """
@@ -227,6 +229,9 @@ async def test_nothing_is_inherited_and_what_is_in_force_is_told(types: list[str
         status = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
         assert int(status["CapEff"].strip(), 16) == int(status["CapPrm"].strip(), 16) == 0
         assert status["NoNewPrivs"].strip() == "1"
+        assert os.getpriority(os.PRIO_PROCESS, pid) == confinement.NICENESS
+        if platform.machine() == "x86_64":
+            assert ctypes.CDLL(None).syscall(252, 1, pid) == 2 << 13 | 7  # ioprio_get
         assert status["Umask"].strip() == "0077"
         if HAS_FILTER:
             assert status["Seccomp"].strip() == "2"
@@ -251,7 +256,7 @@ def test_landlock_alone_keeps_from_files(tmp_path: Path, deed: str) -> None:
 def done_under(protection: str, deed: str) -> bytes:
     """Return what Python says of a deed under one protection."""
     script = (
-        "import ctypes, traceback; from lumiliod.media import landlock, seccomp; "
+        "import ctypes, traceback; from lumiliod.media import confinement, landlock, seccomp; "
         f"ctypes.CDLL(None).prctl(38, 1, 0, 0, 0); {protection}; {deed}"
     )
     return subprocess.run([sys.executable, "-c", script], stderr=subprocess.PIPE, check=False).stderr
@@ -288,8 +293,6 @@ def test_the_filter_jumps_within_itself(machine: str) -> None:
 @pytest.fixture
 def hung(tmp_path: Path) -> object:
     """A folder of a disk that never answers: a file system in user space with nobody behind it."""
-    import ctypes
-
     libc = ctypes.CDLL(None, use_errno=True)
     folder = tmp_path / "hung"
     folder.mkdir()
