@@ -65,7 +65,7 @@ class Storage(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Media(Struct, frozen=True, forbid_unknown_fields=True):
-    """Decoding of files in worker processes; ``workers`` 0 means one per core."""
+    """Decoding of files in worker processes; ``workers`` 0 means one per core, as far as the memory goes."""
 
     workers: _Count = 0
     memory_limit_mb: Annotated[int, Meta(ge=256, le=1 << 20)] = 2048

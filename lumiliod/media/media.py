@@ -12,7 +12,7 @@ import trio
 
 from lumiliod.domain.errors import LumilioError, Retryable
 from lumiliod.domain.media import Appearance, AssetType, Identified, Metadata, Rendered
-from lumiliod.media import confinement, exiftool, originals, sandbox
+from lumiliod.media import capacity, confinement, exiftool, originals, sandbox
 from lumiliod.media.exiftool import ExifTool
 from lumiliod.media.media_type import Inspected
 from lumiliod.media.metadata import merged, metadata_from_tags
@@ -30,7 +30,10 @@ _SUFFIXES = {"jpeg": ".jpg", "webp": ".webp"}
 
 @dataclass(frozen=True)
 class MediaSettings:
-    """How much machine the media room may take; ``workers`` 0 means one per core."""
+    """How much machine the media room may take at most; ``workers`` 0 means one per core.
+
+    :func:`capacity.planned` says what of it, where memory is short.
+    """
 
     workers: int = 0
     memory_limit_mb: int = 2048
@@ -54,10 +57,11 @@ async def opened(settings: MediaSettings, media_types: Sequence[str] | None = No
         settings: limits and formats.
         media_types: what the workers load, as entry points name it; by default our own.
     """
-    workers = settings.workers or len(os.sched_getaffinity(0))
+    cores, memory_bytes = len(os.sched_getaffinity(0)), await trio.to_thread.run_sync(capacity.memory_bytes)
+    workers, memory_limit_mb = capacity.planned(settings.workers, settings.memory_limit_mb, cores, memory_bytes)
     setup = Setup(
         media_types=tuple(builtin_types() if media_types is None else media_types),
-        memory_limit_bytes=settings.memory_limit_mb << 20,
+        memory_limit_bytes=memory_limit_mb << 20,
         cpu_limit_s=int(settings.wall_limit_s) + 2,
         max_pixels=settings.max_pixels,
         thumbnail_format=settings.thumbnail_format,

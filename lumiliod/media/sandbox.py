@@ -25,6 +25,8 @@ START_LIMIT_S = 120.0
 """How long the imports of a worker may take, on a slow disk."""
 REQUESTS_PER_WORKER = 2000
 """A worker retires after so many, and with it whatever its libraries leaked."""
+RESTING_SHARE, RESTING_LEAST_BYTES = 0.25, 256 << 20
+"""One that keeps more than this share of its memory limit between requests retires, too."""
 ATTEMPTS = 2
 """A file that ends or outlasts this many workers is to blame."""
 STALLED_SHARE = 0.25
@@ -43,6 +45,7 @@ _ERRORS: dict[str, type[LumilioError]] = {
 }
 _ANSWERS: msgspec.msgpack.Decoder[Answer] = msgspec.msgpack.Decoder(Answer)
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _KEPT_ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "TMPDIR")
 
 
@@ -127,6 +130,7 @@ class Sandbox:
         self._setup = setup
         self._slots = trio.Semaphore(workers)
         self._wall_limit_s = wall_limit_s
+        self._resting_bytes = max(RESTING_LEAST_BYTES, int(setup.memory_limit_bytes * RESTING_SHARE))
         self._idle: list[Worker] = []
         self._alive: set[Worker] = set()
         self._in_force: tuple[str, ...] | None = None
@@ -191,7 +195,8 @@ class Sandbox:
             if scope.cancelled_caught:
                 raise Late(has_stalled(worker.process.pid, before_s, self._wall_limit_s))
             worker.requests_left -= 1
-            is_healthy = worker.requests_left > 0 and not worker.has_said_more
+            is_spent = worker.requests_left <= 0 or resident_bytes(worker.process.pid) > self._resting_bytes
+            is_healthy = not is_spent and not worker.has_said_more
             try:
                 answer = _ANSWERS.decode(payload)
             except msgspec.DecodeError as error:
@@ -278,6 +283,14 @@ def cpu_seconds(pid: int) -> float:
         return 0.0
     # utime and stime, fields 14 and 15 of proc_pid_stat(5)
     return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
+
+
+def resident_bytes(pid: int) -> int:
+    """Return the memory a process holds; 0 when it is gone."""
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_bytes().split()[1]) * _PAGE_BYTES
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
 
 
 def has_stalled(pid: int, before_s: float, limit_s: float) -> bool:

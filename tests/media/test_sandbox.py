@@ -12,6 +12,7 @@ import trio
 from PIL import Image
 
 from lumiliod.domain.errors import LumilioError, NotFound, Permanent, Refused, Retryable, Unavailable
+from lumiliod.media import capacity
 from lumiliod.media.media import Media, MediaSettings, opened
 
 
@@ -92,6 +93,63 @@ async def test_only_a_file_that_takes_the_time_is_condemned(
     assert len(seen) == 2
     if isinstance(raised.value, Unavailable):
         assert raised.value.after_s == 30
+
+
+HOARDING = """
+from lumiliod.domain.media import AssetType, Identified
+from lumiliod.media.media_type import Inspected, Sniffed
+
+class Hoarding:
+    name = "hoarding"
+    order = 0
+    kept = []
+
+    def sniff(self, head, size):
+        return Sniffed("image/x-hoard", ".odd")
+
+    def inspect(self, source, sniffed, max_pixels):
+        self.kept.append(b"x" * int(source.head))
+        return Inspected(Identified(AssetType.PHOTO, sniffed.mime_type, sniffed.extension))
+"""
+
+
+async def test_a_worker_that_keeps_memory_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "hoarding_type.py").write_text(HOARDING)
+    monkeypatch.syspath_prepend(tmp_path)
+    path = tmp_path / "file"
+    async with opened(MediaSettings(workers=1, memory_limit_mb=1024), ["hoarding_type:Hoarding"]) as media:
+        path.write_text(str(1 << 20))
+        await media.identify(str(path))
+        first = media.pids
+        path.write_text(str(300 << 20))
+        await media.identify(str(path))
+        assert media.pids == ()
+        path.write_text(str(1 << 20))
+        await media.identify(str(path))
+        assert len(media.pids) == 1
+        assert media.pids != first
+
+
+@pytest.mark.parametrize(
+    ("workers", "limit_mb", "cores", "memory_gb", "planned"),
+    [
+        (0, 2048, 4, 2, (1, 1024)),
+        (0, 2048, 4, 1, (1, 512)),
+        (0, 2048, 4, 8, (4, 1024)),
+        (0, 2048, 2, 24, (2, 2048)),
+        (0, 256, 4, 2, (4, 256)),
+        (3, 2048, 4, 2, (3, 341)),
+        (8, 2048, 4, 1, (8, 256)),
+    ],
+)
+def test_the_pool_fits_into_the_machine(
+    workers: int, limit_mb: int, cores: int, memory_gb: int, planned: tuple[int, int]
+) -> None:
+    assert capacity.planned(workers, limit_mb, cores, memory_gb << 30) == planned
+
+
+def test_the_memory_is_that_of_the_machine_or_less() -> None:
+    assert 1 << 20 < capacity.memory_bytes() <= os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 async def test_cancelled_request_costs_the_worker_only(media: Media, tmp_path: Path) -> None:
@@ -176,6 +234,7 @@ async def test_nothing_outlives_the_room(tmp_path: Path) -> None:
 
 CHILD = """
 import sys, trio
+from lumiliod.media import capacity
 from lumiliod.media.media import MediaSettings, opened
 async def main():
     async with opened(MediaSettings(workers=1)) as media:
