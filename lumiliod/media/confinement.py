@@ -3,6 +3,7 @@
 Each protection is used as far as the kernel has it, and stands without the others.
 """
 
+import contextlib
 import ctypes
 import os
 import resource
@@ -60,11 +61,10 @@ def bound(memory_limit_bytes: int) -> None:
         _libc.syscall(ctypes.c_long(number), ctypes.c_int(1), ctypes.c_int(0), ctypes.c_int(_LAST_OF_ORDINARY_IO))
     # whatever is started here stays below this process, where it is found when that is ended
     _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    # a container may forbid it, and then its own limits stand
-    try:
-        Path("/proc/self/oom_score_adj").write_text(OOM_SCORE)
-    except OSError:
-        return
+    # a container may forbid it, and then its own limits stand; between sessions it is the group's niceness that counts
+    for name, text in (("oom_score_adj", OOM_SCORE), ("autogroup", str(NICENESS))):
+        with contextlib.suppress(OSError):
+            Path("/proc/self", name).write_text(text)
 
 
 def confine(packages: Iterable[str]) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ import msgspec
 import trio
 
 from lumiliod.domain.errors import LumilioError, Permanent, Unavailable
-from lumiliod.media.sandbox import CLOSE_LIMIT_S, REAP_LIMIT_S, cpu_seconds, has_stalled, stalled
+from lumiliod.media.sandbox import CLOSE_LIMIT_S, REAP_LIMIT_S, busy_seconds, has_stalled, stalled
 
 Tag = Any
 """A value as exiftool's JSON has it: text, number, list or mapping."""
@@ -167,7 +167,7 @@ class ExifTool:
         for attempt in range(ATTEMPTS):
             process = self._idle.pop() if self._idle and not attempt else self._started()
             is_healthy, output = False, b""
-            before_s = cpu_seconds(process.process.pid)
+            before_s = busy_seconds(process.process.pid)
             try:
                 with trio.move_on_after(self._wall_limit_s) as scope:
                     output = await process.execute(path)

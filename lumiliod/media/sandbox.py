@@ -30,7 +30,7 @@ RESTING_SHARE, RESTING_LEAST_BYTES = 0.25, 256 << 20
 ATTEMPTS = 2
 """A file that ends or outlasts this many workers is to blame."""
 STALLED_SHARE = 0.25
-"""A process that used less than this share of its time did not work but wait: for a disk, or stopped."""
+"""A process that used or queued for less than this share of its time waited: for a disk, or stopped."""
 STALLED_AFTER_S = 30.0
 """When it makes sense to try again what a disk held up."""
 REAP_LIMIT_S = 5.0
@@ -186,7 +186,7 @@ class Sandbox:
     async def _asked_once(self, request: Request, original: int, *, fresh: bool) -> Answer:
         worker = self._idle.pop() if self._idle and not fresh else await self._started()
         is_healthy, payload = False, b""
-        before_s = cpu_seconds(worker.process.pid)
+        before_s = busy_seconds(worker.process.pid)
         try:
             with trio.move_on_after(self._wall_limit_s) as scope:
                 await worker.send(frame(request), original)
@@ -275,14 +275,20 @@ async def opened(setup: Setup, workers: int, wall_limit_s: float) -> AsyncIterat
             await sandbox.close()
 
 
-def cpu_seconds(pid: int) -> float:
-    """Return the processor time a process used so far, all its threads together; 0 when it is gone."""
+def busy_seconds(pid: int) -> float:
+    """Return how long a process used the processor, all its threads together, and its first one queued for it.
+
+    0 when it is gone.
+    """
+    queued_ns = 0
     try:
         fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+        with contextlib.suppress(FileNotFoundError):  # a kernel that keeps no such record
+            queued_ns = int(Path(f"/proc/{pid}/schedstat").read_bytes().split()[1])
     except (FileNotFoundError, ProcessLookupError):
         return 0.0
     # utime and stime, fields 14 and 15 of proc_pid_stat(5)
-    return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
+    return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S + queued_ns / 1e9
 
 
 def resident_bytes(pid: int) -> int:
@@ -295,7 +301,7 @@ def resident_bytes(pid: int) -> int:
 
 def has_stalled(pid: int, before_s: float, limit_s: float) -> bool:
     """Tell whether a process that ran out of its ``limit_s`` spent them waiting."""
-    return cpu_seconds(pid) - before_s < STALLED_SHARE * limit_s
+    return busy_seconds(pid) - before_s < STALLED_SHARE * limit_s
 
 
 def stalled(limit_s: float) -> Retryable:

@@ -230,6 +230,9 @@ async def test_nothing_is_inherited_and_what_is_in_force_is_told(types: list[str
         assert int(status["CapEff"].strip(), 16) == int(status["CapPrm"].strip(), 16) == 0
         assert status["NoNewPrivs"].strip() == "1"
         assert os.getpriority(os.PRIO_PROCESS, pid) == confinement.NICENESS
+        autogroup = Path(f"/proc/{pid}/autogroup")
+        if autogroup.exists() and (told := autogroup.read_text().split()):
+            assert int(told[-1]) == confinement.NICENESS
         if platform.machine() == "x86_64":
             assert ctypes.CDLL(None).syscall(252, 1, pid) == 2 << 13 | 7  # ioprio_get
         assert status["Umask"].strip() == "0077"
