@@ -39,7 +39,7 @@ def main() -> None:
     media_types = _loaded(setup.media_types)
     confinement.bound(setup.memory_limit_bytes)
     packages = {type(media_type).__module__.partition(".")[0] for media_type in media_types}
-    protections = confinement.confine(packages | {__package__.partition(".")[0]})
+    protections = confinement.confine(packages | {confinement.__name__.partition(".")[0]})
     # of a thread that ran already the kernel would have left everything as it was
     threading.Thread(target=_exit_at_hang_up, args=(daemon.fileno(),), daemon=True).start()
     warnings.simplefilter("ignore")
