@@ -8,6 +8,8 @@ kill it with the daemon before it becomes exiftool.
 import json
 import math
 import os
+import resource
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Sequence
@@ -20,7 +22,7 @@ import msgspec
 import trio
 
 from lumiliod.domain.errors import LumilioError, Permanent, Unavailable
-from lumiliod.media.sandbox import CLOSE_LIMIT_S, REAP_LIMIT_S, busy_seconds, has_stalled, stalled
+from lumiliod.media.sandbox import CLOSE_LIMIT_S, REAP_LIMIT_S, busy_seconds, cpu_seconds, has_stalled, stalled
 
 Tag = Any
 """A value as exiftool's JSON has it: text, number, list or mapping."""
@@ -30,7 +32,10 @@ COMMAND = (
     "-charset", "filename=utf8",
 )  # fmt: skip  # -fast2 would lose HEIC and video values
 READY = b"{ready}\n"
-MEMORY_LIMIT_BYTES = 1 << 30
+MEMORY_LIMIT_BYTES = 512 << 20
+"""Real files take it some 60 MB; what inflates without end is given up the sooner."""
+CPU_LIMIT_S = 5
+"""Processor time for one file, of which real ones take 0.05 s. It would take as long again: one try is enough."""
 START_LIMIT_S = 20.0
 OUTPUT_LIMIT_BYTES = 16 << 20
 MAX_STRING_CHARACTERS = 4096
@@ -87,6 +92,18 @@ class _Process:
         self.process.stdin.close()
         self.process.stdout.close()
 
+    async def is_used_up(self) -> bool:
+        """Tell whether it ended because its processor time did; its pipes close a moment before it is gone."""
+        with trio.move_on_after(REAP_LIMIT_S):
+            await trio.lowlevel.wait_readable(self._exited)
+        return self.process.poll() == -signal.SIGXCPU
+
+    def limit_cpu(self, used_s: float) -> None:
+        """Allow the time of one file beyond what was used so far; SIGXCPU ends it after that."""
+        with suppress(OSError):  # it has ended: what reads from it notices
+            limits = (math.ceil(used_s) + CPU_LIMIT_S, resource.RLIM_INFINITY)
+            resource.prlimit(self.process.pid, resource.RLIMIT_CPU, limits)
+
     async def execute(self, path: str) -> bytes:
         """Return what exiftool writes about ``path`` (absolute, without line breaks).
 
@@ -139,9 +156,9 @@ class ExifTool:
 
         Paths are absolute.
 
-        A file exiftool says nothing of has no tags. One that hangs it twice is a Permanent
-        (``timeout``), one that ends it twice too (``poison``), one that something else holds up is
-        Retryable (``stalled``); the others of the batch are not disturbed.
+        A file exiftool says nothing of has no tags. One that uses up its processor time or hangs it
+        twice is a Permanent (``timeout``), one that ends it twice too (``poison``), one that
+        something else holds up is Retryable (``stalled``); the others of the batch are not disturbed.
         """
         async with self._slots:
             return [await self._read_one(path) for path in paths]
@@ -168,6 +185,7 @@ class ExifTool:
             process = self._idle.pop() if self._idle and not attempt else self._started()
             is_healthy, output = False, b""
             before_s = busy_seconds(process.process.pid)
+            process.limit_cpu(cpu_seconds(process.process.pid))
             try:
                 with trio.move_on_after(self._wall_limit_s) as scope:
                     output = await process.execute(path)
@@ -179,6 +197,8 @@ class ExifTool:
                 return bounded(_parsed(output))
             except _Ended:
                 is_late = False
+                if await process.is_used_up():
+                    return Permanent(f"exiftool took more than {CPU_LIMIT_S} s of processor time", code="timeout")
             finally:
                 if is_healthy:
                     self._idle.append(process)

@@ -275,20 +275,26 @@ async def opened(setup: Setup, workers: int, wall_limit_s: float) -> AsyncIterat
             await sandbox.close()
 
 
+def cpu_seconds(pid: int) -> float:
+    """Return how long a process used the processor so far, all its threads together; 0 when it is gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0
+    # utime and stime, fields 14 and 15 of proc_pid_stat(5)
+    return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
+
+
 def busy_seconds(pid: int) -> float:
     """Return how long a process used the processor, all its threads together, and its first one queued for it.
 
     0 when it is gone.
     """
-    queued_ns = 0
     try:
-        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
-        with contextlib.suppress(FileNotFoundError):  # a kernel that keeps no such record
-            queued_ns = int(Path(f"/proc/{pid}/schedstat").read_bytes().split()[1])
-    except (FileNotFoundError, ProcessLookupError):
-        return 0.0
-    # utime and stime, fields 14 and 15 of proc_pid_stat(5)
-    return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S + queued_ns / 1e9
+        queued_ns = int(Path(f"/proc/{pid}/schedstat").read_bytes().split()[1])
+    except (FileNotFoundError, ProcessLookupError):  # gone, or a kernel that keeps no such record
+        queued_ns = 0
+    return cpu_seconds(pid) + queued_ns / 1e9
 
 
 def resident_bytes(pid: int) -> int:

@@ -1,0 +1,28 @@
+"""What hostile metadata costs: one bounded try."""
+
+import random
+from pathlib import Path
+
+import pytest
+
+from lumiliod.domain.errors import LumilioError
+from lumiliod.media import exiftool
+from tests.hostile.films import mkv_of_many_tags
+from tests.hostile.parts import jpeg
+
+
+async def test_a_file_that_takes_exiftool_long_is_tried_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exiftool, "CPU_LIMIT_S", 1)
+    endless, good = tmp_path / "tags.mkv", tmp_path / "good.jpg"
+    content = mkv_of_many_tags(random.Random(1)).content
+    assert content is not None
+    endless.write_bytes(content)
+    good.write_bytes(jpeg(random.Random(2)))
+    async with exiftool.opened("exiftool", 1, 60) as tool:
+        [first] = await tool.read([str(good)])
+        [pid] = tool.pids
+        before, refused, after = await tool.read([str(good), str(endless), str(good)])
+        assert tool.pids != (pid,)
+    assert first == before == after
+    assert isinstance(refused, LumilioError)
+    assert (refused.code, refused.message) == ("timeout", "exiftool took more than 1 s of processor time")
