@@ -11,7 +11,7 @@ import simplejpeg
 from PIL import Image, ImageFile
 from pillow_jxl import JpegXLImagePlugin
 
-from lumiliod.domain.errors import Permanent
+from lumiliod.domain.errors import Permanent, Refused
 from lumiliod.domain.media import AssetType, Identified
 from lumiliod.media import isobmff, jpeg, jxl, picture
 from lumiliod.media.appearance import Pixels
@@ -29,6 +29,9 @@ from lumiliod.media.tiff import Tiff, exif_tags, orientation_of
 
 FILLER_SHARE = 1 / 8
 """A JPEG that ends early is corrupt where more than this share of its rows was filled in by the decoder."""
+
+MAX_SCANS = 100
+"""A progressive JPEG has some ten; of thousands without data a few kilobytes are made, and minutes of decoding."""
 
 _DIB_HEADERS = frozenset({12, 16, 40, 52, 56, 64, 108, 124})  # sizes of the BMP information headers
 _EXTENSIONS = {"image/heic": ".heic", "image/heif": ".heif", "image/avif": ".avif"}
@@ -111,10 +114,13 @@ def render_jpeg(source: Source, recipe: Recipe, orientation: int | None = None) 
     header = jpeg.read_header(source.file)
     check_pixels(header.width, header.height, recipe.max_pixels)
     turn = orientation_of(header.tags) if orientation is None else orientation
+    source.file.seek(0)
+    data = source.file.read()
+    if not header.is_one_scan and jpeg.has_more_scans(data, MAX_SCANS):
+        raise Refused(f"the JPEG has more than {MAX_SCANS} scans", code="too_large")
     if header.components not in (1, 3):  # CMYK, YCCK
         return render_pillow(source, recipe)
-    source.file.seek(0)
-    pixels = _decoded_jpeg(source.file.read(), header, max(recipe.sizes))
+    pixels = _decoded_jpeg(data, header, max(recipe.sizes))
     icc = header.icc if header.components == 3 else b""
     return picture.drawn(pixels, turn, icc, recipe)
 

@@ -1,14 +1,18 @@
 import os
+import random
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
+import trio
 from PIL import Image, ImageCms
 
 from lumiliod.domain.errors import LumilioError, Permanent, Refused
 from lumiliod.domain.media import AssetType, Identified, Metadata, TzSource
 from lumiliod.media.media import Media, MediaSettings, opened
+from tests.hostile.parts import jpeg, jpeg_segment, with_segments
+from tests.hostile.pictures import jpeg_of_many_scans
 
 RED, GREEN, BLUE, WHITE = (220, 30, 30), (30, 180, 30), (30, 30, 220), (255, 255, 255)
 CORNERS = [RED, GREEN, BLUE, WHITE]  # top left, top right, bottom left, bottom right, as shown
@@ -278,3 +282,24 @@ async def test_tools_are_named(media: Media, tmp_path: Path) -> None:
     assert isinstance(identified, Identified)
     assert {"pillow", "av", "libavcodec", "libraw"} <= set(media.tools)
     assert media.degraded is None
+
+
+async def test_a_jpeg_of_scans_without_end_is_refused_at_once(media: Media, tmp_path: Path, into: Path) -> None:
+    path = tmp_path / "scans.jpg"
+    content = jpeg_of_many_scans(random.Random(1)).content
+    assert content is not None
+    path.write_bytes(content)
+    before = trio.current_time()
+    with pytest.raises(Refused) as raised:
+        await media.thumbnails(str(path), "image/jpeg", str(into))
+    assert raised.value.code == "too_large"
+    assert trio.current_time() - before < 10
+
+
+async def test_what_only_looks_like_scans_does_not_count(media: Media, tmp_path: Path, into: Path) -> None:
+    path = tmp_path / "motion.jpg"
+    whole = jpeg(random.Random(1), progressive=True)
+    comment = jpeg_segment(0xFE, b"\xff\xda" * 200)
+    path.write_bytes(with_segments(whole, comment) + b"\xff\xda" * 200)
+    pictures, _ = await media.thumbnails(str(path), "image/jpeg", str(into))
+    assert len(pictures) == 3
