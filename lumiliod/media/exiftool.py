@@ -137,7 +137,7 @@ class _Process:
 
 
 class ExifTool:
-    """Up to ``processes`` kept-open exiftools; a batch goes to one of them, a command per file."""
+    """Up to ``processes`` kept-open exiftools; each takes the next file of a batch, a command per file."""
 
     def __init__(self, command: str, processes: int, wall_limit_s: float) -> None:
         self._command = command
@@ -160,8 +160,19 @@ class ExifTool:
         twice is a Permanent (``timeout``), one that ends it twice too (``poison``), one that
         something else holds up is Retryable (``stalled``); the others of the batch are not disturbed.
         """
-        async with self._slots:
-            return [await self._read_one(path) for path in paths]
+        results: dict[int, dict[str, Tag] | LumilioError] = {}
+
+        async def read_one(number: int, path: str) -> None:
+            async with self._slots:
+                try:
+                    results[number] = await self._read_one(path)
+                except Unavailable as error:
+                    results[number] = error
+
+        async with trio.open_nursery() as nursery:
+            for number, path in enumerate(paths):
+                nursery.start_soon(read_one, number, path)
+        return [results[number] for number in range(len(paths))]
 
     async def close(self) -> None:
         """Kill and reap every process."""

@@ -26,3 +26,21 @@ async def test_a_file_that_takes_exiftool_long_is_tried_once(tmp_path: Path, mon
     assert first == before == after
     assert isinstance(refused, LumilioError)
     assert (refused.code, refused.message) == ("timeout", "exiftool took more than 1 s of processor time")
+
+
+async def test_a_batch_is_read_by_all_processes_at_once(tmp_path: Path) -> None:
+    paths = []
+    for number in range(12):
+        path = tmp_path / f"{number}.jpg"
+        path.write_bytes(jpeg(random.Random(number)))
+        paths.append(str(path))
+    async with exiftool.opened("exiftool", 2, 60) as tool:
+        read = await tool.read(paths)
+        assert len(tool.pids) == 2
+    assert [isinstance(tags, dict) and tags["File:FileType"] for tags in read] == ["JPEG"] * 12
+
+
+async def test_without_exiftool_every_file_may_come_again(tmp_path: Path) -> None:
+    async with exiftool.opened(str(tmp_path / "none"), 1, 60) as tool:
+        results = await tool.read(["/a", "/b"])
+    assert [isinstance(result, LumilioError) for result in results] == [True, True]
