@@ -222,12 +222,12 @@ def bound(folder: Path, cores: int, *, with_exiftool: bool) -> Round:
         if with_exiftool:
             pool.map(_read_tags, [[path] for path in paths[:cores]], chunksize=1)
             work += [(_read_tags, batch) for batch in batches]
-        before = _tree_cpu_s(os.getpid())
+        before = tree_cpu_s(os.getpid())
         began = time.perf_counter()
         for done in [pool.apply_async(fn, (item,)) for fn, item in work]:
             done.get()
         wall_s = time.perf_counter() - began
-        cpu_s = _tree_cpu_s(os.getpid()) - before
+        cpu_s = tree_cpu_s(os.getpid()) - before
         _end(pool)
     return Round(wall_s, cpu_s)
 
@@ -298,13 +298,13 @@ def daemon_round(root: Path, folder: Path, photos: int) -> Round:
         client = stack.enter_context(Client(str(daemon.socket)))
         client.add_repository(NewRepository(path=str(folder), name="bench"))
         tree = daemon.process.pid
-        with _peak_memory(tree) as peak_mb:
-            before = _tree_cpu_s(tree)
+        with peak_memory(tree) as peak_mb:
+            before = tree_cpu_s(tree)
             began = time.perf_counter()
             client.scan("bench")
-            _wait(client, daemon)
+            wait(client, daemon)
             wall_s = time.perf_counter() - began
-            cpu_s = _tree_cpu_s(tree) - before
+            cpu_s = tree_cpu_s(tree) - before
         status = client.status()
     if status.asset_states != {"ready": photos} or status.discarded_jobs:
         raise RuntimeError(
@@ -317,7 +317,13 @@ def daemon_round(root: Path, folder: Path, photos: int) -> Round:
     return Round(wall_s, cpu_s, max(peak_mb), {stage.kind: stage.mean_ms for stage in status.stages})
 
 
-def _wait(client: Client, daemon: Daemon) -> None:
+def wait(client: Client, daemon: Daemon) -> None:
+    """Wait until nothing is left to do.
+
+    Raises:
+        RuntimeError: it takes too long.
+        DaemonFailed: the daemon ended.
+    """
     give_up_at = time.monotonic() + LIMIT_S
     while time.monotonic() < give_up_at:
         now = client.status()
@@ -346,7 +352,7 @@ def _tree(root: int) -> list[int]:
     return found
 
 
-def _tree_cpu_s(root: int) -> float:
+def tree_cpu_s(root: int) -> float:
     """Return the CPU time of a tree: of every living process and of the children each has reaped (proc(5))."""
     ticks = 0
     for pid in _tree(root):
@@ -368,7 +374,7 @@ def _tree_memory_mb(root: int) -> float:
 
 
 @contextlib.contextmanager
-def _peak_memory(root: int) -> Iterator[list[float]]:
+def peak_memory(root: int) -> Iterator[list[float]]:
     """Sample a tree's memory twice a second into the list it gives."""
     samples, done = [_tree_memory_mb(root)], threading.Event()
 
