@@ -1,4 +1,13 @@
-"""Recognise ISO base media files (ISO/IEC 14496-12) by their brands: HEIF, AVIF, CR3, MP4, QuickTime, 3GP, M4A."""
+"""Recognise ISO base media files (ISO/IEC 14496-12) by their brands: HEIF, AVIF, CR3, MP4, QuickTime, 3GP, M4A.
+
+And tell where their index lies.
+"""
+
+from collections.abc import Iterator
+from typing import BinaryIO
+
+MAX_BOXES = 10_000
+"""Boxes looked at on the top level; fragments of a film of hours are some thousands."""
 
 _HEIC = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"})
 _HEIF = frozenset({b"mif1", b"msf1", b"mif2", b"miaf"})
@@ -35,3 +44,35 @@ def mime_type(head: bytes, size: int) -> str | None:
     if major[:3] == b"3g2":
         return "video/3gpp2"
     return "video/mp4"
+
+
+def index_comes_first(file: BinaryIO) -> bool:
+    """Tell whether the index (``moov``) of a film comes before what it is of, so that playing can begin at once."""
+    for kind, _ in _boxes(file):
+        if kind in (b"moov", b"mdat"):
+            return kind == b"moov"
+    return False
+
+
+def index_bytes(file: BinaryIO) -> int:
+    """Return how long the index (``moov``) of a film is; 0 where there is none."""
+    return next((length for kind, length in _boxes(file) if kind == b"moov"), 0)
+
+
+def _boxes(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
+    """Yield kind and length in bytes of the boxes of the top level, until one makes no sense."""
+    at, end = 0, file.seek(0, 2)
+    for _ in range(MAX_BOXES):
+        file.seek(at)
+        header = file.read(16)
+        if len(header) < 8:
+            return
+        length, kind = int.from_bytes(header[:4], "big"), header[4:8]
+        if length == 1:
+            length = int.from_bytes(header[8:16], "big")
+        elif length == 0:
+            length = end - at
+        if length < 8:
+            return
+        yield kind, length
+        at += length

@@ -1,0 +1,184 @@
+"""The streams of a film on their way into an MP4: copied, drawn anew, or heard anew."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from fractions import Fraction
+from typing import Any
+
+from av.audio.resampler import AudioResampler
+from av.audio.stream import AudioStream
+from av.container import OutputContainer
+from av.error import EOFError as EndOfStream
+from av.error import FFmpegError
+from av.packet import Packet
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from lumiliod.domain.errors import Permanent
+from lumiliod.media.film_filter import Box, FilmFilter
+
+LONG_SIDE, SHORT_SIDE = 1920, 1080
+MAX_RATE = 60
+"""Frames a second; slow motion has more, and nobody's screen."""
+KEY_FRAME_S = 2
+X264 = {"preset": "veryfast", "crf": "23", "profile": "high", "forced-idr": "1"}
+AUDIO_RATE, AUDIO_BITS_PER_S = 48_000, 160_000
+MAX_BROKEN_PACKETS = 1000
+"""What does not decode is left out, so often; a film that is nothing else is not worth its time."""
+MAX_UNDATED_PACKETS = 32
+"""Packets without a decoding time that are waited with; twice what H.264 may reorder."""
+
+_BT709, _LIMITED = 1, 1  # ITU-T H.273, AVColorRange
+
+
+class Copied:
+    """A stream that goes over as it is."""
+
+    def __init__(self, output: OutputContainer, stream: VideoStream | AudioStream) -> None:
+        self._output = output
+        self._stream = output.add_stream_from_template(stream)
+        self._undated: list[Packet[Any]] = []
+        self._last: int | None = None
+        self.count = 0
+
+    def take(self, packet: "Packet[Any]") -> None:
+        """Write a packet; one that goes back in time is left out.
+
+        Some containers say only when a frame is shown: the first ones are to be decoded so much before the first that
+        says when it is to be.
+        """
+        if packet.dts is None and self._last is None and len(self._undated) < MAX_UNDATED_PACKETS:
+            self._undated.append(packet)
+            return
+        self._date_back(packet)
+        self._write(packet)
+
+    def end(self) -> None:
+        """Write what came without a time."""
+        if self._undated:
+            self._date_back(self._undated[-1])
+
+    def _date_back(self, next_one: "Packet[Any]") -> None:
+        undated, self._undated = self._undated, []
+        at = next_one.dts if next_one.dts is not None else next_one.pts
+        for number, packet in enumerate(undated):
+            if at is not None:
+                packet.dts = at - (len(undated) - number) * max(1, packet.duration or 1)
+            self._write(packet)
+
+    def _write(self, packet: "Packet[Any]") -> None:
+        if packet.dts is None or packet.is_corrupt or (self._last is not None and packet.dts <= self._last):
+            return
+        self._last = packet.dts
+        packet.stream = self._stream
+        self._output.mux(packet)
+        self.count += 1
+
+
+class Decoding:
+    """Decodes a stream's packets, and counts those that cannot be."""
+
+    def __init__(self) -> None:
+        self._broken = 0
+
+    def decoded(self, packet: "Packet[Any] | None", stream: VideoStream | AudioStream) -> Iterator[Any]:
+        """Yield the frames of a packet, None for those the decoder still holds; none of one that is broken.
+
+        Raises:
+            Permanent: ``corrupt``, too many were.
+        """
+        try:
+            yield from stream.codec_context.decode(packet)
+        except EndOfStream:
+            return
+        except FFmpegError:
+            self._broken += 1
+            if self._broken > MAX_BROKEN_PACKETS:
+                raise Permanent("the film is broken again and again", code="corrupt") from None
+
+
+class Drawn(Decoding):
+    """A picture made anew."""
+
+    def __init__(self, output: OutputContainer, stream: VideoStream, first: VideoFrame) -> None:
+        super().__init__()
+        self._output, self._source = output, stream
+        stream.thread_type = "AUTO"
+        rate = _rate(stream)
+        self._filter = FilmFilter(stream, first, Box(LONG_SIDE, SHORT_SIDE, Fraction(MAX_RATE)))
+        self._encoder = output.add_stream("libx264", rate=rate, options={**X264, "g": str(round(rate * KEY_FRAME_S))})
+        self._encoder.width, self._encoder.height = self._filter.size
+        self._encoder.pix_fmt = "yuv420p"
+        context = self._encoder.codec_context
+        context.time_base = first.time_base or stream.time_base or Fraction(1, 1000)
+        context.color_primaries = context.color_trc = context.colorspace = _BT709
+        context.color_range = _LIMITED
+        self._last: int | None = None
+        self.count = 0
+
+    def take(self, packet: "Packet[Any]") -> None:
+        """Decode, draw and encode."""
+        for frame in self.decoded(packet, self._source):
+            self._draw(frame)
+
+    def end(self) -> None:
+        """Write what the decoder, the filter and the encoder still hold."""
+        for frame in self.decoded(None, self._source):
+            self._draw(frame)
+        for drawn in self._filter.end():
+            self._encode(drawn)
+        self._output.mux(self._encoder.encode(None))
+
+    def _draw(self, frame: VideoFrame) -> None:
+        if frame.pts is None:
+            return
+        for drawn in self._filter.take(frame):
+            self._encode(drawn)
+
+    def _encode(self, drawn: VideoFrame) -> None:
+        if drawn.pts is None or (self._last is not None and drawn.pts <= self._last):
+            return
+        self._last = drawn.pts
+        self._output.mux(self._encoder.encode(drawn))
+        self.count += 1
+
+
+class Heard(Decoding):
+    """A sound made anew: AAC, stereo or mono."""
+
+    def __init__(self, output: OutputContainer, stream: AudioStream) -> None:
+        super().__init__()
+        self._output, self._source = output, stream
+        layout = "mono" if stream.codec_context.channels == 1 else "stereo"
+        self._encoder = output.add_stream("aac", rate=AUDIO_RATE, layout=layout)
+        self._encoder.codec_context.bit_rate = AUDIO_BITS_PER_S
+        self._resampler = AudioResampler("fltp", layout, AUDIO_RATE)
+        self._last: int | None = None
+
+    def take(self, packet: "Packet[Any]") -> None:
+        """Decode, resample and encode."""
+        for frame in self.decoded(packet, self._source):
+            self._encode(frame)
+
+    def end(self) -> None:
+        """Write what the decoder, the resampler and the encoder still hold."""
+        for frame in self.decoded(None, self._source):
+            self._encode(frame)
+        with suppress(FFmpegError, ValueError):
+            self._encode(None)
+        self._output.mux(self._encoder.encode(None))
+
+    def _encode(self, frame: object) -> None:
+        for resampled in self._resampler.resample(frame):  # type: ignore[arg-type]  # an AudioFrame, or None at the end
+            if resampled.pts is not None and self._last is not None and resampled.pts <= self._last:
+                continue
+            self._last = resampled.pts
+            self._output.mux(self._encoder.encode(resampled))
+
+
+def _rate(stream: VideoStream) -> Fraction:
+    """Return frames a second, for the encoder to plan by; what headers claim is taken within reason."""
+    for rate in (stream.average_rate, stream.guessed_rate):
+        if rate and 1 <= rate <= MAX_RATE * 4:
+            return min(Fraction(rate), Fraction(MAX_RATE)).limit_denominator(1001)
+    return Fraction(30)

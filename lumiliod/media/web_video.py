@@ -1,0 +1,223 @@
+"""A version of a film that every browser plays and starts at once: H.264 and AAC in MP4, at most 1080p.
+
+What plays already is left alone; streams that comply are copied, the others made anew, upright, progressive and in
+standard dynamic range. Everything runs inside a worker process; bytes go through open files, never names.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, BinaryIO
+
+import av
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+from av.error import FFmpegError
+from av.packet import Packet
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from lumiliod.domain.errors import Permanent
+from lumiliod.media import isobmff, libav
+from lumiliod.media.film_filter import HDR_TRANSFERS
+from lumiliod.media.film_tracks import LONG_SIDE, SHORT_SIDE, Copied, Decoding, Drawn, Heard
+from lumiliod.media.media_type import Sniffed, Source, check_pixels
+
+MOOV_SPARE_BYTES = 4096
+"""What the index may grow by when it moves to the front: offsets of 64 instead of 32 bits in tiny films."""
+
+_WEB_CONTAINERS = {
+    "video/mp4": ({"h264"}, {"aac", "mp3"}),
+    "video/webm": ({"vp8", "vp9", "av1"}, {"opus", "vorbis"}),
+}
+"""Containers that browsers play, with the codecs they play in them (developer.mozilla.org, Media type guide)."""
+_PROGRESSIVE = 1  # AVFieldOrder
+_COPIED_SOUND = frozenset({"aac", "mp3"})
+_WEB_PIXELS = frozenset({"yuv420p", "yuvj420p"})
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a film needs to play on the web: nothing, or these streams copied or made anew."""
+
+    plays: bool
+    copies_picture: bool = False
+    copies_sound: bool = False
+    has_sound: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class WebVideo:
+    """What was written: pixels as shown, seconds, bytes."""
+
+    width: int
+    height: int
+    duration_s: float
+    size_bytes: int
+    copied_picture: bool
+
+
+def plan(source: Source, sniffed: Sniffed, max_pixels: int) -> Plan:
+    """Tell what a film needs.
+
+    Raises:
+        Permanent: ``corrupt``, the container cannot be read or holds no film. Refused: ``too_large``.
+    """
+    with libav.opened(source.path, sniffed.mime_type) as container:
+        return _planned(container, source, sniffed, _film(container, max_pixels))
+
+
+def convert(
+    source: Source,
+    sniffed: Sniffed,
+    max_pixels: int,
+    scratch: BinaryIO,
+    into: BinaryIO,
+    progress: Callable[[float], object],
+) -> WebVideo:
+    """Write a film's web version.
+
+    Args:
+        source: the film.
+        sniffed: what it is.
+        max_pixels: more in a frame are refused.
+        scratch: an empty file for what is not in its final order yet.
+        into: an empty file for the result.
+        progress: told the share that is done, 0 to 1.
+
+    Raises:
+        Permanent: ``corrupt``, no frame can be decoded. Refused: ``too_large``.
+    """
+    with libav.opened(source.path, sniffed.mime_type) as container:
+        stream = _film(container, max_pixels)
+        needs = _planned(container, source, sniffed, stream)
+        first = None if needs.copies_picture else _first_frame(container, stream, max_pixels)
+    with libav.opened(source.path, sniffed.mime_type) as container:
+        made = _mux(container, _film(container, max_pixels), needs, first, scratch, progress)
+    _move_index_to_front(scratch, into)
+    with _reopened(into) as container:
+        [film] = container.streams.video
+        frame = next(container.decode(film))
+        turned = frame.rotation % 180 != 0
+        width, height = (film.height, film.width) if turned else (film.width, film.height)
+        duration = libav.duration_s(container) or 0.0
+    into.seek(0, 2)
+    return WebVideo(width, height, duration, into.tell(), made)
+
+
+def _film(container: InputContainer, max_pixels: int) -> VideoStream:
+    stream = libav.picture_stream(container)
+    if stream is None:
+        raise Permanent("the container holds no film", code="corrupt")
+    check_pixels(stream.codec_context.width, stream.codec_context.height, max_pixels)
+    return stream
+
+
+def _planned(container: InputContainer, source: Source, sniffed: Sniffed, stream: VideoStream) -> Plan:
+    film = libav.codec(container, "video") or ""
+    sound = _sound(container)
+    sound_codec = sound.codec_context.codec.canonical_name if sound is not None else None
+    is_fit = _fits(stream) and not _is_interlaced(stream)
+    codecs = _WEB_CONTAINERS.get(sniffed.mime_type)
+    if is_fit and codecs and film in codecs[0] and (sound_codec is None or sound_codec in codecs[1]):
+        is_all_sound = len(container.streams.audio) == (sound is not None)
+        if is_all_sound and (sniffed.mime_type != "video/mp4" or isobmff.index_comes_first(source.file)):
+            return Plan(plays=True)
+    copies_picture = is_fit and film == "h264"
+    return Plan(False, copies_picture, sound_codec in _COPIED_SOUND, sound is not None)
+
+
+def _fits(stream: VideoStream) -> bool:
+    context = stream.codec_context
+    long_side, short_side = max(context.width, context.height), min(context.width, context.height)
+    return (
+        long_side <= LONG_SIDE
+        and short_side <= SHORT_SIDE
+        and context.pix_fmt in _WEB_PIXELS
+        and context.color_trc not in HDR_TRANSFERS
+    )
+
+
+def _is_interlaced(stream: VideoStream) -> bool:
+    """Tell by the header; what a decoder finds later is woven together all the same."""
+    return int(stream.codec_context.field_order or 0) > _PROGRESSIVE
+
+
+def _sound(container: InputContainer) -> AudioStream | None:
+    """Return the first sound there is a decoder for: telephones add tracks only their maker knows."""
+    for stream in container.streams.audio:
+        if stream.codec_context is not None and stream.codec_context.sample_rate:
+            return stream
+    return None
+
+
+def _first_frame(container: InputContainer, stream: VideoStream, max_pixels: int) -> VideoFrame:
+    """Return the first frame that can be decoded.
+
+    Raises:
+        Permanent: ``corrupt``, there is none. Refused: ``too_large``.
+    """
+    decoding = Decoding()
+    for packet in chain(_packets(container, [stream]), [None]):
+        frame: VideoFrame | None = next(iter(decoding.decoded(packet, stream)), None)
+        if frame is not None:
+            check_pixels(frame.width, frame.height, max_pixels)
+            return frame
+    raise Permanent("no frame can be decoded", code="corrupt")
+
+
+def _mux(
+    container: InputContainer,
+    stream: VideoStream,
+    needs: Plan,
+    first: VideoFrame | None,
+    scratch: BinaryIO,
+    progress: Callable[[float], object],
+) -> bool:
+    """Write all streams in the order they come; return whether the picture was copied."""
+    length_s = libav.duration_s(container) or 0.0
+    start_s = (container.start_time or 0) / 1_000_000
+    sound = _sound(container)
+    with closing(av.open(scratch, "w", format="mp4")) as output:
+        picture_track = Copied(output, stream) if first is None else Drawn(output, stream, first)
+        tracks: dict[int, Copied | Drawn | Heard] = {stream.index: picture_track}
+        if sound is not None:
+            tracks[sound.index] = Copied(output, sound) if needs.copies_sound else Heard(output, sound)
+        for packet in _packets(container, [stream, *([sound] if sound is not None else [])]):
+            tracks[packet.stream_index].take(packet)
+            if packet.stream_index == stream.index and packet.pts is not None and length_s:
+                done_s = float(packet.pts * packet.time_base) - start_s
+                progress(min(max(done_s / length_s, 0.0), 1.0))
+        for track in tracks.values():
+            track.end()
+        if not picture_track.count:
+            raise Permanent("no frame can be decoded", code="corrupt")
+    return needs.copies_picture
+
+
+def _packets(container: InputContainer, streams: list[VideoStream | AudioStream]) -> "Iterator[Packet[Any]]":
+    """Yield what can be read; a container that breaks off ends there."""
+    with suppress(FFmpegError):
+        for packet in container.demux(streams):
+            if packet.size:
+                yield packet
+
+
+def _move_index_to_front(scratch: BinaryIO, into: BinaryIO) -> None:
+    """Copy a finished MP4, its index first: players start before the end has come."""
+    scratch.flush()
+    index_bytes = isobmff.index_bytes(scratch)
+    options = {"moov_size": str(index_bytes + MOOV_SPARE_BYTES)}
+    with _reopened(scratch) as container, closing(av.open(into, "w", format="mp4", options=options)) as output:
+        streams = {stream.index: output.add_stream_from_template(stream) for stream in container.streams}
+        for packet in container.demux():
+            if packet.dts is not None:
+                packet.stream = streams[packet.stream_index]
+                output.mux(packet)
+    into.flush()
+
+
+def _reopened(file: BinaryIO) -> InputContainer:
+    file.seek(0)
+    return av.open(file, "r", format="mov", options={"protocol_whitelist": "file", "enable_drefs": "0"})
