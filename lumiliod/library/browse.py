@@ -11,6 +11,7 @@ import trio
 from lumiliod.contract.assets import AssetDetail, AssetPage, NearDuplicate, NearDuplicates
 from lumiliod.db import appearances, assets, files, trash
 from lumiliod.db.pool import Connection
+from lumiliod.domain import derivatives
 from lumiliod.domain.assets import AssetRow, FileRecord, ServedFile
 from lumiliod.domain.errors import NotFound, Permanent, Retryable, Shape, Unavailable
 from lumiliod.domain.ids import AssetId, path_from_bytes
@@ -145,7 +146,7 @@ async def thumbnail(rt: Runtime, asset_id: UUID, size: int) -> ServedFile:
     if size not in THUMBNAIL_SIZES:
         sizes = ", ".join(str(known) for known in THUMBNAIL_SIZES)
         raise Shape(f"size is one of {sizes}", code="bad_size")
-    made = await rt.db.call(assets.derivative, AssetId(asset_id), f"thumbnail_{size}")
+    made = await rt.db.call(assets.derivative, AssetId(asset_id), derivatives.thumbnail(size))
     if made is None:
         asset = await show(rt, asset_id)
         if asset.status == "processing":

@@ -11,6 +11,7 @@ import trio
 from lumiliod.db import appearances, assets, files
 from lumiliod.db.pool import Connection
 from lumiliod.domain.assets import AssetStatus, NewDerivative
+from lumiliod.domain.derivatives import thumbnail
 from lumiliod.domain.errors import LumilioError, NotFound, Permanent, Unavailable
 from lumiliod.domain.ids import AssetId, RepositoryId, path_from_bytes
 from lumiliod.domain.jobs import ClaimedJob, FailedAttempt
@@ -103,11 +104,11 @@ async def _drawn(
 def _store(repo: Repository, asset_id: AssetId, rendered: list[Rendered]) -> list[NewDerivative]:
     made = []
     for picture in rendered:
-        extension = Path(picture.path).suffix
-        stored = derivatives.put(repo, asset_id, picture.size, picture.path, extension)
+        kind, extension = thumbnail(picture.size), Path(picture.path).suffix
+        stored = derivatives.put(repo, asset_id, kind, picture.path, extension)
         made.append(
             NewDerivative(
-                kind=f"thumbnail_{picture.size}",
+                kind=kind,
                 path=stored,
                 recipe=RECIPE,
                 mime_type=picture.mime_type,

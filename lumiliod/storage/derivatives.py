@@ -8,22 +8,28 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from uuid import UUID
 
+from lumiliod.domain.derivatives import FOLDERS
 from lumiliod.domain.errors import Conflict, NotFound, Permanent, Shape, Unavailable
 from lumiliod.domain.ids import AssetId, shown
 from lumiliod.storage import durable, local
 from lumiliod.storage.repository import DAMAGED_AFTER_S, Repository, check_identity, repair
 
+_KINDS = {folder: kind for kind, folder in FOLDERS.items()}
 
-def thumbnail_path(repo: Repository, asset_id: AssetId, size: int, extension: str) -> str:
-    """Return the absolute path of a thumbnail; ``size`` is its long side in pixels.
+
+def path_of(repo: Repository, asset_id: AssetId, kind: str, extension: str) -> str:
+    """Return the absolute path of a derivative of one of the kinds of ``domain.derivatives``.
 
     Folders go by the last two digits of the id: those of a UUIDv7 are random, its first are time.
+
+    Raises:
+        Shape: there is no such kind, or the extension is none (``bad_derivative``).
     """
-    return os.path.join(repo.lumilio, _relative(asset_id, size, extension))
+    return os.path.join(repo.lumilio, _relative(asset_id, kind, extension))
 
 
-def put(repo: Repository, asset_id: AssetId, size: int, source: str, extension: str) -> str:
-    """Move a finished thumbnail from :func:`scratch` into place; an older one gives way.
+def put(repo: Repository, asset_id: AssetId, kind: str, source: str, extension: str) -> str:
+    """Move a finished derivative from :func:`scratch` into place; an older one gives way.
 
     It is not forced to the disk: a derivative can be made again, and whoever reads one compares its
     size with its row, so that one lost with the power is noticed and re-made.
@@ -35,7 +41,7 @@ def put(repo: Repository, asset_id: AssetId, size: int, source: str, extension: 
         NotFound: ``source`` is missing. Unavailable: no room, the disk does not take it now, or a link
             stands where a folder of ours belongs (``repository_damaged``).
     """
-    relative = _relative(asset_id, size, extension)
+    relative = _relative(asset_id, kind, extension)
     *folders, name = relative.split("/")
     with durable.translated("store", relative, writing=True), _our_folder(repo, *folders) as folder:
         os.rename(source, name, dst_dir_fd=folder)
@@ -66,12 +72,11 @@ def remove(repo: Repository, path: str, asset_id: UUID) -> None:
 def owner_of(path: str) -> AssetId | None:
     """Return the asset whose derivative a path, relative to ``.lumilio``, is by its name; None when it is none."""
     parts = path.split("/")
-    if len(parts) != 5 or not parts[2].isdigit():
-        return None
-    stem, _, suffix = parts[4].partition(".")
+    kind = _KINDS.get("/".join(parts[:-2]), "")
+    stem, _, suffix = parts[-1].partition(".")
     try:
         asset_id = AssetId(UUID(stem))
-        return asset_id if path == _relative(asset_id, int(parts[2]), suffix) else None
+        return asset_id if path == _relative(asset_id, kind, suffix) else None
     except (ValueError, Shape):
         return None
 
@@ -113,11 +118,11 @@ def sweep_scratch(repo: Repository) -> list[str]:
     return removed
 
 
-def _relative(asset_id: AssetId, size: int, extension: str) -> str:
+def _relative(asset_id: AssetId, kind: str, extension: str) -> str:
     suffix = extension.removeprefix(".").lower()
-    if size <= 0 or not suffix.isalnum():
-        raise Shape(f"no thumbnail has {size} px and the extension {extension!r}", code="bad_derivative")
-    return os.path.join("assets", "thumbnails", str(size), asset_id.hex[-2:], f"{asset_id}.{suffix}")
+    if kind not in FOLDERS or not suffix.isalnum():
+        raise Shape(f"no derivative is {kind!r} and has the extension {extension!r}", code="bad_derivative")
+    return os.path.join(FOLDERS[kind], asset_id.hex[-2:], f"{asset_id}.{suffix}")
 
 
 @contextmanager

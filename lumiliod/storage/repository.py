@@ -12,15 +12,15 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
+from lumiliod.domain import derivatives
 from lumiliod.domain.errors import Conflict, Forbidden, LumilioError, NotFound, Permanent, Shape, Unavailable
 from lumiliod.domain.ids import RepoPath, RepositoryId, shown
-from lumiliod.domain.repositories import THUMBNAIL_SIZES, LayoutName, Marker
+from lumiliod.domain.repositories import LayoutName, Marker
 from lumiliod.storage import durable, roots
 from lumiliod.storage import marker as markers
 
 FOLDERS: tuple[str, ...] = (
-    *(f"assets/thumbnails/{size}" for size in THUMBNAIL_SIZES),
-    "assets/videos/web",
+    *derivatives.FOLDERS.values(),
     "assets/audios/web",
     "staging/incoming",
     "staging/failed",

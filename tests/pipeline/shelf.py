@@ -145,7 +145,7 @@ def _add_thumbnail(conn: Connection, shelf: Shelf, asset_id: AssetId) -> None:
     with derivatives.scratch(repo) as folder:
         picture = Path(folder, "150.jpg")
         picture.write_bytes(b"picture of " + asset_id.bytes)
-        path = derivatives.put(repo, asset_id, 150, str(picture), ".jpg")
+        path = derivatives.put(repo, asset_id, "thumbnail_150", str(picture), ".jpg")
     made = NewDerivative("thumbnail_150", path, "r", "image/jpeg", 27, None, None)
     assets.put_derivative(conn, asset_id, RepositoryId(shelf.id), made)
 

@@ -348,7 +348,7 @@ async def test_orphans_are_found_and_closed(kept: Library) -> None:
 async def test_what_was_drawn_of_an_asset_that_was_purged_meanwhile_is_removed(kept: Library) -> None:
     (known,) = await kept.add(1)
     repo, purged = kept.opened.repository, AssetId(uuid7())
-    places = [Path(derivatives.thumbnail_path(repo, id_, 150, "jpg")) for id_ in (known.asset_id, purged)]
+    places = [Path(derivatives.path_of(repo, id_, "thumbnail_150", "jpg")) for id_ in (known.asset_id, purged)]
     named_else = places[1].with_name(f"{purged}.txt.jpg")
     for place in (*places, named_else):
         place.parent.mkdir(parents=True, exist_ok=True)

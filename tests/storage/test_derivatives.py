@@ -5,6 +5,7 @@ from uuid import UUID
 
 import pytest
 
+from lumiliod.domain.derivatives import FOLDERS
 from lumiliod.domain.errors import NotFound, Shape, Unavailable
 from lumiliod.domain.ids import AssetId
 from lumiliod.storage import derivatives
@@ -18,10 +19,10 @@ def test_put_moves_into_place_and_replaces(repo: Repository) -> None:
         with derivatives.scratch(repo) as folder:
             source = Path(folder, "300")
             source.write_bytes(content)
-            relative = derivatives.put(repo, ID, 300, str(source), ".JPG")
+            relative = derivatives.put(repo, ID, "thumbnail_300", str(source), ".JPG")
             assert not source.exists()
         assert relative == f"assets/thumbnails/300/ab/{ID}.jpg"
-        path = derivatives.thumbnail_path(repo, ID, 300, "jpg")
+        path = derivatives.path_of(repo, ID, "thumbnail_300", "jpg")
         assert path == os.path.join(repo.lumilio, relative)
         assert Path(path).read_bytes() == content
     assert os.listdir(repo.temp) == []
@@ -29,10 +30,10 @@ def test_put_moves_into_place_and_replaces(repo: Repository) -> None:
 
 def test_put_refuses(repo: Repository) -> None:
     with pytest.raises(NotFound):
-        derivatives.put(repo, ID, 300, f"{repo.temp}/none", ".jpg")
-    for size, extension in ((0, ".jpg"), (300, "/../x"), (300, "")):
+        derivatives.put(repo, ID, "thumbnail_300", f"{repo.temp}/none", ".jpg")
+    for kind, extension in (("", ".jpg"), ("thumbnail_0", ".jpg"), ("thumbnail_300", "/../x"), ("thumbnail_300", "")):
         with pytest.raises(Shape):
-            derivatives.thumbnail_path(repo, ID, size, extension)
+            derivatives.path_of(repo, ID, kind, extension)
 
 
 def test_sweep_leaves_the_living(repo: Repository) -> None:
@@ -72,7 +73,7 @@ def test_put_follows_no_link(repo: Repository, tmp_path: Path, folder: str) -> N
         source = Path(scratch, "300")
         source.write_bytes(b"one")
         with pytest.raises(Unavailable) as caught:
-            derivatives.put(repo, ID, 300, str(source), ".jpg")
+            derivatives.put(repo, ID, "thumbnail_300", str(source), ".jpg")
         assert source.exists()
     assert caught.value.code == "repository_damaged"
     assert not list(outside.rglob("*.jpg"))
@@ -83,7 +84,7 @@ def test_lost_folders_are_made_again_but_not_where_a_disk_is_missing(repo: Repos
     with derivatives.scratch(repo) as scratch:
         Path(scratch, "300").write_bytes(b"one")
         shutil.rmtree(f"{repo.lumilio}/assets")
-        derivatives.put(repo, ID, 300, f"{scratch}/300", "jpg")
+        derivatives.put(repo, ID, "thumbnail_300", f"{scratch}/300", "jpg")
     assert Path(repo.lumilio).stat().st_mode & 0o777 == 0o700
     os.rename(repo.root, tmp_path / "unmounted")
     os.mkdir(repo.root)
@@ -126,3 +127,14 @@ def test_derivatives_of_this_asset_only(repo: Repository) -> None:
     mine.write_bytes(b"picture")
     derivatives.remove(repo, f"assets/linked/{mine.name}", asset)
     assert mine.exists()
+
+
+def test_a_name_tells_whose_it_is() -> None:
+    for kind, folder in FOLDERS.items():
+        assert derivatives.owner_of(f"{folder}/ab/{ID}.jpg") == ID, kind
+    thumbnails = "assets/thumbnails/300"
+    for other in (
+        f"{thumbnails}/{ID}.jpg", f"{thumbnails}/ac/{ID}.jpg", f"{thumbnails}/ab/{ID}.", f"{thumbnails}/ab/x.jpg",
+        f"assets/thumbnails/301/ab/{ID}.jpg", f"{ID}.jpg", f"ab/{ID}.jpg", "", f"{thumbnails}/ab/{ID}.a.jpg",
+    ):  # fmt: skip
+        assert derivatives.owner_of(other) is None, other

@@ -1,0 +1,19 @@
+"""The kinds of derivatives there are, and where each lies. Pure data."""
+
+from collections.abc import Mapping
+
+from lumiliod.domain.repositories import THUMBNAIL_SIZES
+
+VIDEO_WEB = "video_web"
+
+
+def thumbnail(size: int) -> str:
+    """Return the kind of a thumbnail; ``size`` is its long side in pixels."""
+    return f"thumbnail_{size}"
+
+
+FOLDERS: Mapping[str, str] = {
+    **{thumbnail(size): f"assets/thumbnails/{size}" for size in THUMBNAIL_SIZES},
+    VIDEO_WEB: "assets/videos/web",
+}
+"""The folder of each kind below ``.lumilio``."""
