@@ -65,7 +65,10 @@ class Storage(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Media(Struct, frozen=True, forbid_unknown_fields=True):
-    """Decoding of files in worker processes; ``workers`` 0 means one per core, as far as the memory goes."""
+    """Decoding of files in worker processes; ``workers`` 0 means one per core, as far as the memory goes.
+
+    ``web_videos``: whether films that some browser does not play get a version that every browser does.
+    """
 
     workers: _Count = 0
     memory_limit_mb: Annotated[int, Meta(ge=256, le=1 << 20)] = 2048
@@ -74,6 +77,7 @@ class Media(Struct, frozen=True, forbid_unknown_fields=True):
     thumbnail_format: Literal["jpeg", "webp"] = "jpeg"
     thumbnail_quality: Annotated[int, Meta(ge=1, le=100)] = 80
     exiftool: Annotated[str, Meta(min_length=1)] = "exiftool"
+    web_videos: bool = True
 
 
 class Concurrency(Struct, frozen=True, forbid_unknown_fields=True):

@@ -25,7 +25,7 @@ from lumiliod.api.routes import (
 from lumiliod.api.sending import send_file
 from lumiliod.contract.assets import AssetDetail, AssetPage, NearDuplicates, SearchPage, SearchRequest
 from lumiliod.domain.errors import Shape
-from lumiliod.library import browse, search
+from lumiliod.library import browse, derived, search
 from lumiliod.runtime import Runtime
 
 DISTANCE, MAX_DISTANCE = 8, 16
@@ -96,8 +96,38 @@ def blueprint(rt: Runtime) -> Blueprint:
     async def thumbnail(exchange: Exchange) -> None:
         """Send a thumbnail; 404 `thumbnail_missing` when there is none, 503 `thumbnail_pending` when not yet."""
         query = parse_query(exchange.query, ThumbnailQuery)
-        file = await browse.thumbnail(rt, exchange.arguments["asset_id"], query.size)
+        file = await derived.thumbnail(rt, exchange.arguments["asset_id"], query.size)
         await send_file(exchange, file, cache_control=_FOR_EVER if query.etag == file.etag else _REVALIDATE)
+
+    @streams(
+        room,
+        "GET",
+        "/assets/<uuid:asset_id>/video/web",
+        Operation(answers={200: "video/*", 206: "video/*", 304: None}),
+    )
+    async def web_video(exchange: Exchange) -> None:
+        """Send a film as every browser plays it; 404 `video_missing` or 503 `video_pending` when it is not there."""
+        parse_query(exchange.query, NoQuery)
+        file = await derived.web_video(rt, exchange.arguments["asset_id"])
+        await send_file(exchange, file, cache_control=_REVALIDATE)
+
+    @streams(
+        room,
+        "GET",
+        "/assets/<uuid:asset_id>/video/filmstrip",
+        Operation(answers={200: "image/jpeg", 206: "image/jpeg", 304: None}),
+    )
+    async def filmstrip(exchange: Exchange) -> None:
+        """Send small frames of a film in one picture; where each lies, and its time, says `filmstrip.vtt`."""
+        parse_query(exchange.query, NoQuery)
+        file = await derived.filmstrip(rt, exchange.arguments["asset_id"])
+        await send_file(exchange, file, cache_control=_REVALIDATE)
+
+    @room.get("/assets/<uuid:asset_id>/video/filmstrip.vtt")
+    @describes(Operation(answers={200: "text/vtt"}))
+    async def filmstrip_places(asset_id: UUID) -> TrioResponse:
+        """Say in WebVTT, as players read it, which part of the filmstrip shows which seconds."""
+        return TrioResponse(await derived.filmstrip_places(rt, asset_id), mimetype="text/vtt")
 
     @room.post("/assets/search")
     @describes(Operation(answers={200: SearchPage}, body=SearchRequest))

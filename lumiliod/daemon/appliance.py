@@ -192,6 +192,7 @@ def media_settings(config: Config) -> MediaSettings:
         thumbnail_format=chosen.thumbnail_format,
         thumbnail_quality=chosen.thumbnail_quality,
         exiftool=chosen.exiftool,
+        conversions=config.jobs.concurrency.transcode,
     )
 
 

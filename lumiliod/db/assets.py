@@ -45,6 +45,7 @@ class Derivative:
     mime_type: str
     size_bytes: int
     created_at: Any
+    details: dict[str, Any] | None
     original_filename: str
 
 
@@ -205,6 +206,7 @@ def put_derivative(conn: Connection, asset_id: AssetId, repository_id: Repositor
         "size_bytes": new.size_bytes,
         "width": new.width,
         "height": new.height,
+        "details": None if new.details is None else Jsonb(new.details),
     }
     conn.execute(Q["put_derivative"], params)
 
@@ -216,7 +218,7 @@ def derivative(conn: Connection, asset_id: AssetId, kind: str) -> Derivative | N
 
 
 def undone(conn: Connection, asset_id: AssetId) -> list[str]:
-    """Return the job kinds (``metadata``, ``thumbnails``) whose work an asset lacks."""
+    """Return the job kinds (``metadata``, ``thumbnails``, ``transcode``) whose work an asset lacks."""
     with conn.cursor(row_factory=dict_row) as cursor:
         row = cursor.execute(Q["undone"], {"id": asset_id}).fetchone() or {}
     return [kind for kind, lacks in row.items() if lacks]
@@ -225,6 +227,23 @@ def undone(conn: Connection, asset_id: AssetId) -> list[str]:
 def without_metadata(conn: Connection, after: UUID, count: int) -> list[tuple[AssetId, RepositoryId]]:
     """Return assets beyond ``after`` whose metadata was not read and that have no job for it, by id."""
     rows = conn.execute(Q["without_metadata"], {"after": after, "count": count}).fetchall()
+    return [(AssetId(row[0]), RepositoryId(row[1])) for row in rows]
+
+
+def set_plays_on_web(conn: Connection, asset_id: AssetId, *, plays: bool) -> None:
+    """Say whether every browser plays a film as it is."""
+    conn.execute(Q["set_plays_on_web"], {"id": asset_id, "plays": plays})
+
+
+def plays_on_web(conn: Connection, asset_id: AssetId) -> bool | None:
+    """Tell whether every browser plays a film as it is; None when nobody has looked, or it is none of the library."""
+    row = conn.execute(Q["plays_on_web"], {"id": asset_id}).fetchone()
+    return row[0] if row else None
+
+
+def without_web_video(conn: Connection, after: UUID, count: int) -> list[tuple[AssetId, RepositoryId]]:
+    """Return films beyond ``after`` that nobody has looked at for the web and that have no job for it, by id."""
+    rows = conn.execute(Q["without_web_video"], {"after": after, "count": count}).fetchall()
     return [(AssetId(row[0]), RepositoryId(row[1])) for row in rows]
 
 

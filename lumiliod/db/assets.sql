@@ -41,6 +41,18 @@ WHERE id = %(id)s::uuid
 UPDATE assets SET status = 'undecodable', status_reason = %(reason)s::text, updated_at = now()
 WHERE id = %(id)s::uuid AND status = 'processing'
 
+-- name: set_plays_on_web
+UPDATE assets SET plays_on_web = %(plays)s::boolean, updated_at = now() WHERE id = %(id)s::uuid
+
+-- name: plays_on_web
+SELECT plays_on_web FROM assets WHERE id = %(id)s::uuid AND type = 'video' AND deleted_at IS NULL
+
+-- name: without_web_video
+SELECT a.id, f.repository_id FROM assets a JOIN file_records f ON f.asset_id = a.id AND f.outcome = 'asset'
+WHERE a.type = 'video' AND a.plays_on_web IS NULL AND a.deleted_at IS NULL AND a.id > %(after)s::uuid
+  AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.asset_id = a.id AND j.kind = 'transcode')
+ORDER BY a.id LIMIT %(count)s::int
+
 -- name: set_status
 UPDATE assets SET status = %(status)s::text, status_reason = %(reason)s::text, updated_at = now()
 WHERE id = %(id)s::uuid
@@ -70,22 +82,24 @@ LEFT JOIN repositories r ON r.id = f.repository_id
 SELECT tags FROM assets WHERE id = %(id)s::uuid
 
 -- name: undone
-SELECT metadata_at IS NULL AS metadata, status = 'processing' AS thumbnails FROM assets WHERE id = %(id)s::uuid
+SELECT metadata_at IS NULL AS metadata, status = 'processing' AS thumbnails,
+       type = 'video' AND plays_on_web IS NULL AS transcode
+FROM assets WHERE id = %(id)s::uuid
 
 -- name: counts
 SELECT type, status, count(*) FROM assets WHERE deleted_at IS NULL GROUP BY type, status
 
 -- name: put_derivative
-INSERT INTO derivatives (asset_id, kind, repository_id, path, recipe, mime_type, size_bytes, width, height)
+INSERT INTO derivatives (asset_id, kind, repository_id, path, recipe, mime_type, size_bytes, width, height, details)
 VALUES (%(asset_id)s, %(kind)s, %(repository_id)s, %(path)s, %(recipe)s, %(mime_type)s, %(size_bytes)s,
-        %(width)s, %(height)s)
+        %(width)s, %(height)s, %(details)s::jsonb)
 ON CONFLICT (asset_id, kind) DO UPDATE SET
     repository_id = excluded.repository_id, path = excluded.path, recipe = excluded.recipe,
     mime_type = excluded.mime_type, size_bytes = excluded.size_bytes, width = excluded.width,
-    height = excluded.height, created_at = now()
+    height = excluded.height, details = excluded.details, created_at = now()
 
 -- name: derivative
-SELECT d.repository_id, d.path, d.recipe, d.mime_type, d.size_bytes, d.created_at, a.original_filename
+SELECT d.repository_id, d.path, d.recipe, d.mime_type, d.size_bytes, d.created_at, d.details, a.original_filename
 FROM derivatives d JOIN assets a ON a.id = d.asset_id
 WHERE d.asset_id = %(asset_id)s::uuid AND d.kind = %(kind)s::text AND a.deleted_at IS NULL
 

@@ -116,6 +116,8 @@ class NewDerivative:
     size_bytes: int
     width: int | None
     height: int | None
+    details: dict[str, int | float] | None = None
+    """What pixels and bytes do not say, by its kind."""
 
 
 @dataclass(frozen=True, slots=True)

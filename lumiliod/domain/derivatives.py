@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from lumiliod.domain.repositories import THUMBNAIL_SIZES
 
-VIDEO_WEB = "video_web"
+VIDEO_WEB, FILMSTRIP = "video_web", "filmstrip"
 
 
 def thumbnail(size: int) -> str:
@@ -15,5 +15,6 @@ def thumbnail(size: int) -> str:
 FOLDERS: Mapping[str, str] = {
     **{thumbnail(size): f"assets/thumbnails/{size}" for size in THUMBNAIL_SIZES},
     VIDEO_WEB: "assets/videos/web",
+    FILMSTRIP: "assets/videos/filmstrips",
 }
 """The folder of each kind below ``.lumilio``."""

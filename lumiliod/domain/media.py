@@ -133,3 +133,15 @@ class Appearance:
     """Share of the pixels that are black, 0 to 1."""
     bright_share: float
     """Share of the pixels that are blown out, 0 to 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class WebVideo:
+    """A version of a film for the web that was written: pixels as shown, seconds, bytes."""
+
+    width: int
+    height: int
+    duration_s: float
+    size_bytes: int
+    copied_picture: bool
+    """Whether the picture was taken over as it is, and only its container is another."""

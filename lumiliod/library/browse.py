@@ -1,9 +1,7 @@
 """Look at assets and read their bytes."""
 
-import datetime as dt
-import errno
 import os
-from typing import Any, BinaryIO
+from typing import Any
 from uuid import UUID
 
 import trio
@@ -11,26 +9,19 @@ import trio
 from lumiliod.contract.assets import AssetDetail, AssetPage, NearDuplicate, NearDuplicates
 from lumiliod.db import appearances, assets, files, trash
 from lumiliod.db.pool import Connection
-from lumiliod.domain import derivatives
 from lumiliod.domain.assets import AssetRow, FileRecord, ServedFile
-from lumiliod.domain.errors import NotFound, Permanent, Retryable, Shape, Unavailable
+from lumiliod.domain.errors import NotFound, Unavailable
 from lumiliod.domain.ids import AssetId, path_from_bytes
-from lumiliod.domain.jobs import PRIORITY_URGENT
 from lumiliod.domain.media import Appearance
 from lumiliod.domain.query import Query
-from lumiliod.domain.repositories import THUMBNAIL_SIZES
 from lumiliod.domain.trash import TrashState
 from lumiliod.library import convert
+from lumiliod.library.opening import modified, open_file
 from lumiliod.library.search import found
-from lumiliod.pipeline import kinds
 from lumiliod.runtime import Runtime, reaching
-from lumiliod.storage import local
-from lumiliod.storage.repository import Repository, check_identity
 
-_ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO})
 _LOOK_AGAIN_S = (0.01, 0.04, 0.15, 0.4)
 """How long to wait before an original that is not at its place is looked for again: a rename and its row take less."""
-_LAST_S = dt.datetime(9999, 12, 31, tzinfo=dt.UTC).timestamp()
 
 
 async def page(rt: Runtime, *, limit: int, cursor: str | None) -> AssetPage:
@@ -109,13 +100,13 @@ async def _served(rt: Runtime, asset_id: AssetId) -> ServedFile:
     opened = rt.repositories.get(source.repository_id)
     with reaching(rt.repositories, opened):
         file = await trio.to_thread.run_sync(
-            _open, opened.repository, path_from_bytes(source.path), "original_missing", limiter=rt.disk
+            open_file, opened.repository, path_from_bytes(source.path), "original_missing", limiter=rt.disk
         )
     found = os.fstat(file.fileno())
     is_as_recorded = (found.st_size, found.st_mtime_ns) == (record.stat.size_bytes, record.stat.mtime_ns)
     etag = source.digest if is_as_recorded else f"{found.st_size:x}-{found.st_mtime_ns:x}-{found.st_ino:x}"
     return ServedFile(
-        file, found.st_size, _modified(found), source.mime_type, source.original_filename, etag, not is_as_recorded
+        file, found.st_size, modified(found), source.mime_type, source.original_filename, etag, not is_as_recorded
     )
 
 
@@ -133,64 +124,3 @@ def _original(conn: Connection, asset_id: AssetId) -> tuple[assets.Source | None
     source = assets.sources(conn, [asset_id]).get(asset_id)
     record = files.original_of(conn, asset_id) if source else None
     return source, record, record is None and files.is_doubted(conn, asset_id)
-
-
-async def thumbnail(rt: Runtime, asset_id: UUID, size: int) -> ServedFile:
-    """Open a thumbnail; the caller closes it.
-
-    Raises:
-        Shape: no thumbnail has this size.
-        NotFound: the asset or its picture does not exist.
-        Retryable: it is still being made, or made again because its file was lost.
-    """
-    if size not in THUMBNAIL_SIZES:
-        sizes = ", ".join(str(known) for known in THUMBNAIL_SIZES)
-        raise Shape(f"size is one of {sizes}", code="bad_size")
-    made = await rt.db.call(assets.derivative, AssetId(asset_id), derivatives.thumbnail(size))
-    if made is None:
-        asset = await show(rt, asset_id)
-        if asset.status == "processing":
-            raise Retryable("this thumbnail is still being made", code="thumbnail_pending", after_s=2.0)
-        raise NotFound(asset.status_reason or "this asset has no picture", code="thumbnail_missing")
-    opened = rt.repositories.get(made.repository_id)
-    repo = opened.repository
-    etag = f"{made.recipe}-{asset_id}-{size}-{int(made.created_at.timestamp() * 1000):x}"
-    with reaching(rt.repositories, opened):
-        try:
-            file = await trio.to_thread.run_sync(
-                _open, repo, f".lumilio/{made.path}", "thumbnail_missing", limiter=rt.disk
-            )
-        except NotFound:
-            file = None
-    if file is not None:
-        found = os.fstat(file.fileno())
-        if found.st_size == made.size_bytes:
-            name = f"{made.original_filename}.{size}"
-            return ServedFile(file, found.st_size, _modified(found), made.mime_type, name, etag)
-        file.close()
-    # lost or cut short, as by a power failure: a derivative can always be made again
-    again = kinds.about(kinds.THUMBNAILS, AssetId(asset_id), repo.marker.id, PRIORITY_URGENT)
-    await rt.jobs.call(kinds.enqueue_one, again)
-    raise Retryable("this thumbnail is made again", code="thumbnail_pending", after_s=2.0)
-
-
-def _open(repo: Repository, path: str, code: str) -> BinaryIO:
-    """Open a plain file of a repository, following no link below its root.
-
-    Raises:
-        NotFound: none is there (``code``). Unavailable: the repository is offline, or the disk fails.
-    """
-    try:
-        return os.fdopen(local.open_below(repo.root, path), "rb", buffering=0)
-    except (Permanent, Shape) as error:  # a link, or something else in its place
-        raise NotFound("the file is not where it was", code=code) from error
-    except OSError as error:
-        check_identity(repo)
-        if error.errno in _ABSENT:
-            raise NotFound("the file is not where it was", code=code) from error
-        raise Unavailable(f"the file cannot be read: {error.strerror}", code="file_unreadable", after_s=10.0) from error
-
-
-def _modified(found: os.stat_result) -> dt.datetime:
-    """Return when a file changed, within the years HTTP can tell."""
-    return dt.datetime.fromtimestamp(min(max(found.st_mtime, 0.0), _LAST_S), dt.UTC)

@@ -44,14 +44,17 @@ def missing(protections: Iterable[str]) -> str | None:
     return "; ".join(reason for name, reason in reasons.items() if name not in names) or None
 
 
-def bound(memory_limit_bytes: int) -> None:
-    """Set the limits, memory on top of what the imports already took, and let everybody else go first."""
+def bound(memory_limit_bytes: int, *, writes_files: bool = False) -> None:
+    """Set the limits, memory on top of what the imports already took, and let everybody else go first.
+
+    Without ``writes_files`` no file can grow.
+    """
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     memory = pages * resource.getpagesize() + memory_limit_bytes
     for limit, value in (
         (resource.RLIMIT_AS, memory),
         (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_FSIZE, 0),
+        (resource.RLIMIT_FSIZE, resource.RLIM_INFINITY if writes_files else 0),
         (resource.RLIMIT_NOFILE, OPEN_FILES),
     ):
         resource.setrlimit(limit, (value, value))

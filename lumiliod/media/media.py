@@ -8,20 +8,22 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Literal
 
+import msgspec
 import trio
 
 from lumiliod.domain.errors import LumilioError, Retryable
-from lumiliod.domain.media import Appearance, AssetType, Identified, Metadata, Rendered
+from lumiliod.domain.media import Appearance, AssetType, Identified, Metadata, Rendered, WebVideo
 from lumiliod.media import capacity, confinement, exiftool, originals, sandbox
 from lumiliod.media.exiftool import ExifTool
-from lumiliod.media.media_type import Inspected
+from lumiliod.media.media_type import Filmstrip, Inspected
 from lumiliod.media.metadata import merged, metadata_from_tags
-from lumiliod.media.sandbox import Sandbox
-from lumiliod.media.wire import Answer, Drawn, Inspect, Known, Render, Request, Setup
+from lumiliod.media.sandbox import Advance, Sandbox
+from lumiliod.media.wire import Answer, Convert, Drawn, Inspect, Known, Made, Render, Request, Setup
 
 THUMBNAIL_SIZES = (150, 300, 1024)
 """Long sides in pixels of the derivatives every asset has."""
 
+VERSION_NAME = "web.mp4"
 _PACKAGES = ("pillow", "simplejpeg", "opencv-python-headless", "rawpy", "pi-heif", "pillow-jxl-plugin", "av")
 _DISK_THREADS = 32
 """How many may wait for disks that hang before those that do not have to."""
@@ -32,7 +34,7 @@ _SUFFIXES = {"jpeg": ".jpg", "webp": ".webp"}
 class MediaSettings:
     """How much machine the media room may take at most; ``workers`` 0 means one per core.
 
-    :func:`capacity.planned` says what of it, where memory is short.
+    :func:`capacity.planned` says what of it, where memory is short. Beside them ``conversions`` run.
     """
 
     workers: int = 0
@@ -42,6 +44,7 @@ class MediaSettings:
     thumbnail_format: Literal["jpeg", "webp"] = "jpeg"
     thumbnail_quality: int = 80
     exiftool: str = "exiftool"
+    conversions: int = 1
 
 
 def builtin_types() -> tuple[str, ...]:
@@ -67,22 +70,30 @@ async def opened(settings: MediaSettings, media_types: Sequence[str] | None = No
         thumbnail_format=settings.thumbnail_format,
         thumbnail_quality=settings.thumbnail_quality,
     )
+    writing = msgspec.structs.replace(setup, writes_files=True)
     exiftool_version = await exiftool.version(settings.exiftool)
     async with (
         sandbox.opened(setup, workers, settings.wall_limit_s) as box,
+        sandbox.opened(writing, settings.conversions, settings.wall_limit_s) as films,
         exiftool.opened(settings.exiftool, workers, settings.wall_limit_s) as tool,
     ):
-        yield Media(settings, box, tool if exiftool_version else None, exiftool_version)
+        yield Media(settings, box, films, tool if exiftool_version else None, exiftool_version)
 
 
 class Media:
     """What the library asks of media files; made by :func:`opened`."""
 
     def __init__(
-        self, settings: MediaSettings, box: Sandbox, tool: ExifTool | None, exiftool_version: str | None
+        self,
+        settings: MediaSettings,
+        box: Sandbox,
+        films: Sandbox,
+        tool: ExifTool | None,
+        exiftool_version: str | None,
     ) -> None:
         self._settings = settings
         self._sandbox = box
+        self._films = films
         self._exiftool = tool
         self._exiftool_version = exiftool_version
         self._disk = trio.CapacityLimiter(_DISK_THREADS)
@@ -116,7 +127,7 @@ class Media:
     @property
     def pids(self) -> tuple[int, ...]:
         """Return the ids of all processes this room has running, for supervision and for tests."""
-        return self._sandbox.pids + (self._exiftool.pids if self._exiftool else ())
+        return self._sandbox.pids + self._films.pids + (self._exiftool.pids if self._exiftool else ())
 
     async def identify(self, path: str) -> Identified:
         """Tell by content what a file is, without decoding its pixels.
@@ -186,6 +197,30 @@ class Media:
             await originals.write(files, self._disk)
             return rendered, answer.rendering.appearance
         raise sandbox.stalled(self._settings.wall_limit_s)
+
+    async def web_video(self, path: str, into: str, advance: Advance) -> tuple[WebVideo | None, Filmstrip | None]:
+        """Write a film's version for the web into the folder ``into``, as ``VERSION_NAME``, and draw its strip.
+
+        Args:
+            path: the film.
+            into: a folder of this call's own; what is between lies there, too.
+            advance: told the share that is done, 0 to 1.
+
+        Returns:
+            No version where every browser plays the film as it is; no strip of one without a length.
+
+        Raises:
+            LumilioError: as :meth:`identify`; ``corrupt`` where no frame can be decoded, ``no_space`` where too little
+                room is left.
+        """
+        async with (
+            originals.opened(os.fsencode(_absolute(path)), self._disk) as film,
+            originals.made(os.path.join(into, "scratch.mp4"), self._disk) as scratch,
+            originals.made(os.path.join(into, VERSION_NAME), self._disk) as version,
+        ):
+            answer = await self._films.ask(Convert(), film, scratch, version, advance=advance)
+        assert isinstance(answer, Made)
+        return answer.converted.version, answer.converted.filmstrip
 
     async def _inspect(self, path: str) -> Inspected:
         answer = await self._asked(Inspect(), path)

@@ -1,15 +1,16 @@
 """What a kind of media must be able to do: sniff bytes, inspect a file, render it.
 
 Every function of a media type runs inside a worker process, on bytes nobody vouches for. All it has are those bytes and
-Python's own folders: it opens no other file, writes none, and starts no program. What it says is checked.
+Python's own folders: it opens no other file, writes none but those it is handed, and starts no program. What it says is
+checked.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import BinaryIO, Literal, Protocol
+from typing import BinaryIO, Literal, Protocol, runtime_checkable
 
 from lumiliod.domain.errors import Refused
-from lumiliod.domain.media import Appearance, Identified
+from lumiliod.domain.media import Appearance, Identified, WebVideo
 
 HEAD_BYTES = 65536
 """How much of a file's beginning the sniffers see; holds IFD0 of every RAW and the ASF header."""
@@ -77,6 +78,43 @@ class Rendering:
     appearance: Appearance | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Filmstrip:
+    """A JPEG of ``columns`` frames a row, one every ``interval_s`` seconds, each ``width`` by ``height`` pixels."""
+
+    data: bytes
+    frames: int
+    columns: int
+    interval_s: float
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """How a film's version for the web is made.
+
+    Attributes:
+        scratch: an empty file for what is not in its final order yet.
+        into: an empty file for the version.
+        max_pixels: more in a frame are refused.
+        progress: to be told the share that is done, 0 to 1, every few seconds.
+    """
+
+    scratch: BinaryIO
+    into: BinaryIO
+    max_pixels: int
+    progress: Callable[[float], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Converted:
+    """What came of converting a film: no version where every browser plays it as it is; and its strip of frames."""
+
+    version: WebVideo | None = None
+    filmstrip: Filmstrip | None = None
+
+
 class MediaType(Protocol):
     """One kind of media; found by name through the entry points of ``lumilio.media``."""
 
@@ -110,6 +148,19 @@ class MediaType(Protocol):
         Raises:
             Permanent: ``corrupt``, the pixels cannot be decoded.
             Refused: ``too_large``, decoding would exceed ``recipe.max_pixels``.
+        """
+        ...
+
+
+@runtime_checkable
+class Convertible(Protocol):
+    """A media type whose files may need a version for the web."""
+
+    def convert(self, source: Source, sniffed: Sniffed, conversion: Conversion) -> Converted:
+        """Write the version into ``conversion.into``; nothing where the file plays as it is.
+
+        Raises:
+            Permanent: ``corrupt``, no frame can be decoded. Refused: ``too_large``.
         """
         ...
 

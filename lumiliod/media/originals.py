@@ -73,6 +73,24 @@ async def opened(path: bytes, limiter: trio.CapacityLimiter) -> AsyncIterator[in
         close()
 
 
+@asynccontextmanager
+async def made(path: str, limiter: trio.CapacityLimiter) -> AsyncIterator[int]:
+    """Hand out a new file, empty and open for reading and writing.
+
+    Raises:
+        Unavailable: ``io_error``, the disk fails.
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        descriptor = await trio.to_thread.run_sync(os.open, path, flags, 0o600, limiter=limiter)
+    except OSError as error:
+        raise disk_failed(error) from error
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
 async def write(files: dict[str, bytes], limiter: trio.CapacityLimiter) -> None:
     """Write files of these paths; a caller that gives up does not wait for the disk.
 

@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -17,7 +17,7 @@ import trio
 
 from lumiliod.domain.errors import LumilioError, Permanent, Refused, Retryable, Unavailable
 from lumiliod.media import confinement
-from lumiliod.media.wire import MAX_FRAME_BYTES, Answer, Failed, Ready, Request, Setup, frame, is_sound
+from lumiliod.media.wire import MAX_FRAME_BYTES, Advanced, Answer, Failed, Ready, Request, Setup, frame, is_sound
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +37,9 @@ REAP_LIMIT_S = 5.0
 """How long a killed process may take to go; longer only in uninterruptible sleep."""
 CLOSE_LIMIT_S = 20.0
 """Bound of everything that awaits while being closed or cancelled."""
+
+Advance = Callable[[float], Awaitable[None]]
+"""Told the share of a request that is done, 0 to 1."""
 
 _ERRORS: dict[str, type[LumilioError]] = {
     "permanent": Permanent,
@@ -75,15 +78,13 @@ class Worker:
         """Tell whether more came than was asked for."""
         return bool(self._received)
 
-    async def send(self, data: bytes, descriptor: int | None = None) -> None:
-        """Send one frame, and a descriptor with it.
+    async def send(self, data: bytes, descriptors: Sequence[int] = ()) -> None:
+        """Send one frame, and descriptors with it.
 
         Raises:
             WorkerDied: nobody reads any more.
         """
-        passed = (
-            [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [descriptor]))] if descriptor is not None else []
-        )
+        passed = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
         try:
             sent = await self._stream.socket.sendmsg([data], passed)
             await self._stream.send_all(data[sent:])
@@ -146,10 +147,11 @@ class Sandbox:
         """Return the process ids of the workers alive now."""
         return tuple(worker.process.pid for worker in self._alive)
 
-    async def ask(self, request: Request, original: int) -> Answer:
-        """Return a worker's answer about the file that is open as ``original``.
+    async def ask(self, request: Request, *files: int, advance: Advance | None = None) -> Answer:
+        """Return a worker's answer about the file that is open as the first of ``files``.
 
-        What fails once, by the end of its worker or past the wall-clock limit, is asked again of a fresh one.
+        What fails once, by the end of its worker or past the wall-clock limit, is asked again of a fresh one. Word of
+        how far it is goes to ``advance``, and the limit begins anew each time.
 
         Raises:
             LumilioError: what the worker said of the file; ``poison`` when it ended the last worker,
@@ -161,7 +163,7 @@ class Sandbox:
         async with self._slots:
             for attempt in range(ATTEMPTS):
                 try:
-                    answer = await self._asked_once(request, original, fresh=attempt > 0)
+                    answer = await self._asked_once(request, files, advance, fresh=attempt > 0)
                 except WorkerDied:
                     late = None
                 except Late as error:
@@ -183,28 +185,16 @@ class Sandbox:
         for worker in tuple(self._alive):
             await self._end(worker)
 
-    async def _asked_once(self, request: Request, original: int, *, fresh: bool) -> Answer:
+    async def _asked_once(
+        self, request: Request, files: Sequence[int], advance: Advance | None, *, fresh: bool
+    ) -> Answer:
         worker = self._idle.pop() if self._idle and not fresh else await self._started()
-        is_healthy, payload = False, b""
-        before_s = busy_seconds(worker.process.pid)
+        is_healthy = False
         try:
-            with trio.move_on_after(self._wall_limit_s) as scope:
-                await worker.send(frame(request), original)
-                payload = await worker.receive()
-                is_healthy = True
-            if scope.cancelled_caught:
-                raise Late(has_stalled(worker.process.pid, before_s, self._wall_limit_s))
+            answer = await self._answered(worker, request, files, advance)
             worker.requests_left -= 1
             is_spent = worker.requests_left <= 0 or resident_bytes(worker.process.pid) > self._resting_bytes
             is_healthy = not is_spent and not worker.has_said_more
-            try:
-                answer = _ANSWERS.decode(payload)
-            except msgspec.DecodeError as error:
-                is_healthy = False
-                raise WorkerDied from error
-            if not is_sound(answer, request, self._setup):
-                is_healthy = False
-                raise WorkerDied
             return answer
         finally:
             if is_healthy:
@@ -212,6 +202,36 @@ class Sandbox:
             else:
                 with trio.move_on_after(CLOSE_LIMIT_S, shield=True):
                     await self._end(worker)
+
+    async def _answered(
+        self, worker: Worker, request: Request, files: Sequence[int], advance: Advance | None
+    ) -> Answer:
+        """Return what a worker answers.
+
+        Raises:
+            WorkerDied: it ended, or said what no honest worker says.
+            Late: it said nothing for the wall-clock limit.
+        """
+        is_sent = False
+        while True:
+            before_s, payload = busy_seconds(worker.process.pid), b""
+            with trio.move_on_after(self._wall_limit_s) as scope:
+                if not is_sent:
+                    await worker.send(frame(request), files)
+                    is_sent = True
+                payload = await worker.receive()
+            if scope.cancelled_caught:
+                raise Late(has_stalled(worker.process.pid, before_s, self._wall_limit_s))
+            try:
+                answer = _ANSWERS.decode(payload)
+            except msgspec.DecodeError as error:
+                raise WorkerDied from error
+            if not is_sound(answer, request, self._setup):
+                raise WorkerDied
+            if not isinstance(answer, Advanced):
+                return answer
+            if advance is not None:
+                await advance(answer.share)
 
     async def _started(self) -> Worker:
         """Start a worker and wait until its imports are warm.

@@ -1,7 +1,6 @@
 """Films: MP4, MOV, M4V, 3GP, AVI, MKV, WebM, FLV, WMV, MPEG transport and program streams."""
 
 from collections.abc import Iterator
-from fractions import Fraction
 
 import numpy as np
 from av.container import InputContainer
@@ -11,10 +10,21 @@ from av.video.stream import VideoStream
 
 from lumiliod.domain.errors import Permanent
 from lumiliod.domain.media import AssetType, Identified
-from lumiliod.media import isobmff, libav, picture
+from lumiliod.media import isobmff, libav, picture, web_video
 from lumiliod.media.appearance import Pixels
 from lumiliod.media.asf import asf_mime_type
-from lumiliod.media.media_type import Inspected, Recipe, Rendering, Sniffed, Source, check_pixels
+from lumiliod.media.film_filter import display_size
+from lumiliod.media.filmstrip import filmstrip
+from lumiliod.media.media_type import (
+    Conversion,
+    Converted,
+    Inspected,
+    Recipe,
+    Rendering,
+    Sniffed,
+    Source,
+    check_pixels,
+)
 from lumiliod.media.quick_taken import quick_taken
 
 POSTER_POSITION = 0.1
@@ -82,6 +92,13 @@ class Video:
             raise Permanent("no frame can be decoded", code="corrupt")
         return picture.drawn(pixels, 1, b"", recipe) if pixels.size else Rendering()
 
+    def convert(self, source: Source, sniffed: Sniffed, conversion: Conversion) -> Converted:
+        """Write the version for the web where one is needed, and draw the strip of frames."""
+        version = None
+        if not web_video.plan(source, sniffed, conversion.max_pixels).plays:
+            version = web_video.convert(source, sniffed, conversion)
+        return Converted(version, filmstrip(source, sniffed, conversion.max_pixels))
+
 
 def _inspected(container: InputContainer, sniffed: Sniffed, max_pixels: int) -> Inspected:
     tags = libav.quick_tags(container, sniffed.mime_type)
@@ -117,15 +134,8 @@ def _shown_size(container: InputContainer, stream: VideoStream) -> tuple[int | N
         pass  # a film that cannot be decoded is still a film
     if width is None or height is None:
         return None, None
-    width, height = _squared(width, height, aspect)
+    width, height = display_size(width, height, aspect)
     return (height, width) if rotation % 180 else (width, height)
-
-
-def _squared(width: int, height: int, aspect: Fraction | None) -> tuple[int, int]:
-    """Return the size in square pixels; absurd aspects count as square."""
-    if not aspect or not Fraction(1, 8) <= aspect <= 8:
-        return width, height
-    return max(1, round(width * aspect)), height
 
 
 def _decoded(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
@@ -188,7 +198,7 @@ def _frame_at(container: InputContainer, stream: VideoStream, target_s: float, *
 def _frame_pixels(frame: VideoFrame, stream: VideoStream, long_side: int) -> Pixels:
     """Return the frame as upright RGB, scaled to display proportions no longer than ``long_side``."""
     aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
-    width, height = _squared(frame.width, frame.height, aspect)
+    width, height = display_size(frame.width, frame.height, aspect)
     factor = min(1.0, long_side / max(width, height))
     size = max(1, round(width * factor)), max(1, round(height * factor))
     scaled = frame.reformat(width=size[0], height=size[1], format="rgb24", interpolation="AREA")

@@ -19,10 +19,11 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from lumiliod.domain.errors import Permanent
+from lumiliod.domain.media import WebVideo
 from lumiliod.media import isobmff, libav
 from lumiliod.media.film_filter import HDR_TRANSFERS
 from lumiliod.media.film_tracks import LONG_SIDE, SHORT_SIDE, Copied, Decoding, Drawn, Heard
-from lumiliod.media.media_type import Sniffed, Source, check_pixels
+from lumiliod.media.media_type import Conversion, Sniffed, Source, check_pixels
 
 MOOV_SPARE_BYTES = 4096
 """What the index may grow by when it moves to the front: offsets of 64 instead of 32 bits in tiny films."""
@@ -47,55 +48,32 @@ class Plan:
     has_sound: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class WebVideo:
-    """What was written: pixels as shown, seconds, bytes."""
-
-    width: int
-    height: int
-    duration_s: float
-    size_bytes: int
-    copied_picture: bool
-
-
 def plan(source: Source, sniffed: Sniffed, max_pixels: int) -> Plan:
     """Tell what a film needs.
 
     Raises:
         Permanent: ``corrupt``, the container cannot be read or holds no film. Refused: ``too_large``.
     """
-    with libav.opened(source.path, sniffed.mime_type) as container:
-        return _planned(container, source, sniffed, _film(container, max_pixels))
+    starts_at_once = _starts_at_once(source, sniffed)  # before: who opens it moves the file
+    with libav.opened(source, sniffed.mime_type) as container:
+        return _planned(container, sniffed, _film(container, max_pixels), starts_at_once=starts_at_once)
 
 
-def convert(
-    source: Source,
-    sniffed: Sniffed,
-    max_pixels: int,
-    scratch: BinaryIO,
-    into: BinaryIO,
-    progress: Callable[[float], object],
-) -> WebVideo:
-    """Write a film's web version.
-
-    Args:
-        source: the film.
-        sniffed: what it is.
-        max_pixels: more in a frame are refused.
-        scratch: an empty file for what is not in its final order yet.
-        into: an empty file for the result.
-        progress: told the share that is done, 0 to 1.
+def convert(source: Source, sniffed: Sniffed, conversion: Conversion) -> WebVideo:
+    """Write a film's version for the web.
 
     Raises:
         Permanent: ``corrupt``, no frame can be decoded. Refused: ``too_large``.
     """
-    with libav.opened(source.path, sniffed.mime_type) as container:
+    max_pixels, scratch, into = conversion.max_pixels, conversion.scratch, conversion.into
+    starts_at_once = _starts_at_once(source, sniffed)  # before: who opens it moves the file
+    with libav.opened(source, sniffed.mime_type) as container:
         stream = _film(container, max_pixels)
-        needs = _planned(container, source, sniffed, stream)
+        needs = _planned(container, sniffed, stream, starts_at_once=starts_at_once)
         first = None if needs.copies_picture else _first_frame(container, stream, max_pixels)
-    with libav.opened(source.path, sniffed.mime_type) as container:
-        made = _mux(container, _film(container, max_pixels), needs, first, scratch, progress)
-    _move_index_to_front(scratch, into)
+    with libav.opened(source, sniffed.mime_type) as container:
+        made = _mux(container, _film(container, max_pixels), needs, first, scratch, conversion.progress)
+    _move_index_to_front(scratch, into, conversion.progress)
     with _reopened(into) as container:
         [film] = container.streams.video
         frame = next(container.decode(film))
@@ -114,7 +92,11 @@ def _film(container: InputContainer, max_pixels: int) -> VideoStream:
     return stream
 
 
-def _planned(container: InputContainer, source: Source, sniffed: Sniffed, stream: VideoStream) -> Plan:
+def _starts_at_once(source: Source, sniffed: Sniffed) -> bool:
+    return sniffed.mime_type != "video/mp4" or isobmff.index_comes_first(source.file)
+
+
+def _planned(container: InputContainer, sniffed: Sniffed, stream: VideoStream, *, starts_at_once: bool) -> Plan:
     film = libav.codec(container, "video") or ""
     sound = _sound(container)
     sound_codec = sound.codec_context.codec.canonical_name if sound is not None else None
@@ -122,7 +104,7 @@ def _planned(container: InputContainer, source: Source, sniffed: Sniffed, stream
     codecs = _WEB_CONTAINERS.get(sniffed.mime_type)
     if is_fit and codecs and film in codecs[0] and (sound_codec is None or sound_codec in codecs[1]):
         is_all_sound = len(container.streams.audio) == (sound is not None)
-        if is_all_sound and (sniffed.mime_type != "video/mp4" or isobmff.index_comes_first(source.file)):
+        if is_all_sound and starts_at_once:
             return Plan(plays=True)
     copies_picture = is_fit and film == "h264"
     return Plan(False, copies_picture, sound_codec in _COPIED_SOUND, sound is not None)
@@ -204,7 +186,7 @@ def _packets(container: InputContainer, streams: list[VideoStream | AudioStream]
                 yield packet
 
 
-def _move_index_to_front(scratch: BinaryIO, into: BinaryIO) -> None:
+def _move_index_to_front(scratch: BinaryIO, into: BinaryIO, progress: Callable[[float], object]) -> None:
     """Copy a finished MP4, its index first: players start before the end has come."""
     scratch.flush()
     index_bytes = isobmff.index_bytes(scratch)
@@ -215,6 +197,7 @@ def _move_index_to_front(scratch: BinaryIO, into: BinaryIO) -> None:
             if packet.dts is not None:
                 packet.stream = streams[packet.stream_index]
                 output.mux(packet)
+                progress(1.0)
     into.flush()
 
 

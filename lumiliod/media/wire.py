@@ -1,7 +1,8 @@
 """What the daemon and a media worker say to each other: msgpack frames behind a four-byte length.
 
-Requests and answers strictly alternate. With each request goes the original, as a descriptor; pictures come back as
-bytes. An answer comes from whoever took the worker over: :func:`is_sound` says whether it can be one.
+Requests and answers strictly alternate, but for the words of how far one is. With each request goes the original, as a
+descriptor, and with some the files to be written; pictures come back as bytes. An answer comes from whoever took the
+worker over: :func:`is_sound` says whether it can be one.
 """
 
 import math
@@ -11,12 +12,13 @@ from typing import Literal
 
 import msgspec
 
-from lumiliod.domain.media import Appearance, Identified
-from lumiliod.media.media_type import Inspected, Picture, Rendering
+from lumiliod.domain.media import Appearance, Identified, WebVideo
+from lumiliod.media.media_type import Converted, Filmstrip, Inspected, Picture, Rendering
 
 MAX_FRAME_BYTES = 16 << 20
 MAX_TAGS, MAX_TEXT, MAX_MESSAGE = 256, 4096, 400
 MAX_SIDE_PX, MAX_DURATION_S = 1 << 31, 1e9
+MAX_STRIP_FRAMES, MAX_STRIP_PX = 1000, 1000
 
 _MIME_TYPE = re.compile(r"[a-z]{1,20}/[a-z0-9][a-z0-9.+-]{0,60}")
 _EXTENSION = re.compile(r"\.[a-z0-9]{1,8}")
@@ -33,6 +35,8 @@ class Setup(msgspec.Struct, frozen=True):
     max_pixels: int
     thumbnail_format: Literal["jpeg", "webp"]
     thumbnail_quality: int
+    writes_files: bool = False
+    """Whether it may write to the files that are handed to it."""
 
 
 class Ready(msgspec.Struct, frozen=True):
@@ -55,6 +59,10 @@ class Render(msgspec.Struct, frozen=True, tag=True):
     sizes: tuple[int, ...]
 
 
+class Convert(msgspec.Struct, frozen=True, tag=True):
+    """Ask for a film's version for the web; an empty file for what is between, and one for the result, come with it."""
+
+
 class Known(msgspec.Struct, frozen=True, tag=True):
     """Answer to Inspect."""
 
@@ -67,6 +75,18 @@ class Drawn(msgspec.Struct, frozen=True, tag=True):
     rendering: Rendering
 
 
+class Advanced(msgspec.Struct, frozen=True, tag=True):
+    """Not an answer yet: the share that is done, 0 to 1."""
+
+    share: float
+
+
+class Made(msgspec.Struct, frozen=True, tag=True):
+    """Answer to Convert."""
+
+    converted: Converted
+
+
 class Failed(msgspec.Struct, frozen=True, tag=True):
     """The request failed; ``kind`` names the error class the daemon raises."""
 
@@ -75,8 +95,8 @@ class Failed(msgspec.Struct, frozen=True, tag=True):
     message: str
 
 
-Request = Inspect | Render
-Answer = Known | Drawn | Failed
+Request = Inspect | Render | Convert
+Answer = Known | Drawn | Advanced | Made | Failed
 
 
 def frame(message: Request | Answer | Setup | Ready) -> bytes:
@@ -97,6 +117,10 @@ def is_sound(answer: Answer, request: Request, setup: Setup) -> bool:
             if pictures and sorted(picture.size for picture in pictures) != sorted(sizes):
                 return False
             return all(_is_picture(picture, setup) for picture in pictures) and _is_seen(rendering.appearance)
+        case Advanced(share=share), Convert():
+            return 0 <= share <= 1
+        case Made(converted=converted), Convert():
+            return _is_version(converted.version) and _is_strip(converted.filmstrip)
         case _:
             return False
 
@@ -104,6 +128,25 @@ def is_sound(answer: Answer, request: Request, setup: Setup) -> bool:
 def _is_picture(picture: Picture, setup: Setup) -> bool:
     is_in_size = 0 < picture.width <= picture.size and 0 < picture.height <= picture.size
     return is_in_size and picture.data.startswith(_SIGNATURES[setup.thumbnail_format])
+
+
+def _is_version(version: WebVideo | None) -> bool:
+    if version is None:
+        return True
+    is_in_size = 0 < version.width <= MAX_SIDE_PX and 0 < version.height <= MAX_SIDE_PX
+    return is_in_size and 0 <= version.duration_s <= MAX_DURATION_S and version.size_bytes > 0
+
+
+def _is_strip(strip: Filmstrip | None) -> bool:
+    if strip is None:
+        return True
+    return (
+        strip.data.startswith(_SIGNATURES["jpeg"])
+        and 0 < strip.columns <= strip.frames <= MAX_STRIP_FRAMES
+        and 0 < strip.width <= MAX_STRIP_PX
+        and 0 < strip.height <= MAX_STRIP_PX
+        and 0 < strip.interval_s <= MAX_DURATION_S
+    )
 
 
 def _is_known(inspected: Inspected) -> bool:

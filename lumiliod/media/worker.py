@@ -12,17 +12,37 @@ import select
 import socket
 import sys
 import threading
+import time
 import warnings
+from contextlib import ExitStack
 from pkgutil import resolve_name
-from typing import Literal
+from typing import BinaryIO, Literal, cast
 
 import msgspec
 
 from lumiliod.domain.errors import LumilioError, Permanent, Refused
 from lumiliod.media import confinement
-from lumiliod.media.media_type import HEAD_BYTES, MediaType, Recipe, Sniffed, Source
-from lumiliod.media.wire import MAX_MESSAGE, Answer, Drawn, Failed, Inspect, Known, Ready, Render, Request, Setup, frame
+from lumiliod.media.media_type import HEAD_BYTES, Conversion, Convertible, MediaType, Recipe, Sniffed, Source
+from lumiliod.media.wire import (
+    MAX_MESSAGE,
+    Advanced,
+    Answer,
+    Convert,
+    Drawn,
+    Failed,
+    Inspect,
+    Known,
+    Made,
+    Ready,
+    Render,
+    Request,
+    Setup,
+    frame,
+)
 
+MAX_FILES = 3
+"""Descriptors that come with a request at most: the original, and two files to write to."""
+PROGRESS_S = 0.5
 _PASSING_ERRNOS = frozenset({errno.EIO, errno.ESTALE, errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE})
 
 
@@ -37,7 +57,7 @@ def main() -> None:
         return
     setup = msgspec.msgpack.decode(setup_frame, type=Setup)
     media_types = _loaded(setup.media_types)
-    confinement.bound(setup.memory_limit_bytes)
+    confinement.bound(setup.memory_limit_bytes, writes_files=setup.writes_files)
     packages = {type(media_type).__module__.partition(".")[0] for media_type in media_types}
     protections = confinement.confine(packages | {confinement.__name__.partition(".")[0]})
     # of a thread that ran already the kernel would have left everything as it was
@@ -47,11 +67,18 @@ def main() -> None:
     os.dup2(quiet, 2)  # libtiff, libav and LibRaw speak of each broken file at length
     decoder = msgspec.msgpack.Decoder(Request)
     while True:
-        payload, original = _received(daemon)
-        if payload is None or original is None:
+        payload, descriptors = _received(daemon)
+        if payload is None or not descriptors:
             return
         _renew_cpu_limit(setup.cpu_limit_s)
-        daemon.sendall(frame(_answer(decoder.decode(payload), original, media_types, setup)))
+        progress = _Progress(daemon, setup.cpu_limit_s)
+        with ExitStack() as stack:
+            modes = ("rb", "r+b", "r+b")
+            files = [
+                cast("BinaryIO", stack.enter_context(os.fdopen(*one))) for one in zip(descriptors, modes, strict=False)
+            ]
+            answer = _answer(decoder.decode(payload), files, media_types, setup, progress)
+        daemon.sendall(frame(answer))
 
 
 def sniff(source: Source, media_types: tuple[MediaType, ...]) -> tuple[MediaType, Sniffed]:
@@ -69,18 +96,44 @@ def sniff(source: Source, media_types: tuple[MediaType, ...]) -> tuple[MediaType
     raise Permanent("the content is no photo, video or audio format known here", code="unsupported")
 
 
-def _answer(request: Request, original: int, media_types: tuple[MediaType, ...], setup: Setup) -> Answer:
+class _Progress:
+    """Tells the daemon how far a conversion is, and takes up its share of the processor anew each time."""
+
+    def __init__(self, daemon: socket.socket, cpu_limit_s: int) -> None:
+        self._daemon, self._cpu_limit_s = daemon, cpu_limit_s
+        self._told_s = time.monotonic()
+
+    def __call__(self, share: float) -> None:
+        """Say it, at most once in ``PROGRESS_S``."""
+        if (now_s := time.monotonic()) - self._told_s < PROGRESS_S:
+            return
+        self._told_s = now_s
+        _renew_cpu_limit(self._cpu_limit_s)
+        self._daemon.sendall(frame(Advanced(share)))
+
+
+def _answer(
+    request: Request, files: list[BinaryIO], media_types: tuple[MediaType, ...], setup: Setup, progress: _Progress
+) -> Answer:
     try:
-        with os.fdopen(original, "rb") as file:
-            file.seek(0)
-            source = Source(file, file.read(HEAD_BYTES), os.fstat(original).st_size)
-            media_type, sniffed = sniff(source, media_types)
-            match request:
-                case Inspect():
-                    return Known(media_type.inspect(source, sniffed, setup.max_pixels))
-                case Render(sizes=sizes):
-                    recipe = Recipe(sizes, setup.thumbnail_format, setup.thumbnail_quality, setup.max_pixels)
-                    return Drawn(media_type.render(source, sniffed, recipe))
+        original = files[0]
+        original.seek(0)
+        source = Source(original, original.read(HEAD_BYTES), os.fstat(original.fileno()).st_size)
+        media_type, sniffed = sniff(source, media_types)
+        match request:
+            case Inspect():
+                return Known(media_type.inspect(source, sniffed, setup.max_pixels))
+            case Render(sizes=sizes):
+                recipe = Recipe(sizes, setup.thumbnail_format, setup.thumbnail_quality, setup.max_pixels)
+                return Drawn(media_type.render(source, sniffed, recipe))
+            case Convert():
+                if not isinstance(media_type, Convertible):
+                    raise Permanent("nothing of this kind is converted", code="unsupported")
+                _, scratch, into = files
+                for file in (scratch, into):  # an attempt before this one may have been ended in the middle
+                    file.truncate(0)
+                conversion = Conversion(scratch, into, setup.max_pixels, progress)
+                return Made(media_type.convert(source, sniffed, conversion))
     except Refused as error:
         return _failed("refused", error.code, error.message)
     except LumilioError as error:
@@ -107,13 +160,13 @@ def _failed(kind: Literal["permanent", "refused", "unavailable"], code: str, mes
     return Failed(kind, code, readable[:MAX_MESSAGE])
 
 
-def _received(daemon: socket.socket) -> tuple[bytes | None, int | None]:
-    """Return a frame's payload, None at the end, and the descriptor that came with it."""
-    header, descriptors, _, _ = socket.recv_fds(daemon, 4, 1)
+def _received(daemon: socket.socket) -> tuple[bytes | None, list[int]]:
+    """Return a frame's payload, None at the end, and the descriptors that came with it."""
+    header, descriptors, _, _ = socket.recv_fds(daemon, 4, MAX_FILES)
     header += _exactly(daemon, 4 - len(header))
     if len(header) < 4:
-        return None, None
-    return _exactly(daemon, int.from_bytes(header, "big")), descriptors[0] if descriptors else None
+        return None, []
+    return _exactly(daemon, int.from_bytes(header, "big")), descriptors
 
 
 def _exactly(daemon: socket.socket, count: int) -> bytes:

@@ -13,6 +13,7 @@ from lumiliod.storage.staging import Staged
 INGEST = JobSpec("ingest", "ingest")
 METADATA = JobSpec("metadata", "media")
 THUMBNAILS = JobSpec("thumbnails", "media")
+TRANSCODE = JobSpec("transcode", "transcode", max_attempts=3)
 SCAN = JobSpec("scan", "maintenance", max_attempts=3)
 RETIRE = JobSpec("retire", "ingest")
 PURGE = JobSpec("purge", "maintenance", max_attempts=3)
@@ -63,7 +64,7 @@ def ingest_file(record_id: UUID, repository_id: RepositoryId) -> NewJob:
 
 def understand(asset_id: AssetId, repository_id: RepositoryId, priority: int) -> list[NewJob]:
     """Make the jobs that follow once an asset exists; as urgent as what made it."""
-    return [about(spec, asset_id, repository_id, priority) for spec in (METADATA, THUMBNAILS)]
+    return [about(spec, asset_id, repository_id, priority) for spec in (METADATA, THUMBNAILS, TRANSCODE)]
 
 
 def scan(repository_id: RepositoryId) -> NewJob:
@@ -176,6 +177,12 @@ def missing_thumbnails(recipe: str, conn: Connection, after: UUID) -> tuple[list
     """Return a page of the jobs for assets without pictures, or with such as were made by another recipe."""
     found = assets.without_thumbnails(conn, recipe, after, BACKFILL_PAGE)
     return [about(THUMBNAILS, *asset) for asset in found], found[-1][0] if found else None
+
+
+def missing_transcodes(conn: Connection, after: UUID) -> tuple[list[NewJob], UUID | None]:
+    """Return a page of the jobs for films that nobody knows of whether they play on the web."""
+    found = assets.without_web_video(conn, after, BACKFILL_PAGE)
+    return [about(TRANSCODE, *asset) for asset in found], found[-1][0] if found else None
 
 
 def missing_metadata(conn: Connection, after: UUID) -> tuple[list[NewJob], UUID | None]:

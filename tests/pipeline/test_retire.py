@@ -20,7 +20,7 @@ from lumiliod.domain.assets import Outcome
 from lumiliod.domain.errors import LumilioError, Unavailable
 from lumiliod.domain.ids import AssetId, Digest, RepoPath, RepositoryId
 from lumiliod.domain.trash import Why
-from lumiliod.library import browse, trash
+from lumiliod.library import browse, derived, trash
 from lumiliod.pipeline import file_ingest, kinds, settlement, strays
 from lumiliod.pipeline.retire import note_of
 from lumiliod.runtime import Runtime
@@ -675,7 +675,7 @@ async def test_what_is_in_the_trash_cannot_be_seen(scene: Scene) -> None:
     put_into_trash(scene.shelf, scene.asset)
     async with shelves.opened(scene.shelf) as rt:
         assert [item.id for item in (await browse.page(rt, limit=50, cursor=None)).items] == [scene.others[0]]
-        for look in (browse.show, browse.original, partial(browse.thumbnail, size=150)):
+        for look in (browse.show, browse.original, partial(derived.thumbnail, size=150), derived.web_video):
             with pytest.raises(LumilioError) as caught:
                 await look(rt, scene.asset)
             assert caught.value.code == "in_trash"

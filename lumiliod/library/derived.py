@@ -1,0 +1,162 @@
+"""Send what was made of originals: thumbnails, and films for the web. What was lost is made again."""
+
+import os
+from uuid import UUID
+
+import trio
+
+from lumiliod.contract.assets import AssetDetail
+from lumiliod.db import assets, job_admin
+from lumiliod.db.assets import Derivative
+from lumiliod.db.pool import Connection
+from lumiliod.domain.assets import ServedFile
+from lumiliod.domain.derivatives import FILMSTRIP, VIDEO_WEB
+from lumiliod.domain.derivatives import thumbnail as thumbnail_kind
+from lumiliod.domain.errors import NotFound, Retryable, Shape
+from lumiliod.domain.ids import AssetId
+from lumiliod.domain.jobs import PRIORITY_URGENT, JobFilter, JobState
+from lumiliod.domain.repositories import THUMBNAIL_SIZES
+from lumiliod.jobs.kind import JobSpec
+from lumiliod.library.browse import original, show
+from lumiliod.library.opening import modified, open_file
+from lumiliod.pipeline import kinds
+from lumiliod.runtime import Runtime, reaching
+
+PENDING_AFTER_S = 5.0
+"""When it makes sense to ask again for a film that is being converted."""
+
+
+async def thumbnail(rt: Runtime, asset_id: UUID, size: int) -> ServedFile:
+    """Open a thumbnail; the caller closes it.
+
+    Raises:
+        Shape: no thumbnail has this size.
+        NotFound: the asset or its picture does not exist.
+        Retryable: it is still being made, or made again because its file was lost.
+    """
+    if size not in THUMBNAIL_SIZES:
+        sizes = ", ".join(str(known) for known in THUMBNAIL_SIZES)
+        raise Shape(f"size is one of {sizes}", code="bad_size")
+    made = await rt.db.call(assets.derivative, AssetId(asset_id), thumbnail_kind(size))
+    if made is None:
+        asset = await show(rt, asset_id)
+        if asset.status == "processing":
+            raise Retryable("this thumbnail is still being made", code="thumbnail_pending", after_s=2.0)
+        raise NotFound(asset.status_reason or "this asset has no picture", code="thumbnail_missing")
+    served = await _opened(rt, made, f"{asset_id}-{size}", f".{size}")
+    if served is not None:
+        return served
+    await _make_again(rt, kinds.THUMBNAILS, asset_id, made)
+    raise Retryable("this thumbnail is made again", code="thumbnail_pending", after_s=2.0)
+
+
+async def filmstrip(rt: Runtime, asset_id: UUID) -> ServedFile:
+    """Open the strip of a film's frames; the caller closes it.
+
+    Raises:
+        NotFound: there is none (``filmstrip_missing``).
+        Retryable: it is still being made, or made again because its file was lost (``video_pending``).
+    """
+    made = await _strip(rt, asset_id)
+    served = await _opened(rt, made, f"{asset_id}", ".strip.jpg")
+    if served is not None:
+        return served
+    await _make_again(rt, kinds.TRANSCODE, asset_id, made)
+    raise Retryable("this filmstrip is made again", code="video_pending", after_s=PENDING_AFTER_S)
+
+
+async def filmstrip_places(rt: Runtime, asset_id: UUID) -> str:
+    """Return which part of a filmstrip shows which seconds, as WebVTT with media fragments (``#xywh``).
+
+    Raises as :func:`filmstrip`.
+    """
+    told = (await _strip(rt, asset_id)).details or {}
+    columns, width, height = int(told["columns"]), int(told["width"]), int(told["height"])
+    lines = ["WEBVTT"]
+    for number in range(int(told["frames"])):
+        row, column = divmod(number, columns)
+        from_s, to_s = number * told["interval_s"], (number + 1) * told["interval_s"]
+        place = f"filmstrip#xywh={column * width},{row * height},{width},{height}"
+        lines.append(f"\n{_clock(from_s)} --> {_clock(to_s)}\n{place}")
+    return "\n".join(lines) + "\n"
+
+
+def _clock(seconds: float) -> str:
+    """Return a time as WebVTT writes it."""
+    thousandths = round(seconds * 1000)
+    minutes, left = divmod(thousandths, 60_000)
+    return f"{minutes // 60:02}:{minutes % 60:02}:{left // 1000:02}.{left % 1000:03}"
+
+
+async def _strip(rt: Runtime, asset_id: UUID) -> Derivative:
+    made = await rt.db.call(assets.derivative, AssetId(asset_id), FILMSTRIP)
+    if made is not None:
+        return made
+    asset = await show(rt, asset_id)
+    plays, job = await rt.db.call(_progress_of, AssetId(asset_id))
+    if asset.type != "video" or plays is not None:
+        raise NotFound("this asset has no filmstrip", code="filmstrip_missing")
+    why = _why_none(rt, asset, job)
+    raise NotFound(why.message, code="filmstrip_missing") if isinstance(why, NotFound) else why
+
+
+async def web_video(rt: Runtime, asset_id: UUID) -> ServedFile:
+    """Open a film as every browser plays it, its own bytes where those do; the caller closes it.
+
+    Raises:
+        NotFound: there is no such film, or no version of it can or is to be made (``video_missing``).
+        Retryable: it is still being made, or made again because its file was lost (``video_pending``).
+    """
+    made = await rt.db.call(assets.derivative, AssetId(asset_id), VIDEO_WEB)
+    if made is not None:
+        served = await _opened(rt, made, f"{asset_id}", ".mp4")
+        if served is not None:
+            return served
+        await _make_again(rt, kinds.TRANSCODE, asset_id, made)
+        raise Retryable("this film is made again", code="video_pending", after_s=PENDING_AFTER_S)
+    asset = await show(rt, asset_id)
+    plays, job = await rt.db.call(_progress_of, AssetId(asset_id))
+    if plays:
+        return await original(rt, asset_id)
+    raise _why_none(rt, asset, job)
+
+
+def _why_none(rt: Runtime, asset: AssetDetail, job: job_admin.JobRow | None) -> NotFound | Retryable:
+    if asset.type != "video":
+        return NotFound("this asset is no film", code="video_missing")
+    if not rt.config.media.web_videos:
+        return NotFound("films get no version for the web here (media.web_videos)", code="video_missing")
+    if job is not None and job.state == JobState.DISCARDED:
+        why = job.errors[-1]["message"] if job.errors else "nobody knows why"
+        return NotFound(f"no version of this film could be made: {why}", code="video_missing")
+    return Retryable("this film is being made ready for the web", code="video_pending", after_s=PENDING_AFTER_S)
+
+
+def _progress_of(conn: Connection, asset_id: AssetId) -> tuple[bool | None, job_admin.JobRow | None]:
+    """Return whether a film plays as it is, and the job that finds out, open or given up."""
+    wanted = JobFilter(kind=kinds.TRANSCODE.kind, asset_id=asset_id)
+    found = job_admin.page(conn, wanted, before=None, count=1)
+    return assets.plays_on_web(conn, asset_id), next(iter(found), None)
+
+
+async def _opened(rt: Runtime, made: Derivative, name: str, suffix: str) -> ServedFile | None:
+    """Open a derivative; None where it was lost or cut short, as by a power failure."""
+    opened = rt.repositories.get(made.repository_id)
+    etag = f"{made.recipe}-{name}-{int(made.created_at.timestamp() * 1000):x}"
+    path = f".lumilio/{made.path}"
+    with reaching(rt.repositories, opened):
+        try:
+            file = await trio.to_thread.run_sync(open_file, opened.repository, path, "lost", limiter=rt.disk)
+        except NotFound:
+            return None
+    found = os.fstat(file.fileno())
+    if found.st_size != made.size_bytes:
+        file.close()
+        return None
+    shown = f"{made.original_filename}{suffix}"
+    return ServedFile(file, found.st_size, modified(found), made.mime_type, shown, etag)
+
+
+async def _make_again(rt: Runtime, spec: JobSpec, asset_id: UUID, made: Derivative) -> None:
+    again = kinds.about(spec, AssetId(asset_id), made.repository_id, PRIORITY_URGENT)
+    await rt.jobs.call(kinds.enqueue_one, again)
