@@ -69,12 +69,15 @@ async def transcode(rt: Runtime, running: Running) -> None:
         try:
             made = await _make(rt, running, repo, source)
         except (NotFound, Permanent) as error:
-            # a root that went away in the middle says nothing of the file
-            await trio.to_thread.run_sync(repository.check_identity, repo, limiter=rt.disk)
-            if isinstance(error, NotFound):
-                raise Permanent("the original is not where it was", code="original_missing") from error
-            raise
-        await running.complete(partial(_record, asset_id, repo.marker.id, made))
+            verdict = error
+        else:
+            await running.complete(partial(_record, asset_id, repo.marker.id, made))
+            return
+        # a root that went away in the middle says nothing of the file
+        await trio.to_thread.run_sync(repository.check_identity, repo, limiter=rt.disk)
+        if isinstance(verdict, NotFound):
+            raise Permanent("the original is not where it was", code="original_missing") from verdict
+        raise verdict
 
 
 async def _make(rt: Runtime, running: Running, repo: Repository, source: assets.Source) -> list[NewDerivative]:
