@@ -216,6 +216,40 @@ def create_owned(
 
 
 @contextmanager
+def holding(path: str) -> Iterator[bool]:
+    """Hold the flock of the file that has a name, once nobody else does; False where none has it. Blocks.
+
+    Whoever renames a file takes its lock along. Links, pipes and sockets are none. Raises OSError.
+    """
+    while True:
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except OSError as error:
+            if error.errno not in {errno.ENOENT, errno.ELOOP, errno.ENXIO}:
+                raise
+            yield False
+            return
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            # while that was waited for, the name may have become another file's, or nobody's
+            if _has_name(fd, path):
+                yield True
+                return
+        finally:
+            with suppress(OSError):
+                os.close(fd)
+
+
+def _has_name(fd: int, path: str) -> bool:
+    try:
+        named = os.lstat(path)
+    except FileNotFoundError:
+        return False
+    held = os.fstat(fd)
+    return (named.st_dev, named.st_ino) == (held.st_dev, held.st_ino)
+
+
+@contextmanager
 def owned_by_nobody(path: str) -> Iterator[int | None]:
     """Hold the flock of a file or folder whose owner is gone, as its descriptor; None while the owner lives.
 

@@ -2,8 +2,10 @@
 
 import os
 import stat
+from contextlib import suppress
 from datetime import UTC, datetime
 
+from lumiliod.domain.errors import NotFound
 from lumiliod.domain.ids import UploadId
 from lumiliod.storage import durable, staging
 from lumiliod.storage.repository import Repository
@@ -18,8 +20,12 @@ def kept(repo: Repository) -> list[tuple[UploadId, Reason]]:
     Raises:
         Unavailable: the disk fails.
     """
-    with durable.translated("read", repo.failed):
-        found = [(id_, find(repo, id_)) for id_ in staging.ids(repo.failed)]
+    try:
+        with durable.translated("read", repo.failed):
+            named = staging.ids(repo.failed)
+    except NotFound:  # it is made when there is something to put there
+        return []
+    found = [(id_, find(repo, id_)) for id_ in named]
     return [(id_, reason) for id_, reason in found if reason is not None]
 
 
@@ -37,7 +43,10 @@ def find(repo: Repository, id: UploadId) -> Reason | None:  # noqa: A002  the wo
             return None
         if not stat.S_ISREG(found.st_mode):
             return None
-        reason = staging.read_reason(repo, id)
+        try:
+            reason = staging.read_reason(repo, id)
+        except (IsADirectoryError, PermissionError):
+            reason = None
     if reason is not None:
         return reason
     return Reason(
@@ -59,7 +68,8 @@ def remove(repo: Repository, id: UploadId) -> None:  # noqa: A002
     """
     path = os.path.join(repo.failed, str(id))
     with durable.translated("remove", str(id), writing=True):
-        durable.unlink(f"{path}.reason.json")
+        with suppress(IsADirectoryError):  # not ours
+            durable.unlink(f"{path}.reason.json")
         durable.fsync_folder(repo.failed)
         durable.unlink(path)
         durable.fsync_folder(repo.failed)

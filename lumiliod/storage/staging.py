@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from uuid import UUID
 
 import msgspec
@@ -175,15 +176,19 @@ def sweep(repo: Repository) -> list[str]:
             # Looked for under the lock: the writer may have finished since the folder was read.
             if os.path.lexists(f"{path}.json"):
                 if _read_mark(f"{path}.json") is None:
-                    fail(repo, UploadId(id_), "mark_unreadable", "what was received with the file cannot be read")
+                    _set_aside(repo, UploadId(id_), "mark_unreadable", "what was received with the file cannot be read")
                 return
             durable.unlink(path)
             removed.append(str(id_))
 
     def sweep_mark(suffix: str, id_: UUID) -> None:
-        path = _data(repo, UploadId(id_))
-        if not os.path.lexists(path) and durable.unlink(f"{path}{suffix}"):
-            removed.append(f"{id_}{suffix}")
+        path, kept = _data(repo, UploadId(id_)), os.path.join(repo.failed, str(id_))
+        with durable.owned_by_nobody(kept) as fd:
+            if fd is None and os.path.lexists(kept):
+                return  # it is on its way back: bytes follow their mark
+            # looked for afterwards: what is in neither folder was not on its way between them
+            if not os.path.lexists(path) and durable.unlink(f"{path}{suffix}"):
+                removed.append(f"{id_}{suffix}")
 
     with durable.translated("sweep", repo.incoming, writing=True):
         each("sweep", ids(repo.incoming), sweep_one)
@@ -200,37 +205,47 @@ def forget(repo: Repository, id: UploadId) -> None:  # noqa: A002
 
 
 def fail(repo: Repository, id: UploadId, code: str, message: str) -> None:  # noqa: A002
-    """Move a staged file to ``failed`` with its reason; doing it again changes nothing but the reason.
+    """Move a staged file to ``failed`` with its reason; doing it again changes nothing.
 
-    Order: reason, bytes, mark; a crash between is healed by doing it again, or by :func:`sweep`.
+    Order: reason, bytes, mark; a crash between is healed by doing it again, or by :func:`sweep`. The lock of the bytes,
+    which goes with them, keeps it and :func:`take_back` out of each other's way, in other processes, too.
 
     Raises:
         NotFound: it is neither staged nor failed (``not_staged``).
     """
     path, kept = _data(repo, id), os.path.join(repo.failed, str(id))
     with durable.translated("set aside", str(id), writing=True):
-        found = _read_mark(f"{path}.json")
-        staged = os.path.lexists(path)
-        if not staged:
-            if not os.path.lexists(kept):
+        with durable.holding(path) as is_staged:
+            if is_staged:
+                _set_aside(repo, id, code, message)
+                return
+        with durable.holding(kept) as is_kept:
+            if not is_kept and not os.path.lexists(path):
                 raise NotFound(f"no upload {id} is staged", code="not_staged")
-            durable.unlink(f"{path}.json")
-            return
-        reason = Reason(
-            filename=found.filename if found else "",
-            digest=found.digest if found else "",
-            size_bytes=os.lstat(path).st_size,
-            owner_id=found.owner_id if found else None,
-            code=code,
-            message=text_name(message),
-            at=datetime.now(UTC),
-            received_at=found.received_at if found else None,
-        )
-        durable.write_file(f"{kept}.reason.json", msgspec.json.encode(reason))
-        os.rename(path, kept)  # noqa: PTH104
-        durable.fsync_folder(repo.failed)
-        durable.unlink(f"{path}.json")
-        durable.fsync_folder(repo.incoming)
+            if is_kept and not os.path.lexists(path):
+                durable.unlink(f"{path}.json")
+
+
+def _set_aside(repo: Repository, id: UploadId, code: str, message: str) -> None:  # noqa: A002
+    """Move a staged file, whose lock is held, to ``failed``."""
+    path, kept = _data(repo, id), os.path.join(repo.failed, str(id))
+    found = _read_mark(f"{path}.json")
+    reason = Reason(
+        filename=found.filename if found else "",
+        digest=found.digest if found else "",
+        size_bytes=os.lstat(path).st_size,
+        owner_id=found.owner_id if found else None,
+        code=code,
+        message=text_name(message),
+        at=datetime.now(UTC),
+        received_at=found.received_at if found else None,
+    )
+    Path(repo.failed).mkdir(0o700, exist_ok=True)
+    durable.write_file(f"{kept}.reason.json", msgspec.json.encode(reason))
+    os.rename(path, kept)  # noqa: PTH104
+    durable.fsync_folder(repo.failed)
+    durable.unlink(f"{path}.json")
+    durable.fsync_folder(repo.incoming)
 
 
 def take_back(repo: Repository, id: UploadId) -> Staged | None:  # noqa: A002
@@ -239,9 +254,9 @@ def take_back(repo: Repository, id: UploadId) -> Staged | None:  # noqa: A002
     Order: mark, bytes, reason; a crash between is healed by doing it again, or by :func:`sweep`.
     """
     path, kept = _data(repo, id), os.path.join(repo.failed, str(id))
-    with durable.translated("stage", str(id), writing=True):
-        reason = read_reason(repo, id)
-        if reason is None or not is_digest(reason.digest) or not os.path.lexists(kept):
+    with durable.translated("stage", str(id), writing=True), durable.holding(kept) as is_kept:
+        reason = read_reason(repo, id) if is_kept else None
+        if reason is None or not is_digest(reason.digest):
             return None
         found = Staged(
             id=id,

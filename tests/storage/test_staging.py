@@ -3,7 +3,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -15,11 +16,12 @@ from blake3 import blake3
 
 from lumiliod.domain.errors import LumilioError, NotFound, Refused, Retryable, Shape, Unavailable
 from lumiliod.domain.ids import Digest, UploadId, UserId
-from lumiliod.storage import refusals, repository, staging
+from lumiliod.storage import durable, refusals, repository, staging
 from lumiliod.storage.pump import BLOCK_BYTES, BUFFERS
 from lumiliod.storage.repository import Repository
 from lumiliod.storage.staging import Staged
 from lumiliod.testing.sources import Chunks
+from tests import meanwhile
 
 MIB = 1 << 20
 
@@ -491,3 +493,87 @@ async def test_many_at_once(repo: Repository) -> None:
         for number in range(24):
             nursery.start_soon(one, number)
     assert len(staging.waiting(repo)) == 24
+
+
+def beside(act: Callable[[], object]) -> tuple[Callable[[tuple[Any, ...]], None], Callable[[], None]]:
+    """Return what begins ``act`` in another thread, once, and gives it time; and what waits for its end."""
+    threads: list[threading.Thread] = []
+
+    def begin(_args: tuple[Any, ...]) -> None:
+        if not threads:
+            threads.append(threading.Thread(target=act))
+            threads[0].start()
+            threads[0].join(0.3)
+
+    def end() -> None:
+        assert threads
+        threads[0].join(20)
+        assert not threads[0].is_alive()
+
+    return begin, end
+
+
+async def test_what_is_taken_back_while_it_is_set_aside_keeps_its_mark(repo: Repository) -> None:
+    """The last step of setting aside unlinked the mark that taking back had written, and a sweep then the bytes."""
+    staged = await write(repo, b"acknowledged")
+    begin, end = beside(lambda: staging.take_back(repo, staged.id))
+    mark = f"{staged.path}.json"
+    with meanwhile.before("os.remove", lambda args: begin(args) if args[0] == mark else None):
+        staging.fail(repo, staged.id, "unsupported", "no")
+    end()
+    assert staging.load(repo, staged.id) == staged
+    assert staging.sweep(repo) == []
+    assert Path(staged.path).read_bytes() == b"acknowledged"
+
+
+async def test_a_sweep_leaves_the_mark_of_what_is_taken_back(repo: Repository) -> None:
+    staged = await write(repo, b"acknowledged")
+    staging.fail(repo, staged.id, "unsupported", "no")
+    begin, end = beside(lambda: staging.sweep(repo))
+    real = durable.rename_new
+
+    def rename_new(source: str, target: str) -> None:
+        begin(())
+        real(source, target)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(durable, "rename_new", rename_new)
+        assert staging.take_back(repo, staged.id) == staged
+    end()
+    assert staging.load(repo, staged.id) == staged
+    assert staging.sweep(repo) == []
+    assert Path(staged.path).read_bytes() == b"acknowledged"
+
+
+async def test_setting_aside_again_leaves_the_mark_of_what_is_taken_back(repo: Repository) -> None:
+    staged = await write(repo, b"acknowledged")
+    staging.fail(repo, staged.id, "unsupported", "no")
+    begin, end = beside(lambda: staging.fail(repo, staged.id, "unsupported", "no"))
+    real = durable.rename_new
+
+    def rename_new(source: str, target: str) -> None:
+        begin(())
+        real(source, target)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(durable, "rename_new", rename_new)
+        staging.take_back(repo, staged.id)
+    end()
+    found = staging.load(repo, staged.id) or staging.take_back(repo, staged.id)
+    assert found == staged
+    assert Path(staged.path).read_bytes() == b"acknowledged"
+
+
+async def test_refused_uploads_are_told_whatever_else_lies_beside_them(repo: Repository) -> None:
+    Path(repo.failed).rmdir()
+    assert refusals.kept(repo) == []
+    staged, other = await write(repo, b"one"), await write(repo, b"other")
+    for one in (staged, other):
+        staging.fail(repo, one.id, "unsupported", "no")
+    reason = Path(repo.failed, f"{staged.id}.reason.json")
+    reason.unlink()
+    reason.mkdir()
+    told = dict(refusals.kept(repo))
+    assert (told[staged.id].code, told[other.id].code) == (refusals.NO_REASON, "unsupported")
+    refusals.remove(repo, staged.id)
+    assert [id_ for id_, _ in refusals.kept(repo)] == [other.id]
