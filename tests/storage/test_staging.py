@@ -361,7 +361,7 @@ left = int(sys.argv[3])
 
 def dying(event, args):
     global left
-    if event == "os.remove":
+    if event == "os.remove" and str(args[0]).startswith(sys.argv[1]):
         left -= 1
         if left < 0:
             os.kill(os.getpid(), 9)
