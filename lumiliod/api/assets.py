@@ -129,6 +129,18 @@ def blueprint(rt: Runtime) -> Blueprint:
         """Say in WebVTT, as players read it, which part of the filmstrip shows which seconds."""
         return TrioResponse(await derived.filmstrip_places(rt, asset_id), mimetype="text/vtt")
 
+    @streams(
+        room,
+        "GET",
+        "/assets/<uuid:asset_id>/audio/waveform",
+        Operation(answers={200: "application/octet-stream", 206: "application/octet-stream", 304: None}),
+    )
+    async def waveform(exchange: Exchange) -> None:
+        """Send the shape of a sound in the binary format of the BBC's audiowaveform, which web players read."""
+        parse_query(exchange.query, NoQuery)
+        file = await derived.waveform(rt, exchange.arguments["asset_id"])
+        await send_file(exchange, file, cache_control=_REVALIDATE)
+
     @room.post("/assets/search")
     @describes(Operation(answers={200: SearchPage}, body=SearchRequest))
     async def find() -> TrioResponse:

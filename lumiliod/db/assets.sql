@@ -114,6 +114,9 @@ ORDER BY a.id LIMIT %(count)s::int
 SELECT a.id, f.repository_id
 FROM (SELECT id FROM assets WHERE status = 'processing' AND id > %(after)s::uuid
       UNION
+      SELECT id FROM assets s WHERE s.type = 'audio' AND s.status = 'ready' AND s.id > %(after)s::uuid
+        AND NOT EXISTS (SELECT 1 FROM derivatives d WHERE d.asset_id = s.id AND d.kind = 'waveform')
+      UNION
       SELECT asset_id FROM derivatives
       WHERE kind = 'thumbnail_150' AND (recipe < %(recipe)s::text OR recipe > %(recipe)s::text)
         AND asset_id > %(after)s::uuid) AS w

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from lumiliod.domain.repositories import THUMBNAIL_SIZES
 
-VIDEO_WEB, FILMSTRIP = "video_web", "filmstrip"
+VIDEO_WEB, FILMSTRIP, WAVEFORM = "video_web", "filmstrip", "waveform"
 
 
 def thumbnail(size: int) -> str:
@@ -16,5 +16,6 @@ FOLDERS: Mapping[str, str] = {
     **{thumbnail(size): f"assets/thumbnails/{size}" for size in THUMBNAIL_SIZES},
     VIDEO_WEB: "assets/videos/web",
     FILMSTRIP: "assets/videos/filmstrips",
+    WAVEFORM: "assets/audios/waveforms",
 }
 """The folder of each kind below ``.lumilio``."""

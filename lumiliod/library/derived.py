@@ -1,4 +1,4 @@
-"""Send what was made of originals: thumbnails, and films for the web. What was lost is made again."""
+"""Send what was made of originals: thumbnails, waveforms, films for the web. What was lost is made again."""
 
 import os
 from uuid import UUID
@@ -10,7 +10,7 @@ from lumiliod.db import assets, job_admin
 from lumiliod.db.assets import Derivative
 from lumiliod.db.pool import Connection
 from lumiliod.domain.assets import ServedFile
-from lumiliod.domain.derivatives import FILMSTRIP, VIDEO_WEB
+from lumiliod.domain.derivatives import FILMSTRIP, VIDEO_WEB, WAVEFORM
 from lumiliod.domain.derivatives import thumbnail as thumbnail_kind
 from lumiliod.domain.errors import NotFound, Retryable, Shape
 from lumiliod.domain.ids import AssetId
@@ -48,6 +48,26 @@ async def thumbnail(rt: Runtime, asset_id: UUID, size: int) -> ServedFile:
         return served
     await _make_again(rt, kinds.THUMBNAILS, asset_id, made)
     raise Retryable("this thumbnail is made again", code="thumbnail_pending", after_s=2.0)
+
+
+async def waveform(rt: Runtime, asset_id: UUID) -> ServedFile:
+    """Open the shape of a sound; the caller closes it.
+
+    Raises:
+        NotFound: there is none (``waveform_missing``).
+        Retryable: it is still being made, or made again because its file was lost (``waveform_pending``).
+    """
+    made = await rt.db.call(assets.derivative, AssetId(asset_id), WAVEFORM)
+    if made is None:
+        asset = await show(rt, asset_id)
+        if asset.type == "audio" and asset.status == "processing":
+            raise Retryable("this waveform is still being made", code="waveform_pending", after_s=2.0)
+        raise NotFound(asset.status_reason or "this asset has no waveform", code="waveform_missing")
+    served = await _opened(rt, made, f"{asset_id}", ".dat")
+    if served is not None:
+        return served
+    await _make_again(rt, kinds.THUMBNAILS, asset_id, made)
+    raise Retryable("this waveform is made again", code="waveform_pending", after_s=2.0)
 
 
 async def filmstrip(rt: Runtime, asset_id: UUID) -> ServedFile:

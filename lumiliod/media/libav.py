@@ -59,6 +59,17 @@ def picture_stream(container: InputContainer) -> VideoStream | None:
     return None
 
 
+def cover(container: InputContainer) -> bytes | None:
+    """Return the first picture that is attached to a container, encoded as it is; None where there is none."""
+    for stream in container.streams.video:
+        if int(stream.disposition) & _ATTACHED_PICTURE:
+            with suppress(FFmpegError, StopIteration):
+                data = bytes(next(container.demux(stream)))
+                if data:
+                    return data
+    return None
+
+
 def duration_s(container: InputContainer) -> float | None:
     """Return the length in seconds, or None where the header does not say."""
     if container.duration and container.duration > 0:

@@ -170,18 +170,19 @@ class Media:
 
     async def thumbnails(
         self, path: str, mime_type: str, into: str, sizes: tuple[int, ...] = THUMBNAIL_SIZES
-    ) -> tuple[list[Rendered], Appearance | None]:
+    ) -> tuple[list[Rendered], Appearance | None, bytes | None]:
         """Write a picture per size into the existing folder ``into``, as ``<size>.jpg`` or ``.webp``; describe it.
 
-        One decode; upright, sRGB, never enlarged. Photos, RAW and films (the poster at 10 %); sound
-        gives none. The content decides; ``mime_type`` is what :meth:`identify` said of it.
+        One decode; upright, sRGB, never enlarged. Photos, RAW, films (the poster at 10 %) and sounds (the cover, or
+        their shape); of these the waveform comes last. The content decides; ``mime_type`` is what :meth:`identify` said
+        of it.
 
         Raises:
             LumilioError: as :meth:`identify`; ``corrupt`` where the pixels cannot be decoded.
         """
         await trio.lowlevel.checkpoint()
         if not sizes:
-            return [], None
+            return [], None, None
         answer = await self._asked(Render(sizes), path)
         assert isinstance(answer, Drawn)
         rendered: list[Rendered] = []
@@ -195,7 +196,7 @@ class Media:
             )
         with trio.move_on_after(self._settings.wall_limit_s):
             await originals.write(files, self._disk)
-            return rendered, answer.rendering.appearance
+            return rendered, answer.rendering.appearance, answer.rendering.waveform
         raise sandbox.stalled(self._settings.wall_limit_s)
 
     async def web_video(self, path: str, into: str, advance: Advance) -> tuple[WebVideo | None, Filmstrip | None]:

@@ -72,10 +72,14 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Rendering:
-    """What came of rendering a file: the derivatives, and what they look like."""
+    """What came of rendering a file: the derivatives, and what they look like; of a sound its waveform.
+
+    ``waveform`` is in the binary format of the BBC's audiowaveform.
+    """
 
     pictures: tuple[Picture, ...] = ()
     appearance: Appearance | None = None
+    waveform: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)

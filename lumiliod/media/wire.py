@@ -18,6 +18,7 @@ from lumiliod.media.media_type import Converted, Filmstrip, Inspected, Picture, 
 MAX_FRAME_BYTES = 16 << 20
 MAX_TAGS, MAX_TEXT, MAX_MESSAGE = 256, 4096, 400
 MAX_SIDE_PX, MAX_DURATION_S = 1 << 31, 1e9
+MAX_WAVEFORM_BYTES = 1 << 16
 MAX_STRIP_FRAMES, MAX_STRIP_PX = 1000, 1000
 
 _MIME_TYPE = re.compile(r"[a-z]{1,20}/[a-z0-9][a-z0-9.+-]{0,60}")
@@ -116,7 +117,8 @@ def is_sound(answer: Answer, request: Request, setup: Setup) -> bool:
             pictures = rendering.pictures
             if pictures and sorted(picture.size for picture in pictures) != sorted(sizes):
                 return False
-            return all(_is_picture(picture, setup) for picture in pictures) and _is_seen(rendering.appearance)
+            is_drawn = all(_is_picture(picture, setup) for picture in pictures) and _is_seen(rendering.appearance)
+            return is_drawn and (rendering.waveform is None or len(rendering.waveform) <= MAX_WAVEFORM_BYTES)
         case Advanced(share=share), Convert():
             return 0 <= share <= 1
         case Made(converted=converted), Convert():

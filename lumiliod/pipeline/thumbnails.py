@@ -1,5 +1,6 @@
 """Thumbnails: three sizes from one decode, put into the derivatives store, then their rows."""
 
+import os
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -11,7 +12,7 @@ import trio
 from lumiliod.db import appearances, assets, files
 from lumiliod.db.pool import Connection
 from lumiliod.domain.assets import AssetStatus, NewDerivative
-from lumiliod.domain.derivatives import thumbnail
+from lumiliod.domain.derivatives import WAVEFORM, thumbnail
 from lumiliod.domain.errors import LumilioError, NotFound, Permanent, Unavailable
 from lumiliod.domain.ids import AssetId, RepositoryId, path_from_bytes
 from lumiliod.domain.jobs import ClaimedJob, FailedAttempt
@@ -21,10 +22,10 @@ from lumiliod.jobs.engine import Result, Running
 from lumiliod.jobs.kind import Kind, each
 from lumiliod.pipeline import kinds
 from lumiliod.runtime import Runtime, reaching
-from lumiliod.storage import derivatives, repository
+from lumiliod.storage import derivatives, durable, repository
 from lumiliod.storage.repository import Repository
 
-RECIPE = "thumbnail-2"
+RECIPE = "thumbnail-3"
 """Changes when thumbnails, or what they look like in numbers, come out differently for the same original."""
 
 
@@ -84,8 +85,9 @@ async def _make(rt: Runtime, repo: Repository, source: assets.Source) -> tuple[l
         if drawn is None:
             await trio.to_thread.run_sync(repository.check_identity, repo, limiter=rt.disk)
             raise Permanent("the original is not where it was", code="original_missing")
-        rendered, appearance = drawn
-        return await trio.to_thread.run_sync(_store, repo, source.id, rendered, limiter=rt.disk), appearance
+        rendered, appearance, waveform = drawn
+        store = partial(_store, repo, source.id, rendered, waveform, scratch)
+        return await trio.to_thread.run_sync(store, limiter=rt.disk), appearance
     finally:
         with trio.CancelScope(shield=True):
             await trio.to_thread.run_sync(stack.close, limiter=rt.disk)
@@ -93,15 +95,17 @@ async def _make(rt: Runtime, repo: Repository, source: assets.Source) -> tuple[l
 
 async def _drawn(
     rt: Runtime, path: str, mime_type: str, scratch: str
-) -> tuple[list[Rendered], Appearance | None] | None:
-    """Return the pictures and what they look like, or None when the original is gone."""
+) -> tuple[list[Rendered], Appearance | None, bytes | None] | None:
+    """Return the pictures, what they look like and the waveform, or None when the original is gone."""
     try:
         return await rt.media.thumbnails(path, mime_type, scratch, THUMBNAIL_SIZES)
     except NotFound:
         return None
 
 
-def _store(repo: Repository, asset_id: AssetId, rendered: list[Rendered]) -> list[NewDerivative]:
+def _store(
+    repo: Repository, asset_id: AssetId, rendered: list[Rendered], waveform: bytes | None, scratch: str
+) -> list[NewDerivative]:
     made = []
     for picture in rendered:
         kind, extension = thumbnail(picture.size), Path(picture.path).suffix
@@ -117,6 +121,12 @@ def _store(repo: Repository, asset_id: AssetId, rendered: list[Rendered]) -> lis
                 height=picture.height,
             )
         )
+    if waveform is not None:
+        written = os.path.join(scratch, "waveform")
+        with durable.translated("write", written, writing=True):
+            Path(written).write_bytes(waveform)
+        path = derivatives.put(repo, asset_id, WAVEFORM, written, ".dat")
+        made.append(NewDerivative(WAVEFORM, path, RECIPE, "application/octet-stream", len(waveform), None, None))
     return made
 
 
@@ -131,7 +141,7 @@ def _record(
         assets.put_derivative(conn, asset_id, repository_id, derivative)
     appearances.put(conn, asset_id, appearance)
     assets.set_status(conn, asset_id, AssetStatus.READY)
-    return {"thumbnails": [derivative.kind for derivative in made]}
+    return {"made": [derivative.kind for derivative in made]}
 
 
 ABOUT_CONTENT = frozenset({"corrupt", "unsupported", "too_large", "timeout", "poison", "empty"})

@@ -17,9 +17,9 @@ from tests.daemon.test_bad_input import UnixConnection, wait_until
 from tests.media.test_web_video import film
 
 
-def played(daemon: Daemon, asset_id: UUID, what: str = "web", **headers: str) -> tuple[int, bytes, str | None]:
+def played(daemon: Daemon, asset_id: UUID, path: str = "video/web", **headers: str) -> tuple[int, bytes, str | None]:
     connection = UnixConnection(daemon.socket)
-    connection.request("GET", f"/api/v1/assets/{asset_id}/video/{what}", headers=headers)
+    connection.request("GET", f"/api/v1/assets/{asset_id}/{path}", headers=headers)
     answer = connection.getresponse()
     body = answer.read()
     connection.close()
@@ -60,12 +60,12 @@ def test_every_film_plays(daemon: Daemon, root: Path) -> None:
         assert (status, part) == (206, body[4:12])
         assert part[:4] == b"ftyp"
     for asset_id in ids.values():
-        status, strip, mime = played(daemon, asset_id, what="filmstrip")
+        status, strip, mime = played(daemon, asset_id, path="video/filmstrip")
         assert (status, mime) == (200, "image/jpeg")
         with Image.open(BytesIO(strip)) as image:
             frames = image.width // 160
             assert (frames in (2, 3), image.height) == (True, 80)
-        status, places, mime = played(daemon, asset_id, what="filmstrip.vtt")
+        status, places, mime = played(daemon, asset_id, path="video/filmstrip.vtt")
         assert (status, str(mime).partition(";")[0]) == (200, "text/vtt")
         second = "00:00:01.000 --> 00:00:02.000\nfilmstrip#xywh=160,0,160,80"
         cues = places.decode().strip().split("\n\n")

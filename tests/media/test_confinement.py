@@ -137,7 +137,7 @@ async def answer(media: Media, folder: Path, what: str, to: object = "") -> Perm
     with pytest.raises(Permanent) as raised:
         await media.thumbnails(str(path), "image/x-hostile", str(into), (150, 300))
     assert os.listdir(into) == []
-    rendered, _ = await media.thumbnails(good(folder / "good"), "image/jpeg", str(into), (150,))
+    rendered, *_ = await media.thumbnails(good(folder / "good"), "image/jpeg", str(into), (150,))
     assert [Path(one.path).stat().st_size for one in rendered] == [one.size_bytes for one in rendered]
     (into / "150.jpg").unlink()
     return raised.value

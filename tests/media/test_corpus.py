@@ -50,7 +50,7 @@ async def looked_at(media: Media, path: str, folder: Path) -> Seen:
         return Seen(error, None, None, folder)
     [metadata] = await media.metadata([(path, identified)])
     try:
-        pictures, _ = await media.thumbnails(path, identified.mime_type, str(folder))
+        pictures, *_ = await media.thumbnails(path, identified.mime_type, str(folder))
         return Seen(identified, metadata, pictures, folder)
     except LumilioError as error:
         return Seen(identified, metadata, error, folder)

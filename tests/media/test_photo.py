@@ -64,7 +64,7 @@ async def test_every_orientation_is_shown_upright(orientation: int, suffix: str,
     image.save(path, exif=exif)
     async with opened(MediaSettings(workers=1)) as media:
         identified = await media.identify(str(path))
-        pictures, _ = await media.thumbnails(str(path), identified.mime_type, str(into))
+        pictures, *_ = await media.thumbnails(str(path), identified.mime_type, str(into))
         [metadata] = await media.metadata([(str(path), identified.mime_type)])
     assert (identified.width, identified.height) == (1600, 1200)
     assert isinstance(metadata, Metadata)
@@ -122,7 +122,7 @@ async def test_every_mode_comes_out_in_its_colours(
     image.save(path, format_)
     identified = await media.identify(str(path))
     assert (identified.type, identified.width, identified.height) == (AssetType.PHOTO, 160, 120)
-    pictures, _ = await media.thumbnails(str(path), identified.mime_type, str(into))
+    pictures, *_ = await media.thumbnails(str(path), identified.mime_type, str(into))
     for picture in pictures:
         assert_corners(picture.path, wanted, tolerance=16)
 
@@ -135,14 +135,14 @@ async def test_other_colour_spaces_become_srgb(media: Media, tmp_path: Path, int
     assert image is not None
     path = tmp_path / "lab.tif"
     image.save(path)
-    [picture, *_], _ = await media.thumbnails(str(path), "image/tiff", str(into))
+    [picture, *_], *_ = await media.thumbnails(str(path), "image/tiff", str(into))
     assert_corners(picture.path, tolerance=16)
 
 
 async def test_small_pictures_are_never_enlarged(media: Media, tmp_path: Path, into: Path) -> None:
     path = tmp_path / "small.png"
     picture_of_corners(200, 80).save(path)
-    pictures, _ = await media.thumbnails(str(path), "image/png", str(into))
+    pictures, *_ = await media.thumbnails(str(path), "image/png", str(into))
     assert [(p.size, p.width, p.height) for p in pictures] == [(1024, 200, 80), (300, 200, 80), (150, 150, 60)]
 
 
@@ -150,7 +150,7 @@ async def test_webp_derivatives(tmp_path: Path, into: Path) -> None:
     path = tmp_path / "a.png"
     picture_of_corners().save(path)
     async with opened(MediaSettings(workers=1, thumbnail_format="webp")) as media:
-        pictures, _ = await media.thumbnails(str(path), "image/png", str(into), (300,))
+        pictures, *_ = await media.thumbnails(str(path), "image/png", str(into), (300,))
     assert pictures[0].path == str(into / "300.webp")
     assert pictures[0].mime_type == "image/webp"
     assert_corners(pictures[0].path)
@@ -301,5 +301,5 @@ async def test_what_only_looks_like_scans_does_not_count(media: Media, tmp_path:
     whole = jpeg(random.Random(1), progressive=True)
     comment = jpeg_segment(0xFE, b"\xff\xda" * 200)
     path.write_bytes(with_segments(whole, comment) + b"\xff\xda" * 200)
-    pictures, _ = await media.thumbnails(str(path), "image/jpeg", str(into))
+    pictures, *_ = await media.thumbnails(str(path), "image/jpeg", str(into))
     assert len(pictures) == 3

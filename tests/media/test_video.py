@@ -55,7 +55,7 @@ async def test_poster_and_numbers(suffix: str, media: Media, tmp_path: Path, int
     identified = await media.identify(str(path))
     assert (identified.type, identified.width, identified.height) == (AssetType.VIDEO, 320, 160)
     assert identified.duration_s == pytest.approx(4, abs=0.1)
-    pictures, _ = await media.thumbnails(str(path), identified.mime_type, str(into), (150,))
+    pictures, *_ = await media.thumbnails(str(path), identified.mime_type, str(into), (150,))
     with Image.open(pictures[0].path) as image:
         assert image.size == (150, 75)
         above, below = image.getpixel((75, 10)), image.getpixel((75, 65))
@@ -73,7 +73,7 @@ async def test_turned_film_is_shown_upright(media: Media, tmp_path: Path, into: 
     film(path, rotation=90)
     identified = await media.identify(str(path))
     assert (identified.width, identified.height) == (160, 320)
-    [picture], _ = await media.thumbnails(str(path), identified.mime_type, str(into), (300,))
+    [picture], *_ = await media.thumbnails(str(path), identified.mime_type, str(into), (300,))
     assert (picture.width, picture.height) == (150, 300)
     with Image.open(picture.path) as image:
         left, right = image.getpixel((20, 150)), image.getpixel((130, 150))
@@ -88,7 +88,7 @@ async def test_anamorphic_film_is_widened(media: Media, tmp_path: Path, into: Pa
     film(path, aspect=Fraction(2, 1))
     identified = await media.identify(str(path))
     assert (identified.width, identified.height) == (640, 160)
-    [picture], _ = await media.thumbnails(str(path), identified.mime_type, str(into), (300,))
+    [picture], *_ = await media.thumbnails(str(path), identified.mime_type, str(into), (300,))
     assert (picture.width, picture.height) == (300, 75)
 
 
@@ -117,7 +117,7 @@ async def test_sound(suffix: str, codec: str, mime_type: str, media: Media, tmp_
     identified = await media.identify(str(path))
     assert (identified.type, identified.mime_type) == (AssetType.AUDIO, mime_type)
     assert identified.duration_s == pytest.approx(2, abs=0.15)
-    assert await media.thumbnails(str(path), identified.mime_type, str(into)) == ([], None)
+    assert await media.thumbnails(str(path), identified.mime_type, str(into)) == ([], None, None)
     [metadata] = await media.metadata([(str(path), identified)])
     assert isinstance(metadata, Metadata)
     assert metadata.audio_codec is not None

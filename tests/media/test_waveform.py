@@ -1,6 +1,7 @@
 """The shape of a sound: loud where it is loud, for any length, in the format web players read."""
 
 import struct
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,12 @@ import av
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 from lumiliod.media import waveform
+from lumiliod.media.media import Media
+
+from .conftest import CORPUS
 
 RATE = 16_000
 
@@ -103,3 +108,48 @@ def test_the_picture_is_tall_where_the_sound_is_loud() -> None:
     assert set(heights[:199]) == {1}
     assert heights[201:].min() > 80
     assert (waveform.drawn(np.empty((0, 2), np.int8), 40, 11) == waveform.FOREGROUND).all(axis=2).sum() == 40
+
+
+async def test_a_sound_is_shown_by_its_shape(media: Media, tmp_path: Path, into: Path) -> None:
+    path = sound(tmp_path / "a.flac", swelling(6), "flac")
+    pictures, appearance, data = await media.thumbnails(str(path), "audio/flac", str(into))
+    assert [(one.width, one.height) for one in pictures] == [(1024, 256), (300, 75), (150, 38)]
+    with Image.open(pictures[0].path) as image:
+        pixels = np.asarray(image.convert("RGB")).astype(int)
+    is_blue = np.abs(pixels - waveform.FOREGROUND).sum(axis=2) < 90
+    heights = is_blue.sum(axis=0)
+    assert heights[100] < 10 < 80 < heights[500] < 150 < heights[900]
+    assert appearance is not None
+    assert data is not None
+    assert struct.unpack("<I", data[16:20]) == (waveform.POINTS,)
+
+
+@pytest.mark.parametrize("is_broken", [False, True])
+async def test_a_cover_is_shown_where_there_is_one(media: Media, tmp_path: Path, into: Path, is_broken: bool) -> None:
+    path = sound(tmp_path / "a.mp3", swelling(2), "libmp3lame")
+    file = BytesIO()
+    Image.new("RGB", (600, 600), (200, 30, 30)).save(file, "JPEG")
+    picture = file.getvalue()[: 300 if is_broken else None]
+    # ID3v2.3, an APIC frame: encoding, MIME type, front cover, no description
+    body = b"\0image/jpeg\0\x03\0" + picture
+    tag = b"APIC" + len(body).to_bytes(4, "big") + b"\0\0" + body
+    size = bytes(len(tag) >> shift & 0x7F for shift in (21, 14, 7, 0))
+    content = path.read_bytes()
+    if content[:3] == b"ID3":
+        content = content[10 + int.from_bytes(content[6:10], "big") :]
+    path.write_bytes(b"ID3\3\0\0" + size + tag + content)
+    pictures, _, data = await media.thumbnails(str(path), "audio/mpeg", str(into))
+    assert data is not None
+    with Image.open(pictures[1].path) as image:
+        shown = image.convert("RGB")
+    if is_broken:
+        assert shown.size == (300, 75)
+    else:
+        assert shown.size == (300, 300)
+        assert np.abs(np.asarray(shown).astype(int) - (200, 30, 30)).max() < 12
+
+
+@pytest.mark.skipif(not CORPUS.exists(), reason="the corpus is not at hand")
+async def test_the_covers_of_the_corpus(media: Media, into: Path) -> None:
+    pictures, _, _ = await media.thumbnails(str(CORPUS / "id4.m4a"), "audio/mp4", str(into))
+    assert pictures[0].height * 4 > pictures[0].width
