@@ -1,18 +1,11 @@
 """Recordings: MP3, AAC, M4A, FLAC, WAV, Ogg Vorbis and Opus, AIFF, WMA."""
 
-from dataclasses import replace
-from io import BytesIO
-
 from lumiliod.domain.errors import Permanent
 from lumiliod.domain.media import AssetType, Identified
-from lumiliod.media import isobmff, libav, picture, waveform
+from lumiliod.media import isobmff, libav, sound_picture
 from lumiliod.media.asf import asf_mime_type
-from lumiliod.media.media_type import HEAD_BYTES, Inspected, Recipe, Rendering, Sniffed, Source
-from lumiliod.media.photo import Photo
+from lumiliod.media.media_type import Inspected, Recipe, Rendering, Sniffed, Source
 from lumiliod.media.quick_taken import quick_taken
-
-ASPECT = 4
-"""How much wider than high a picture of a waveform is."""
 
 # ISO/IEC 11172-3 and 13818-3: kbit/s by layer (1, 2, 3), MPEG-1 then MPEG-2
 _BITRATES = {
@@ -68,28 +61,7 @@ class Audio:
 
     def render(self, source: Source, sniffed: Sniffed, recipe: Recipe) -> Rendering:
         """Draw the cover where there is one, else the shape of the sound; and return that shape."""
-        with libav.opened(source, sniffed.mime_type) as container:
-            if not container.streams.audio:
-                raise Permanent("the container holds no sound", code="corrupt")
-            length_s = libav.duration_s(container) or 0.0
-            cover = libav.cover(container)
-        with libav.opened(source, sniffed.mime_type) as container:
-            peaks = waveform.peaks(container, container.streams.audio[0])
-        drawn = _cover(cover, recipe) if cover else None
-        if drawn is None:
-            width = max(recipe.sizes)
-            drawn = picture.drawn(waveform.drawn(peaks, width, max(1, width // ASPECT)), 1, b"", recipe)
-        return replace(drawn, waveform=waveform.encoded(peaks, length_s))
-
-
-def _cover(data: bytes, recipe: Recipe) -> Rendering | None:
-    """Draw a cover picture; None of one that cannot be decoded, which says nothing of the sound."""
-    source = Source(BytesIO(data), data[:HEAD_BYTES], len(data))
-    sniffed = Photo().sniff(source.head, source.size_bytes)
-    try:
-        return Photo().render(source, sniffed, recipe) if sniffed else None
-    except Exception:
-        return None
+        return sound_picture.render(source, sniffed, recipe)
 
 
 def _sniff_ogg(head: bytes) -> Sniffed:

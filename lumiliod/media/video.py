@@ -10,7 +10,7 @@ from av.video.stream import VideoStream
 
 from lumiliod.domain.errors import Permanent
 from lumiliod.domain.media import AssetType, Identified
-from lumiliod.media import isobmff, libav, picture, web_video
+from lumiliod.media import isobmff, libav, picture, sound_picture, web_video
 from lumiliod.media.appearance import Pixels
 from lumiliod.media.asf import asf_mime_type
 from lumiliod.media.film_filter import display_size
@@ -90,7 +90,9 @@ class Video:
             pixels = _poster(source, sniffed, recipe, is_sought=False)
         if pixels is None:
             raise Permanent("no frame can be decoded", code="corrupt")
-        return picture.drawn(pixels, 1, b"", recipe) if pixels.size else Rendering()
+        if not pixels.size:
+            return sound_picture.render(source, sniffed, recipe)
+        return picture.drawn(pixels, 1, b"", recipe)
 
     def convert(self, source: Source, sniffed: Sniffed, conversion: Conversion) -> Converted:
         """Write the version for the web where one is needed, and draw the strip of frames."""

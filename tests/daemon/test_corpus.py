@@ -69,7 +69,7 @@ def test_outcome(ingested: Ingested, row: dict[str, str]) -> None:
         assert asset["status"] in {"ready", "undecodable"}
         if row["expect"] == "ingest":
             assert asset["status"] == "ready", asset["status_reason"]
-            assert asset["type"] == "audio" or asset["thumbnails"] == [150, 300, 1024]
+            assert asset["thumbnails"] == [150, 300, 1024]
     elif file["outcome"] != "sidecar":
         assert file["reason"]
 

@@ -117,7 +117,9 @@ async def test_sound(suffix: str, codec: str, mime_type: str, media: Media, tmp_
     identified = await media.identify(str(path))
     assert (identified.type, identified.mime_type) == (AssetType.AUDIO, mime_type)
     assert identified.duration_s == pytest.approx(2, abs=0.15)
-    assert await media.thumbnails(str(path), identified.mime_type, str(into)) == ([], None, None)
+    pictures, _, waveform = await media.thumbnails(str(path), identified.mime_type, str(into))
+    assert [(one.width, one.height) for one in pictures] == [(1024, 256), (300, 75), (150, 38)]
+    assert waveform is not None
     [metadata] = await media.metadata([(str(path), identified)])
     assert isinstance(metadata, Metadata)
     assert metadata.audio_codec is not None
