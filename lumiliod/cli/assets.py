@@ -15,7 +15,7 @@ from uuid import UUID
 import click
 import msgspec
 
-from lumiliod.cli.output import note, pairs, print_items, print_json, size, table, visible, wall_clock
+from lumiliod.cli.output import note, pairs, print_items, print_json, size, table, wall_clock
 from lumiliod.cli.program import Command, Failed, Group, Options, connected
 from lumiliod.contract.assets import Asset
 from lumiliod.contract.problems import Problem
@@ -106,7 +106,7 @@ def export(options: Options, output: str | None, form: str) -> None:
         if options.json:
             print_json({"assets": count, "output": output})
         else:
-            note(f"{count} assets written to {visible(output)}.")
+            note(f"{count} assets written to {output}.")
 
 
 @click.command(cls=Command)

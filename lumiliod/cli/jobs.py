@@ -8,7 +8,7 @@ import msgspec
 
 from lumiliod.cli import job_control
 from lumiliod.cli.live import progress_text, watch
-from lumiliod.cli.output import moment, note, pairs, print_items, print_json, table, visible
+from lumiliod.cli.output import moment, note, pairs, print_items, print_json, table
 from lumiliod.cli.program import Group, Options, connected
 from lumiliod.cli.selection import by_filter
 
@@ -81,7 +81,7 @@ def show(options: Options, job_id: UUID) -> None:
     )
     for error in job.errors:
         what = "put off" if error.put_off else f"attempt {error.attempt}"
-        note(visible(f"{what}, {moment(error.at)}: {error.code}: {error.message}"))
+        note(f"{what}, {moment(error.at)}: {error.code}: {error.message}")
 
 
 @jobs.command()

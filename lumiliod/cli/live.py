@@ -47,7 +47,7 @@ def _watch_one(options: Options, events: Iterable[Job | Trouble]) -> int:
     with progress("Waiting", hidden=options.json) as advance:
         for told in events:
             if isinstance(told, Trouble):
-                note(visible(told.message))
+                note(told.message)
                 continue
             if told.progress is not None:
                 advance(told.progress.done, told.progress.total)

@@ -58,8 +58,8 @@ def pairs(items: Iterable[tuple[str, object]]) -> None:
 
 
 def note(message: str) -> None:
-    """Print a message for people on standard error."""
-    click.echo(message, err=True)
+    """Print a message for people on standard error; what could control a terminal is escaped."""
+    click.echo(visible(message), err=True)
 
 
 def size(size_bytes: float) -> str:

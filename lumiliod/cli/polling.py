@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
-from lumiliod.cli.output import note, visible
+from lumiliod.cli.output import note
 from lumiliod.cli.program import TEMPORARY, Failed
 from lumiliod.contract.jobs import Job
 from lumiliod.contract.problems import Problem
@@ -59,7 +59,7 @@ def finished_job(
                 return job
             reason = job.errors[-1].message if job.errors and job.errors[-1].put_off else said
             if reason is not None and reason != said and not quiet:
-                note(f"lumilio: waiting: {visible(reason)}")
+                note(f"lumilio: waiting: {reason}")
             said = reason
         sleep(pause_s, started, timeout_s)
     raise AssertionError

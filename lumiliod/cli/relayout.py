@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lumiliod.cli.output import note, pairs, print_json, size, table
+from lumiliod.cli.output import note, pairs, print_json, size, table, visible
 from lumiliod.cli.polling import finished_job, progress
 from lumiliod.cli.program import FAILURE, Command, Failed, Options, connected, must_ask
 from lumiliod.cli.repositories import job_problem
@@ -89,7 +89,7 @@ def _agreed(client: "Client", repository: str, layout: str | None) -> bool:
     else:
         back = client.repos.plan_undo(repository)
         question = f"Move {_files(back.moves)} back, and arrange {back.repository} by {back.to_strategy}?"
-    return click.confirm(question, err=True)
+    return click.confirm(visible(question), err=True)
 
 
 def _print_ticket(options: Options, ticket: RelayoutTicket) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from lumiliod.cli.output import note, pairs, print_json, size
+from lumiliod.cli.output import note, pairs, print_json, size, visible
 from lumiliod.cli.program import FAILURE, Command, Options, connected
 from lumiliod.cli.quota import bytes_of
 from lumiliod.cli.repositories import print_repository
@@ -130,7 +130,7 @@ def remove(options: Options, repository: str, only_plan: bool, forget: bool, con
             return 0
         if forget and confirm is None:
             _print_plan(options, plan)
-            confirm = click.prompt(f"Type {plan.repository} to go on", err=True)
+            confirm = click.prompt(visible(f"Type {plan.repository} to go on"), err=True)
             if confirm != plan.repository:
                 note("That is not its name; nothing was done.")
                 return FAILURE
@@ -138,7 +138,8 @@ def remove(options: Options, repository: str, only_plan: bool, forget: bool, con
     if options.json:
         print_json(removed)
     else:
-        click.echo(f"{plan.repository} is removed from the library; its files are where they were, at {plan.path}.")
+        told = f"{plan.repository} is removed from the library; its files are where they were, at {plan.path}."
+        click.echo(visible(told))
     return 0
 
 

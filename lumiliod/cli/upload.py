@@ -105,7 +105,7 @@ def _upload(client: "Client", file: str, repository: str | None, options: Option
                     task = client.uploads.send(file, repository=repository, progress=count, memory=memory)
                 except KeyboardInterrupt:
                     if memory.recall() is not None:
-                        note(f"lumilio: {visible(shown(file))} is not complete; the same command goes on with it.")
+                        note(f"lumilio: {shown(file)} is not complete; the same command goes on with it.")
                     raise
                 return Uploaded(file=shown(file), status="queued", task_id=task, size_bytes=total)
             ticket = client.upload(file, repository=repository, progress=count)

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from lumiliod import __version__
 from lumiliod.cli.main import program
-from lumiliod.cli.output import print_json, size, table, visible
+from lumiliod.cli.output import note, print_json, size, table, visible
 from lumiliod.cli.program import exit_code
 from lumiliod.contract.problems import Problem
 
@@ -167,6 +167,12 @@ def test_names_are_shown_escaped() -> None:
     assert visible("a\x1b[31m\n.jpg") == "a\\x1b[31m\\n.jpg"
     assert visible("ü 東京 🏔.jpg") == "ü 東京 🏔.jpg"
     assert visible("caf\udce9") == "caf\\udce9"
+
+
+def test_notes_cannot_control_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    note("a\x1b]0;b\x07.jpg: it went")
+    note(visible("a\x1b.jpg"))
+    assert capsys.readouterr().err == "a\\x1b]0;b\\x07.jpg: it went\na\\x1b.jpg\n"
 
 
 @given(st.text())

@@ -68,6 +68,24 @@ def typed(daemon: Daemon, reply: bytes, *args: str, until: bytes = b"to go on") 
     return process.returncode, out.decode() + told.decode()
 
 
+def test_foreign_names_cannot_control_the_terminal_that_asks(daemon: Daemon, tmp_path: Path) -> None:
+    name, shown = "a\x1b]0;b\x07", "a\\x1b]0;b\\x07"
+    root = tmp_path / name
+    root.mkdir()
+    daemon.cli("repos", "add", str(root), "--name", "home")
+    daemon.cli("wait", "--timeout", "60")
+    daemon.cli("repos", "detach", "home")
+    marker = root / ".lumiliorepo"
+    marker.write_text(marker.read_text().replace("name: home", r'name: "a\x1b]0;b\x07"'))
+    daemon.cli("repos", "attach", str(root))
+    daemon.cli("wait", "--timeout", "60")
+    _, moving = typed(daemon, b"\n", "repos", "relayout", "home", "--to", "cas", until=b"[y/N]")
+    removed = daemon.cli("repos", "remove", "home", "--forget", "--confirm", "home").stdout
+    assert f"arrange {shown} by cas?" in moving
+    assert removed.endswith(f"/{shown}.\n")
+    assert "\x1b]" not in moving + removed
+
+
 def test_a_persons_way(daemon: Daemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def said(*args: str) -> Any:
         return json.loads(daemon.cli("--json", *args).stdout)
