@@ -185,7 +185,7 @@ def _saved_plan(file: IO[bytes], ids: tuple[UUID, ...]) -> list[PlanItem]:
     """
     try:
         found = msgspec.json.decode(file.read(), type=Plan).items
-    except msgspec.MsgspecError as error:
+    except (ValueError, RecursionError) as error:  # bad UTF-8 and deep nesting are no errors of msgspec's own
         raise click.UsageError(f"{file.name} is no plan of `lumilio integrity plan --json`: {error}.") from error
     for id_ in set(ids) - {item.finding.id for item in found}:
         raise click.UsageError(f"{file.name} says nothing about {id_}.")

@@ -131,6 +131,15 @@ def test_a_persons_way(make_daemon: Callable[..., Daemon], tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
+    "content", [b'{"items":[{"action":"\xff"}]}', b'{"a":' + b"[" * 100_000, b"[]"], ids=["text", "deep", "list"]
+)
+def test_what_is_no_plan_is_bad_usage(daemon: Daemon, tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "plan.json").write_bytes(content)
+    done = daemon.cli("integrity", "apply", "--all", "--from", str(tmp_path / "plan.json"), "--yes", check=False)
+    assert (done.returncode, "is no plan of" in done.stderr, "Traceback" in done.stderr) == (64, True, False)
+
+
+@pytest.mark.parametrize(
     ("line", "code"),
     [
         (["verify"], 64),
