@@ -119,7 +119,7 @@ def show_all(results: Sequence[Uploaded]) -> None:
             "1 file was refused; its bytes are kept" if refused == 1 else f"{refused} files were refused and are kept"
         )
         note(
-            f"lumilio: {kept} kept. See: lumilio uploads list --refused. Try again: lumilio jobs retry JOB. "
+            f"lumilio: {kept}. See: lumilio uploads list --refused. Try again: lumilio jobs retry JOB. "
             "Remove: lumilio uploads remove ID."
         )
 

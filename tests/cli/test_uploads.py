@@ -99,7 +99,10 @@ def test_what_was_refused_is_listed_tried_again_and_removed_with_its_complaint(d
         done = daemon.cli("upload", str(tmp_path / name), check=False)
         assert (done.returncode, done.stdout) == (65, "")
         assert f"{name}: refused: the content is no photo" in done.stderr
-        assert "its bytes are kept" in done.stderr
+        assert done.stderr.splitlines()[-1] == (
+            "lumilio: 1 file was refused; its bytes are kept. See: lumilio uploads list --refused. "
+            "Try again: lumilio jobs retry JOB. Remove: lumilio uploads remove ID."
+        )
     first, second = kept(daemon, 2)
     told = (first["state"], first["filename"], first["repository"], first["owner"], first["size_bytes"], first["code"])
     assert told == ("refused", "a.jpg", "home", "admin", 19, "unsupported")
