@@ -93,7 +93,7 @@ def _set_aside(repo: Repository, id_: UploadId) -> None:
         return
     with durable.owned_by_nobody(path) as fd:
         if fd is not None:
-            staging.fail(repo, id_, "mark_unreadable", "what was received with the file cannot be read")
+            staging.set_aside(repo, id_, "mark_unreadable", "what was received with the file cannot be read")
             durable.unlink(f"{path}{PARTIAL}.json")
 
 

@@ -176,7 +176,7 @@ def sweep(repo: Repository) -> list[str]:
             # Looked for under the lock: the writer may have finished since the folder was read.
             if os.path.lexists(f"{path}.json"):
                 if _read_mark(f"{path}.json") is None:
-                    _set_aside(repo, UploadId(id_), "mark_unreadable", "what was received with the file cannot be read")
+                    set_aside(repo, UploadId(id_), "mark_unreadable", "what was received with the file cannot be read")
                 return
             durable.unlink(path)
             removed.append(str(id_))
@@ -217,7 +217,7 @@ def fail(repo: Repository, id: UploadId, code: str, message: str) -> None:  # no
     with durable.translated("set aside", str(id), writing=True):
         with durable.holding(path) as is_staged:
             if is_staged:
-                _set_aside(repo, id, code, message)
+                set_aside(repo, id, code, message)
                 return
         with durable.holding(kept) as is_kept:
             if not is_kept and not os.path.lexists(path):
@@ -226,8 +226,8 @@ def fail(repo: Repository, id: UploadId, code: str, message: str) -> None:  # no
                 durable.unlink(f"{path}.json")
 
 
-def _set_aside(repo: Repository, id: UploadId, code: str, message: str) -> None:  # noqa: A002
-    """Move a staged file, whose lock is held, to ``failed``."""
+def set_aside(repo: Repository, id: UploadId, code: str, message: str) -> None:  # noqa: A002
+    """Move a staged file to ``failed`` as :func:`fail` does; the caller holds the lock of its bytes. Raises OSError."""
     path, kept = _data(repo, id), os.path.join(repo.failed, str(id))
     found = _read_mark(f"{path}.json")
     reason = Reason(
