@@ -2,13 +2,18 @@
 
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 import click
 
 from lumiliod.cli.output import moment, note, print_json, size, table
-from lumiliod.cli.program import FAILURE, Group, Options, connected
+from lumiliod.cli.program import FAILURE, Group, Options, connected, exit_code
+from lumiliod.contract.problems import Problem
 from lumiliod.contract.uploads import RefusedUpload, UploadList, UploadUnderWay
+
+if TYPE_CHECKING:
+    from lumiliod.client import Client
 
 REFUSED_HELP = "Try one again: lumilio jobs retry JOB. Forget it and its bytes: lumilio uploads remove ID."
 
@@ -26,7 +31,7 @@ def list_all(options: Options, only_refused: bool) -> None:
     with connected(options) as client:
         found = client.uploads.under_way()
     if options.json:
-        print_json({"refused": found.refused} if only_refused else found)
+        print_json({"items": found.refused} if only_refused else found)
         return
     if only_refused:
         rows = [(one.id, one.task_id, *_refused_row(one)) for one in found.refused]
@@ -68,17 +73,31 @@ def remove(options: Options, ids: tuple[UUID, ...], all_refused: bool, yes: bool
             if refused and not yes and not _agreed(refused):
                 return FAILURE
             wanted = [one.id for one in refused] if all_refused else wanted
-        for upload_id in wanted:
-            client.uploads.remove(str(upload_id))
+        problems = {upload_id: _removed(client, upload_id) for upload_id in wanted}
+    removed = [upload_id for upload_id, problem in problems.items() if problem is None]
     if options.json:
-        print_json({"removed": wanted})
+        print_json({"removed": removed})
     else:
-        click.echo("1 upload removed." if len(wanted) == 1 else f"{len(wanted)} uploads removed.")
-    return 0
+        click.echo("1 upload removed." if len(removed) == 1 else f"{len(removed)} uploads removed.")
+    failed = [problem for problem in problems.values() if problem is not None]
+    return exit_code(failed[0]) if failed else 0
+
+
+def _removed(client: "Client", upload_id: UUID) -> Problem | None:
+    """Remove an upload; return, and say, why one stays: it keeps no other from going."""
+    from lumiliod.client import ApiError
+
+    try:
+        client.uploads.remove(str(upload_id))
+    except ApiError as error:
+        note(f"lumilio: {upload_id} stays: {error.problem.detail or error.problem.title}")
+        return error.problem
+    return None
 
 
 def _refused_of(found: UploadList, ids: Sequence[UUID] | None) -> list[RefusedUpload]:
-    return [one for one in found.refused if ids is None or one.id in ids]
+    """Return those of these ids, or all that nobody tries again."""
+    return [one for one in found.refused if (one.state == "refused" if ids is None else one.id in ids)]
 
 
 def _agreed(refused: list[RefusedUpload]) -> bool:

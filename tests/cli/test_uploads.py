@@ -78,7 +78,7 @@ def test_the_same_command_goes_on_with_what_was_interrupted(daemon: Daemon, tmp_
 
 
 def refused(daemon: Daemon) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads(daemon.cli("--json", "uploads", "list", "--refused").stdout)["refused"]
+    found: list[dict[str, Any]] = json.loads(daemon.cli("--json", "uploads", "list", "--refused").stdout)["items"]
     return found
 
 
@@ -131,6 +131,23 @@ def test_what_was_refused_is_listed_tried_again_and_removed_with_its_complaint(d
     assert json.loads(daemon.cli("--json", "jobs", "show", first["task_id"]).stdout)["state"] == "cancelled"
     status = json.loads(daemon.cli("--json", "status").stdout)
     assert (status["discarded_jobs"], status["refused_uploads"], status["refused_files"]) == (1, 1, ["b.jpg"])
+    unknown = "0190a000-0000-7000-8000-000000000000"
+    done = daemon.cli("uploads", "remove", unknown, second["id"], "--yes", check=False)
+    assert (done.returncode, done.stdout) == (1, "1 upload removed.\n")
+    assert f"{unknown} stays: " in done.stderr
+    assert refused(daemon) == []
+
+    for name in ("c.jpg", "d.jpg"):
+        (tmp_path / name).write_bytes(f"no photograph: {name}".encode())
+        daemon.cli("upload", str(tmp_path / name), check=False)
+    third, _ = kept(daemon, 2)
+    daemon.cli("queues", "pause", "ingest")
+    daemon.cli("jobs", "retry", third["task_id"])
+    assert daemon.cli("uploads", "remove", "--refused", "--yes").stdout == "1 upload removed.\n"
+    assert [one["id"] for one in refused(daemon)] == [third["id"]]
+    daemon.cli("queues", "resume", "ingest")
+    daemon.cli("wait", "--timeout", "60")
+    kept(daemon, 1)
     daemon.cli("uploads", "remove", "--refused", "--yes")
     assert refused(daemon) == []
     assert list((root / ".lumilio/staging/failed").iterdir()) == []
