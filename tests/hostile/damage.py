@@ -44,7 +44,7 @@ NAMES = (
     b"'; DROP TABLE assets; --.jpg",
     b"$(touch pwned).jpg", b"`id`.jpg", b" blanks .jpg ", b"\xe2\x80\xaegpj.exe.jpg", b"|pipe.jpg", b"@args.jpg",
     b"a" * 251 + b".jpg", b"\x1b[31mred.jpg", b"http:__x.jpg", b"concat:a|b.jpg", b"image%05d.jpg", b"{curly}.jpg",
-    b"\x01\x7f.jpg", b"...jpg",
+    b"\x01\x7f.jpg", b"a...jpg",
 )  # fmt: skip
 
 
