@@ -89,7 +89,7 @@ async def alike(media: Media, path: Path, into: Path) -> dict[int, float]:
     """Return how alike each thumbnail is to the reference."""
     whole = reference(path)
     identified = await media.identify(str(path))
-    pictures, _ = await media.thumbnails(str(path), identified.mime_type, str(into))
+    pictures, *_ = await media.thumbnails(str(path), identified.mime_type, str(into))
     assert [one.size for one in pictures] == list(SIZES)
     found: dict[int, float] = {}
     for one in pictures:
