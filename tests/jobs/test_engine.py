@@ -199,24 +199,29 @@ async def test_a_lost_worker_cannot_write(database: Database, serving: Serving) 
         else:
             await running.complete(partial(note, 2))
 
-    async with serving([Kind("work", "work", each(slow))]) as engine:
-        [job_id] = await engine.call(enqueue, [new()])
-        await entered.wait()
+    others: BaseExceptionGroup[Retryable] | None = None
+    try:
+        async with serving([Kind("work", "work", each(slow))]) as engine:
+            [job_id] = await engine.call(enqueue, [new()])
+            await entered.wait()
 
-        def steal(conn: Connection) -> None:
-            conn.execute("DELETE FROM workers")
-            workers.rescue(conn)
-            other = Engine(database, []).lease.worker_id
-            workers.register_worker(conn, other, "elsewhere", 1, 1, 60)
-            [claimed] = db_jobs.claim_suspect(conn, other, "work", ["work"]) or []
-            assert claimed.id == job_id
-            note(2, conn)
-            assert db_jobs.complete(conn, [db_jobs.Completion(claimed.id, claimed.token, None, 1.0)]) == {job_id}
+            def steal(conn: Connection) -> None:
+                conn.execute("DELETE FROM workers")
+                workers.rescue(conn)
+                other = Engine(database, []).lease.worker_id
+                workers.register_worker(conn, other, "elsewhere", 1, 1, 60)
+                [claimed] = db_jobs.claim_suspect(conn, other, "work", ["work"]) or []
+                assert claimed.id == job_id
+                note(2, conn)
+                assert db_jobs.complete(conn, [db_jobs.Completion(claimed.id, claimed.token, None, 1.0)]) == {job_id}
 
-        await database.call(steal)
-        go_on.set()
-        with trio.fail_after(10):
-            await refused.wait()
+            await database.call(steal)
+            go_on.set()
+            with trio.fail_after(10):
+                await refused.wait()
+    except* Retryable as lost:  # its own beat may come before its end: then it starts over
+        others = lost.subgroup(lambda error: getattr(error, "code", "lease_lost") != "lease_lost")
+    assert others is None
     assert await database.call(noted) == [2]
 
 
