@@ -50,7 +50,7 @@ def add(options: Options, repository: str, location: str, given: tuple[str, ...]
     named = [one.partition("=") for one in given]
     if any(not name or not equals for name, equals, _ in named):
         raise click.UsageError("--option is NAME=VALUE.")
-    place = location if "://" in location else os.path.abspath(location)  # noqa: PTH100  links as the person wrote them
+    place = _place(location)
     try:
         place.encode()
     except UnicodeEncodeError as error:
@@ -108,6 +108,11 @@ def fill(options: Options, mirror: str, wait: bool) -> None:
         raise Failed(Problem(title="Not everything was copied", status=422, code="not_copied", detail=detail))
 
 
+def _place(location: str) -> str:
+    """Return a URL as it is, and a folder from the root, its links as the person wrote them."""
+    return location if "://" in location else os.path.abspath(location)  # noqa: PTH100  resolve() would follow links
+
+
 def _named(client: "Client", mirror: str) -> UUID:
     """Return the mirror a person names: by its id, its location, or its repository where that has one mirror.
 
@@ -116,7 +121,7 @@ def _named(client: "Client", mirror: str) -> UUID:
     """
     with suppress(ValueError):
         return UUID(mirror)
-    place = mirror if "://" in mirror else os.path.abspath(mirror)  # noqa: PTH100  links as the person wrote them
+    place = _place(mirror)
     known = client.integrity.mirrors()
     found = [one.id for one in known if one.location == place] or [one.id for one in known if one.repository == mirror]
     if len(found) == 1:

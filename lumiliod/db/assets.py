@@ -39,6 +39,7 @@ class Source:
 class Derivative:
     """A derivative and the name of the original it was made from."""
 
+    asset_id: AssetId
     repository_id: RepositoryId
     path: str
     recipe: str
@@ -242,7 +243,7 @@ def plays_on_web(conn: Connection, asset_id: AssetId) -> bool | None:
 
 
 def without_web_video(conn: Connection, after: UUID, count: int) -> list[tuple[AssetId, RepositoryId]]:
-    """Return films beyond ``after`` that nobody has looked at for the web and that have no job for it, by id."""
+    """Return films beyond ``after`` that do not play on the web as far as known, and have no version or job, by id."""
     rows = conn.execute(Q["without_web_video"], {"after": after, "count": count}).fetchall()
     return [(AssetId(row[0]), RepositoryId(row[1])) for row in rows]
 

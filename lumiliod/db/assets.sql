@@ -49,7 +49,8 @@ SELECT plays_on_web FROM assets WHERE id = %(id)s::uuid AND type = 'video' AND d
 
 -- name: without_web_video
 SELECT a.id, f.repository_id FROM assets a JOIN file_records f ON f.asset_id = a.id AND f.outcome = 'asset'
-WHERE a.type = 'video' AND a.plays_on_web IS NULL AND a.deleted_at IS NULL AND a.id > %(after)s::uuid
+WHERE a.type = 'video' AND a.deleted_at IS NULL AND a.id > %(after)s::uuid AND a.plays_on_web IS NOT TRUE
+  AND NOT EXISTS (SELECT 1 FROM derivatives d WHERE d.asset_id = a.id AND d.kind = 'video_web')
   AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.asset_id = a.id AND j.kind = 'transcode')
 ORDER BY a.id LIMIT %(count)s::int
 
@@ -99,7 +100,7 @@ ON CONFLICT (asset_id, kind) DO UPDATE SET
     height = excluded.height, details = excluded.details, created_at = now()
 
 -- name: derivative
-SELECT d.repository_id, d.path, d.recipe, d.mime_type, d.size_bytes, d.created_at, d.details, a.original_filename
+SELECT d.asset_id, d.repository_id, d.path, d.recipe, d.mime_type, d.size_bytes, d.created_at, d.details, a.original_filename
 FROM derivatives d JOIN assets a ON a.id = d.asset_id
 WHERE d.asset_id = %(asset_id)s::uuid AND d.kind = %(kind)s::text AND a.deleted_at IS NULL
 

@@ -9,10 +9,10 @@ from lumiliod.storage.partial import Partial
 
 
 async def under_way(rt: Runtime) -> list[UploadUnderWay]:
-    """Return the uploads that have begun and are not complete, oldest first.
+    """Return the uploads that have begun and are not complete, oldest first; not those of a repository that is away.
 
     Raises:
-        Unavailable: a disk fails, or a repository is offline.
+        Unavailable: a disk fails, or a repository goes away this moment.
     """
     found: list[UploadUnderWay] = []
     for opened in rt.repositories.online():

@@ -17,8 +17,10 @@ from lumiliod.storage.staging import Reason
 async def refused(rt: Runtime) -> list[RefusedUpload]:
     """Return the uploads whose bytes are kept though they could not be ingested, oldest first.
 
+    Those of a repository that is away are not among them.
+
     Raises:
-        Unavailable: a disk or the database fails, or a repository is offline.
+        Unavailable: a disk or the database fails, or a repository goes away this moment.
     """
     found: list[tuple[Opened, UploadId, Reason]] = []
     for opened in rt.repositories.online():

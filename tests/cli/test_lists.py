@@ -26,6 +26,7 @@ LISTS = [
     "trash list",
     "trash untracked",
     "uploads list",
+    "uploads list --refused",
 ]
 
 
