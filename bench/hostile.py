@@ -10,7 +10,6 @@ good one be ready, and the daemon stay up. The last line is one JSON object.
 """
 
 import argparse
-import contextlib
 import datetime as dt
 import json
 import os
@@ -18,19 +17,17 @@ import platform
 import shutil
 import statistics
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import UUID
 
-from bench.ingest import cpu_name, generate, peak_memory, tree_cpu_s, wait
+from bench.ingest import Ingested, cpu_name, generate, ingested
 from lumiliod.client import Client
 from lumiliod.contract.jobs import Job
-from lumiliod.contract.repositories import NewRepository
 from lumiliod.domain.ids import shown
-from scripts.daemon_process import DaemonFailed, end_on_signals, running, temporary_folder
+from scripts.daemon_process import DaemonFailed, end_on_signals, temporary_folder
 from tests import hostile
 from tests.hostile.parts import Hostile
 
@@ -94,45 +91,15 @@ def _measure(root: Path, files: int, photos: int, rounds: int, seed: int) -> boo
     for number in range(1, rounds + 1):
         for name in CONTESTANTS:
             expected = [] if name == "alone" else made
-            measured[name].append(ingested(root / f"{number}-{name}", folders[name], expected))
+            with ingested(root / f"{number}-{name}", folders[name], log_level="error") as (client, told):
+                measured[name].append(_judged(client, expected, told))
         walls = ", ".join(f"{name} {measured[name][-1].wall_s:.1f} s" for name in CONTESTANTS)
         print(f"round {number}: {walls}", flush=True)
     return _report(measured, files, photos, seed, cores)
 
 
-def ingested(root: Path, folder: Path, expected: list[Hostile]) -> Round:
-    """Ingest a folder with a new daemon and look at what became of its files.
-
-    Raises:
-        DaemonFailed: the daemon ended.
-        RuntimeError: the jobs do not end.
-    """
-    root.mkdir()
-    config = root / "lumiliod.toml"
-    config.write_text("[storage]\nmin_free_mb = 16\n[log]\nlevel = 'error'\nformat = 'text'\n")
-    scratch = root / "tmp"
-    scratch.mkdir()
-    with contextlib.ExitStack() as stack:
-        daemon = stack.enter_context(running(root / "state", config=config, log=root / "log", scratch=scratch))
-        client = stack.enter_context(Client(str(daemon.socket)))
-        client.add_repository(NewRepository(path=str(folder), name="bench"))
-        pid = daemon.process.pid
-        with peak_memory(pid) as peak_mb:
-            before, began, began_at = tree_cpu_s(pid), time.perf_counter(), dt.datetime.now(dt.UTC)
-            client.scan("bench")
-            wait(client, daemon)
-            wall_s, cpu_s = time.perf_counter() - began, tree_cpu_s(pid) - before
-        done = _judged(client, expected, began_at)
-    for name in (".lumilio", ".lumiliorepo", "inbox"):
-        path = folder / name
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
-    shutil.rmtree(root)
-    done.wall_s, done.cpu_s, done.peak_mb = wall_s, cpu_s, max(peak_mb)
-    return done
-
-
-def _judged(client: Client, expected: list[Hostile], began_at: dt.datetime) -> Round:
-    """Return what became of the files; the times are filled in by the caller."""
+def _judged(client: Client, expected: list[Hostile], told: Ingested) -> Round:
+    """Return what became of the files, and what they took."""
     statuses = {asset.id: asset.status for asset in client.all_assets()}
     ends, names = dict[str, str](), dict[UUID, str]()
     for file in client.files("bench"):
@@ -147,7 +114,7 @@ def _judged(client: Client, expected: list[Hostile], began_at: dt.datetime) -> R
         assert job.asset_id is not None
         assert job.finished_at is not None
         if names[job.asset_id] not in wanted:
-            good_s = max(good_s, (job.finished_at - began_at).total_seconds())
+            good_s = max(good_s, (job.finished_at - told.began_at).total_seconds())
     pictured = [job for state in ("completed", "discarded") for job in _ended(client, "thumbnails", state)]
     for job in pictured:
         name = names[job.asset_id] if job.asset_id else ""
@@ -156,7 +123,9 @@ def _judged(client: Client, expected: list[Hostile], began_at: dt.datetime) -> R
     gone = [job for kind in ("ingest", "metadata", "thumbnails") for job in _ended(client, kind, "discarded")]
     discarded = Counter(f"{job.kind} {job.errors[-1].code}" for job in gone)
     verdicts = Counter(ends[name] for name in wanted if name in ends)
-    return Round(0, 0, 0, good_s, verdicts, discarded, sorted(slowest, reverse=True)[:5], wrong)
+    return Round(
+        told.wall_s, told.cpu_s, told.peak_mb, good_s, verdicts, discarded, sorted(slowest, reverse=True)[:5], wrong
+    )
 
 
 def _ended(client: Client, kind: str, state: str) -> list[Job]:

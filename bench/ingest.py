@@ -77,6 +77,16 @@ class Round:
     stages: dict[str, float] = field(default_factory=dict[str, float])
 
 
+@dataclass(frozen=True)
+class Ingested:
+    """What a folder took from its scan, at ``began_at``, to its last job: seconds, and MB at most."""
+
+    began_at: dt.datetime
+    wall_s: float
+    cpu_s: float
+    peak_mb: float
+
+
 def main() -> None:
     """Measure and report."""
     end_on_signals()
@@ -288,9 +298,26 @@ def daemon_round(root: Path, folder: Path, photos: int) -> Round:
     Raises:
         RuntimeError: a photograph did not become a ready asset.
     """
+    with ingested(root, folder) as (client, measured):
+        status = client.status()
+    if status.asset_states != {"ready": photos} or status.discarded_jobs:
+        raise RuntimeError(
+            f"not everything became ready: {status.asset_states}, {status.discarded_jobs} jobs discarded"
+        )
+    stages = {stage.kind: stage.mean_ms for stage in status.stages}
+    return Round(measured.wall_s, measured.cpu_s, measured.peak_mb, stages)
+
+
+@contextlib.contextmanager
+def ingested(root: Path, folder: Path, *, log_level: str = "warning") -> Iterator[tuple[Client, Ingested]]:
+    """Ingest a folder with a new daemon, and hand out its client afterwards; nothing of it is left then.
+
+    Raises:
+        DaemonFailed: the daemon ended. RuntimeError: the jobs do not end.
+    """
     root.mkdir()
     config = root / "lumiliod.toml"
-    config.write_text("[storage]\nmin_free_mb = 16\n[log]\nlevel = 'warning'\nformat = 'text'\n")
+    config.write_text(f"[storage]\nmin_free_mb = 16\n[log]\nlevel = '{log_level}'\nformat = 'text'\n")
     scratch = root / "tmp"
     scratch.mkdir()
     with contextlib.ExitStack() as stack:
@@ -299,22 +326,15 @@ def daemon_round(root: Path, folder: Path, photos: int) -> Round:
         client.add_repository(NewRepository(path=str(folder), name="bench"))
         tree = daemon.process.pid
         with peak_memory(tree) as peak_mb:
-            before = tree_cpu_s(tree)
-            began = time.perf_counter()
+            before, began, began_at = tree_cpu_s(tree), time.perf_counter(), dt.datetime.now(dt.UTC)
             client.scan("bench")
             wait(client, daemon)
-            wall_s = time.perf_counter() - began
-            cpu_s = tree_cpu_s(tree) - before
-        status = client.status()
-    if status.asset_states != {"ready": photos} or status.discarded_jobs:
-        raise RuntimeError(
-            f"not everything became ready: {status.asset_states}, {status.discarded_jobs} jobs discarded"
-        )
+            wall_s, cpu_s = time.perf_counter() - began, tree_cpu_s(tree) - before
+        yield client, Ingested(began_at, wall_s, cpu_s, max(peak_mb))
     for name in (".lumilio", ".lumiliorepo", "inbox"):
         path = folder / name
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     shutil.rmtree(root)
-    return Round(wall_s, cpu_s, max(peak_mb), {stage.kind: stage.mean_ms for stage in status.stages})
 
 
 def wait(client: Client, daemon: Daemon) -> None:

@@ -1,5 +1,7 @@
 """Assets: list, show, find, and send their originals and thumbnails."""
 
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Annotated
 from uuid import UUID
 
@@ -24,6 +26,7 @@ from lumiliod.api.routes import (
 )
 from lumiliod.api.sending import send_file
 from lumiliod.contract.assets import AssetDetail, AssetPage, NearDuplicates, SearchPage, SearchRequest
+from lumiliod.domain.assets import ServedFile
 from lumiliod.domain.errors import Shape
 from lumiliod.library import browse, derived, search
 from lumiliod.runtime import Runtime
@@ -83,9 +86,7 @@ def blueprint(rt: Runtime) -> Blueprint:
     @streams(room, "GET", "/assets/<uuid:asset_id>/original", Operation(answers={200: "*/*", 206: "*/*", 304: None}))
     async def original(exchange: Exchange) -> None:
         """Send the original's bytes, or a range of them."""
-        parse_query(exchange.query, NoQuery)
-        file = await browse.original(rt, exchange.arguments["asset_id"])
-        await send_file(exchange, file, cache_control=_REVALIDATE)
+        await _send(exchange, partial(browse.original, rt))
 
     @streams(
         room,
@@ -107,9 +108,7 @@ def blueprint(rt: Runtime) -> Blueprint:
     )
     async def web_video(exchange: Exchange) -> None:
         """Send a film as every browser plays it; 404 `video_missing` or 503 `video_pending` when it is not there."""
-        parse_query(exchange.query, NoQuery)
-        file = await derived.web_video(rt, exchange.arguments["asset_id"])
-        await send_file(exchange, file, cache_control=_REVALIDATE)
+        await _send(exchange, partial(derived.web_video, rt))
 
     @streams(
         room,
@@ -119,9 +118,7 @@ def blueprint(rt: Runtime) -> Blueprint:
     )
     async def filmstrip(exchange: Exchange) -> None:
         """Send small frames of a film in one picture; where each lies, and its time, says `filmstrip.vtt`."""
-        parse_query(exchange.query, NoQuery)
-        file = await derived.filmstrip(rt, exchange.arguments["asset_id"])
-        await send_file(exchange, file, cache_control=_REVALIDATE)
+        await _send(exchange, partial(derived.filmstrip, rt))
 
     @room.get("/assets/<uuid:asset_id>/video/filmstrip.vtt")
     @describes(Operation(answers={200: "text/vtt"}))
@@ -137,9 +134,7 @@ def blueprint(rt: Runtime) -> Blueprint:
     )
     async def waveform(exchange: Exchange) -> None:
         """Send the shape of a sound in the binary format of the BBC's audiowaveform, which web players read."""
-        parse_query(exchange.query, NoQuery)
-        file = await derived.waveform(rt, exchange.arguments["asset_id"])
-        await send_file(exchange, file, cache_control=_REVALIDATE)
+        await _send(exchange, partial(derived.waveform, rt))
 
     @room.post("/assets/search")
     @describes(Operation(answers={200: SearchPage}, body=SearchRequest))
@@ -161,6 +156,13 @@ def blueprint(rt: Runtime) -> Blueprint:
         return answer(await search.search(rt, SearchRequest(query=query.q, limit=query.limit, cursor=query.cursor)))
 
     return room
+
+
+async def _send(exchange: Exchange, opened: Callable[[UUID], Awaitable[ServedFile]]) -> None:
+    """Send the file that is opened of the asset in the path; whoever has it asks whether it is the same still."""
+    parse_query(exchange.query, NoQuery)
+    file = await opened(exchange.arguments["asset_id"])
+    await send_file(exchange, file, cache_control=_REVALIDATE)
 
 
 def _checked(wanted: SearchRequest) -> SearchRequest:

@@ -9,6 +9,8 @@ from typing import Any
 import click
 import msgspec
 
+from lumiliod.domain.text import size_text
+
 _HIDDEN = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
 """Unicode categories that could move the cursor, reverse text or show nothing."""
 
@@ -62,13 +64,8 @@ def note(message: str) -> None:
     click.echo(visible(message), err=True)
 
 
-def size(size_bytes: float) -> str:
-    """Return a number of bytes for people, in units of 1024."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if size_bytes < 1024:
-            return f"{size_bytes:.0f} {unit}" if unit == "B" else f"{size_bytes:.1f} {unit}"
-        size_bytes /= 1024
-    return f"{size_bytes:.1f} TiB"
+size = size_text
+"""How people are told a number of bytes."""
 
 
 def moment(at: datetime | None) -> str | None:

@@ -1,6 +1,5 @@
 """``lumilio uploads``."""
 
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -8,7 +7,7 @@ from uuid import UUID
 import click
 
 from lumiliod.cli.output import moment, note, print_json, size, table
-from lumiliod.cli.program import FAILURE, Group, Options, connected, exit_code
+from lumiliod.cli.program import FAILURE, Group, Options, connected, exit_code, must_ask
 from lumiliod.contract.problems import Problem
 from lumiliod.contract.uploads import RefusedUpload, UploadList, UploadUnderWay
 
@@ -70,7 +69,7 @@ def remove(options: Options, ids: tuple[UUID, ...], all_refused: bool, yes: bool
         wanted = list(ids)
         if all_refused or not yes:
             refused = _refused_of(client.uploads.under_way(), None if all_refused else ids)
-            if refused and not yes and not _agreed(refused):
+            if refused and must_ask(yes) and not _agreed(refused):
                 return FAILURE
             wanted = [one.id for one in refused] if all_refused else wanted
         problems = {upload_id: _removed(client, upload_id) for upload_id in wanted}
@@ -102,8 +101,6 @@ def _refused_of(found: UploadList, ids: Sequence[UUID] | None) -> list[RefusedUp
 
 def _agreed(refused: list[RefusedUpload]) -> bool:
     """Ask the person whether they mean it: the sender of what was refused may have nothing of it any more."""
-    if not sys.stdin.isatty():
-        raise click.UsageError("There is nobody to ask: add --yes.")
     count = "1 refused upload" if len(refused) == 1 else f"{len(refused)} refused uploads"
     held = size(sum(one.size_bytes for one in refused))
     return click.confirm(f"Remove {count} ({held}) for good?", err=True)

@@ -1,6 +1,7 @@
 """Send what was made of originals: thumbnails, waveforms, films for the web. What was lost is made again."""
 
 import os
+from contextlib import suppress
 from uuid import UUID
 
 import trio
@@ -43,11 +44,8 @@ async def thumbnail(rt: Runtime, asset_id: UUID, size: int) -> ServedFile:
         if asset.status == "processing":
             raise Retryable("this thumbnail is still being made", code="thumbnail_pending", after_s=2.0)
         raise NotFound(asset.status_reason or "this asset has no picture", code="thumbnail_missing")
-    served = await _opened(rt, made, f"{asset_id}-{size}", f".{size}")
-    if served is not None:
-        return served
-    await _make_again(rt, kinds.THUMBNAILS, asset_id, made)
-    raise Retryable("this thumbnail is made again", code="thumbnail_pending", after_s=2.0)
+    again = Retryable("this thumbnail is made again", code="thumbnail_pending", after_s=2.0)
+    return await _served(rt, made, f"{asset_id}-{size}", f".{size}", kinds.THUMBNAILS, again)
 
 
 async def waveform(rt: Runtime, asset_id: UUID) -> ServedFile:
@@ -63,11 +61,8 @@ async def waveform(rt: Runtime, asset_id: UUID) -> ServedFile:
         if asset.type == "audio" and asset.status == "processing":
             raise Retryable("this waveform is still being made", code="waveform_pending", after_s=2.0)
         raise NotFound(asset.status_reason or "this asset has no waveform", code="waveform_missing")
-    served = await _opened(rt, made, f"{asset_id}", ".dat")
-    if served is not None:
-        return served
-    await _make_again(rt, kinds.THUMBNAILS, asset_id, made)
-    raise Retryable("this waveform is made again", code="waveform_pending", after_s=2.0)
+    again = Retryable("this waveform is made again", code="waveform_pending", after_s=2.0)
+    return await _served(rt, made, f"{asset_id}", ".dat", kinds.THUMBNAILS, again)
 
 
 async def filmstrip(rt: Runtime, asset_id: UUID) -> ServedFile:
@@ -78,11 +73,8 @@ async def filmstrip(rt: Runtime, asset_id: UUID) -> ServedFile:
         Retryable: it is still being made, or made again because its file was lost (``video_pending``).
     """
     made = await _strip(rt, asset_id)
-    served = await _opened(rt, made, f"{asset_id}", ".strip.jpg")
-    if served is not None:
-        return served
-    await _make_again(rt, kinds.TRANSCODE, asset_id, made)
-    raise Retryable("this filmstrip is made again", code="video_pending", after_s=PENDING_AFTER_S)
+    again = Retryable("this filmstrip is made again", code="video_pending", after_s=PENDING_AFTER_S)
+    return await _served(rt, made, f"{asset_id}", ".strip.jpg", kinds.TRANSCODE, again)
 
 
 async def filmstrip_places(rt: Runtime, asset_id: UUID) -> str:
@@ -129,11 +121,8 @@ async def web_video(rt: Runtime, asset_id: UUID) -> ServedFile:
     """
     made = await rt.db.call(assets.derivative, AssetId(asset_id), VIDEO_WEB)
     if made is not None:
-        served = await _opened(rt, made, f"{asset_id}", ".mp4")
-        if served is not None:
-            return served
-        await _make_again(rt, kinds.TRANSCODE, asset_id, made)
-        raise Retryable("this film is made again", code="video_pending", after_s=PENDING_AFTER_S)
+        again = Retryable("this film is made again", code="video_pending", after_s=PENDING_AFTER_S)
+        return await _served(rt, made, f"{asset_id}", ".mp4", kinds.TRANSCODE, again)
     asset = await show(rt, asset_id)
     plays, job = await rt.db.call(_progress_of, AssetId(asset_id))
     if plays:
@@ -159,24 +148,22 @@ def _progress_of(conn: Connection, asset_id: AssetId) -> tuple[bool | None, job_
     return assets.plays_on_web(conn, asset_id), next(iter(found), None)
 
 
-async def _opened(rt: Runtime, made: Derivative, name: str, suffix: str) -> ServedFile | None:
-    """Open a derivative; None where it was lost or cut short, as by a power failure."""
+async def _served(rt: Runtime, made: Derivative, name: str, suffix: str, spec: JobSpec, again: Retryable) -> ServedFile:
+    """Open a derivative; one that was lost or cut short, as by a power failure, is made again by a job of ``spec``.
+
+    Raises:
+        Retryable: ``again``, it was lost.
+    """
     opened = rt.repositories.get(made.repository_id)
     etag = f"{made.recipe}-{name}-{int(made.created_at.timestamp() * 1000):x}"
     path = f".lumilio/{made.path}"
-    with reaching(rt.repositories, opened):
-        try:
-            file = await trio.to_thread.run_sync(open_file, opened.repository, path, "lost", limiter=rt.disk)
-        except NotFound:
-            return None
-    found = os.fstat(file.fileno())
-    if found.st_size != made.size_bytes:
+    with reaching(rt.repositories, opened), suppress(NotFound):
+        file = await trio.to_thread.run_sync(open_file, opened.repository, path, "lost", limiter=rt.disk)
+        found = os.fstat(file.fileno())
+        if found.st_size == made.size_bytes:
+            shown = f"{made.original_filename}{suffix}"
+            return ServedFile(file, found.st_size, modified(found), made.mime_type, shown, etag)
         file.close()
-        return None
-    shown = f"{made.original_filename}{suffix}"
-    return ServedFile(file, found.st_size, modified(found), made.mime_type, shown, etag)
-
-
-async def _make_again(rt: Runtime, spec: JobSpec, asset_id: UUID, made: Derivative) -> None:
-    again = kinds.about(spec, AssetId(asset_id), made.repository_id, PRIORITY_URGENT)
-    await rt.jobs.call(kinds.enqueue_one, again)
+    job = kinds.about(spec, made.asset_id, made.repository_id, PRIORITY_URGENT)
+    await rt.jobs.call(kinds.enqueue_one, job)
+    raise again

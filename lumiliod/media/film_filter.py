@@ -12,6 +12,8 @@ from av.filter.context import FilterContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from lumiliod.media.film_frame import display_size
+
 HDR_TRANSFERS = frozenset({16, 18})
 """SMPTE ST 2084 (PQ) and ARIB STD-B67 (HLG), by their code points of ITU-T H.273."""
 HD_LINES = 720
@@ -29,13 +31,6 @@ class Box:
     long_side: int
     short_side: int
     rate: Fraction
-
-
-def display_size(width: int, height: int, aspect: Fraction | None) -> tuple[int, int]:
-    """Return the size in square pixels; absurd aspects count as square."""
-    if not aspect or not Fraction(1, 8) <= aspect <= 8:
-        return width, height
-    return max(1, round(width * aspect)), height
 
 
 class FilmFilter:
@@ -75,8 +70,7 @@ class FilmFilter:
 
     def _fitted(self, frame: VideoFrame) -> tuple[int, int]:
         """Return the size to draw in before it is turned: even, and never enlarged."""
-        aspect = self._stream.sample_aspect_ratio or self._stream.codec_context.sample_aspect_ratio
-        width, height = display_size(frame.width, frame.height, aspect)
+        width, height = display_size(frame.width, frame.height, self._stream)
         factor = min(1.0, self._box.long_side / max(width, height), self._box.short_side / min(width, height))
         return max(2, round(width * factor / 2) * 2), max(2, round(height * factor / 2) * 2)
 

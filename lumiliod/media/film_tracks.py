@@ -1,6 +1,5 @@
 """The streams of a film on their way into an MP4: copied, drawn anew, or heard anew."""
 
-from collections.abc import Iterator
 from contextlib import suppress
 from fractions import Fraction
 from typing import Any
@@ -8,14 +7,13 @@ from typing import Any
 from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
 from av.container import OutputContainer
-from av.error import EOFError as EndOfStream
 from av.error import FFmpegError
 from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from lumiliod.domain.errors import Permanent
 from lumiliod.media.film_filter import Box, FilmFilter
+from lumiliod.media.libav import Decoding
 
 LONG_SIDE, SHORT_SIDE = 1920, 1080
 MAX_RATE = 60
@@ -23,8 +21,6 @@ MAX_RATE = 60
 KEY_FRAME_S = 2
 X264 = {"preset": "veryfast", "crf": "23", "profile": "high", "forced-idr": "1"}
 AUDIO_RATE, AUDIO_BITS_PER_S = 48_000, 160_000
-MAX_BROKEN_PACKETS = 1000
-"""What does not decode is left out, so often; a film that is nothing else is not worth its time."""
 MAX_UNDATED_PACKETS = 32
 """Packets without a decoding time that are waited with; twice what H.264 may reorder."""
 
@@ -73,28 +69,6 @@ class Copied:
         packet.stream = self._stream
         self._output.mux(packet)
         self.count += 1
-
-
-class Decoding:
-    """Decodes a stream's packets, and counts those that cannot be."""
-
-    def __init__(self) -> None:
-        self._broken = 0
-
-    def decoded(self, packet: "Packet[Any] | None", stream: VideoStream | AudioStream) -> Iterator[Any]:
-        """Yield the frames of a packet, None for those the decoder still holds; none of one that is broken.
-
-        Raises:
-            Permanent: ``corrupt``, too many were.
-        """
-        try:
-            yield from stream.codec_context.decode(packet)
-        except EndOfStream:
-            return
-        except FFmpegError:
-            self._broken += 1
-            if self._broken > MAX_BROKEN_PACKETS:
-                raise Permanent("the film is broken again and again", code="corrupt") from None
 
 
 class Drawn(Decoding):

@@ -13,7 +13,7 @@ from av.video.stream import VideoStream
 
 from lumiliod.media import libav
 from lumiliod.media.appearance import Pixels
-from lumiliod.media.film_filter import display_size
+from lumiliod.media.film_frame import frame_pixels
 from lumiliod.media.media_type import Filmstrip, Sniffed, Source, check_pixels
 
 LONG_SIDE_PX = 160
@@ -75,11 +75,7 @@ def _next_frame(container: InputContainer, stream: VideoStream) -> VideoFrame | 
 
 def _tile(frame: VideoFrame, stream: VideoStream, max_pixels: int) -> Pixels:
     check_pixels(frame.width, frame.height, max_pixels)
-    width, height = display_size(frame.width, frame.height, stream.sample_aspect_ratio)
-    factor = LONG_SIDE_PX / max(width, height)
-    size = max(1, round(width * factor)), max(1, round(height * factor))
-    small = frame.reformat(width=size[0], height=size[1], format="rgb24", interpolation="AREA")
-    return np.asarray(np.rot90(small.to_ndarray(), round(frame.rotation / 90) % 4), np.uint8)
+    return frame_pixels(frame, stream, LONG_SIDE_PX)
 
 
 def _joined(tiles: list[Pixels | None], interval_s: float) -> Filmstrip | None:

@@ -4,11 +4,15 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import Any
 
 import av
 import av.logging
+from av.audio.stream import AudioStream
 from av.container import InputContainer
+from av.error import EOFError as EndOfStream
 from av.error import FFmpegError
+from av.packet import Packet
 from av.video.stream import VideoStream
 
 from lumiliod.domain.errors import Permanent
@@ -19,6 +23,8 @@ av.logging.set_level(av.logging.PANIC)
 # other files and remote protocols stay closed, whatever a file pretends to be (CVE-2016-1897 and kin)
 _OPTIONS = {"protocol_whitelist": "fd", "enable_drefs": "0", "use_absolute_path": "0"}
 _COORDINATES = re.compile(r"([+-]\d+(?:\.\d+)?)([+-]\d+(?:\.\d+)?)([+-]\d+(?:\.\d+)?)?")  # ISO 6709 in degrees
+MAX_BROKEN_PACKETS = 1000
+"""What does not decode is left out, so often; what is nothing else is not worth its time."""
 _ATTACHED_PICTURE = 0x400  # AV_DISPOSITION_ATTACHED_PIC
 
 # demuxers that belong to what the sniffers admit
@@ -68,6 +74,36 @@ def cover(container: InputContainer) -> bytes | None:
                 if data:
                     return data
     return None
+
+
+def packets(container: InputContainer, *streams: VideoStream | AudioStream) -> "Iterator[Packet[Any]]":
+    """Yield what can be read of streams; a container that breaks off ends there."""
+    with suppress(FFmpegError):
+        for packet in container.demux(*streams):
+            if packet.size:
+                yield packet
+
+
+class Decoding:
+    """Decodes a stream's packets, and counts those that cannot be."""
+
+    def __init__(self) -> None:
+        self._broken = 0
+
+    def decoded(self, packet: "Packet[Any] | None", stream: VideoStream | AudioStream) -> Iterator[Any]:
+        """Yield the frames of a packet, None for those the decoder still holds; none of one that is broken.
+
+        Raises:
+            Permanent: ``corrupt``, too many were.
+        """
+        try:
+            yield from stream.codec_context.decode(packet)
+        except EndOfStream:
+            return
+        except FFmpegError:
+            self._broken += 1
+            if self._broken > MAX_BROKEN_PACKETS:
+                raise Permanent("it is broken again and again", code="corrupt") from None
 
 
 def duration_s(container: InputContainer) -> float | None:

@@ -13,7 +13,7 @@ from lumiliod.domain.media import AssetType, Identified
 from lumiliod.media import isobmff, libav, picture, sound_picture, web_video
 from lumiliod.media.appearance import Pixels
 from lumiliod.media.asf import asf_mime_type
-from lumiliod.media.film_filter import display_size
+from lumiliod.media.film_frame import display_size, frame_pixels
 from lumiliod.media.filmstrip import filmstrip
 from lumiliod.media.media_type import (
     Conversion,
@@ -126,8 +126,7 @@ def _inspected(container: InputContainer, sniffed: Sniffed, max_pixels: int) -> 
 def _shown_size(container: InputContainer, stream: VideoStream) -> tuple[int | None, int | None]:
     """Return the display size: sample aspect applied, sides swapped where the first frame is turned."""
     context = stream.codec_context
-    width, height = context.width or None, context.height or None
-    rotation, aspect = 0, stream.sample_aspect_ratio or context.sample_aspect_ratio
+    width, height, rotation = context.width or None, context.height or None, 0
     try:
         frame = next(_decoded(container, stream), None)
         if frame is not None:
@@ -136,7 +135,7 @@ def _shown_size(container: InputContainer, stream: VideoStream) -> tuple[int | N
         pass  # a film that cannot be decoded is still a film
     if width is None or height is None:
         return None, None
-    width, height = display_size(width, height, aspect)
+    width, height = display_size(width, height, stream)
     return (height, width) if rotation % 180 else (width, height)
 
 
@@ -170,7 +169,7 @@ def _poster(source: Source, sniffed: Sniffed, recipe: Recipe, *, is_sought: bool
             if frame is None:
                 return None
             check_pixels(frame.width, frame.height, recipe.max_pixels)
-            return _frame_pixels(frame, stream, max(recipe.sizes))
+            return frame_pixels(frame, stream, max(recipe.sizes))
     except FFmpegError:
         return None
 
@@ -195,14 +194,3 @@ def _frame_at(container: InputContainer, stream: VideoStream, target_s: float, *
         if chosen is None:
             raise
     return chosen
-
-
-def _frame_pixels(frame: VideoFrame, stream: VideoStream, long_side: int) -> Pixels:
-    """Return the frame as upright RGB, scaled to display proportions no longer than ``long_side``."""
-    aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
-    width, height = display_size(frame.width, frame.height, aspect)
-    factor = min(1.0, long_side / max(width, height))
-    size = max(1, round(width * factor)), max(1, round(height * factor))
-    scaled = frame.reformat(width=size[0], height=size[1], format="rgb24", interpolation="AREA")
-    pixels = np.asarray(scaled.to_ndarray(), np.uint8)
-    return np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90) % 4))

@@ -6,20 +6,21 @@ Arrays of peaks are int8 ``[points, 2]``: the lowest and the highest sample with
 import struct
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import chain
 
 import numpy as np
-from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.error import FFmpegError
 from numpy.typing import NDArray
 
+from lumiliod.domain.errors import Permanent
 from lumiliod.media import libav
+from lumiliod.media.appearance import Pixels
 
 Peaks = NDArray[np.int8]
 Samples = NDArray[np.int16]
-Pixels = NDArray[np.uint8]
 
 POINTS = 1800
 """Points of a waveform: more than a player is wide."""
@@ -29,7 +30,6 @@ WHOLE_S = 1800.0
 """Longer sounds are listened to here and there: an audiobook of a day has no more shape than this."""
 WINDOW_S = 0.25
 """How long is listened each time."""
-MAX_BROKEN_PACKETS = 1000
 
 BACKGROUND, FOREGROUND = (24, 26, 30), (94, 160, 220)
 
@@ -39,7 +39,7 @@ def peaks(container: InputContainer, stream: AudioStream) -> Peaks:
     length_s = libav.duration_s(container)
     if length_s is not None and length_s > WHOLE_S:
         return _sampled(container, stream, length_s)
-    heard = list(_heard(stream, _packets(container, stream)))
+    heard = list(_heard(container, stream))
     return _reduced(np.concatenate(heard) if heard else np.empty(0, np.int16), POINTS)
 
 
@@ -75,7 +75,7 @@ def _sampled(container: InputContainer, stream: AudioStream, length_s: float) ->
             container.seek(int((start_s + (point + 0.5) * length_s / POINTS) * 1_000_000))
             stream.codec_context.flush_buffers()
             heard: list[Samples] = []
-            for samples in _heard(stream, _packets(container, stream)):
+            for samples in _heard(container, stream):
                 heard.append(samples)
                 if sum(map(len, heard)) >= WINDOW_S * RATE_HZ:
                     break
@@ -84,27 +84,14 @@ def _sampled(container: InputContainer, stream: AudioStream, length_s: float) ->
     return found
 
 
-def _packets(container: InputContainer, stream: AudioStream) -> Iterator[object]:
-    """Yield the packets there are; what breaks off ends there."""
-    with suppress(FFmpegError):
-        yield from container.demux(stream)
-
-
-def _heard(stream: AudioStream, packets: Iterator[object]) -> Iterator[Samples]:
-    """Yield mono samples at ``RATE_HZ``; what does not decode is left out."""
-    resampler = AudioResampler("s16", "mono", RATE_HZ)
-    broken = 0
-    for packet in packets:
-        try:
-            frames: list[AudioFrame] = stream.codec_context.decode(packet)  # type: ignore[arg-type]
-        except FFmpegError:
-            broken += 1
-            if broken > MAX_BROKEN_PACKETS:
-                return
-            continue
-        for frame in frames:
-            for resampled in resampler.resample(frame):
-                yield np.asarray(resampled.to_ndarray()[0], np.int16)
+def _heard(container: InputContainer, stream: AudioStream) -> Iterator[Samples]:
+    """Yield mono samples at ``RATE_HZ``; what does not decode is left out, and what is broken again and again ends."""
+    resampler, decoding = AudioResampler("s16", "mono", RATE_HZ), libav.Decoding()
+    with suppress(Permanent):
+        for packet in chain(libav.packets(container, stream), [None]):
+            for frame in decoding.decoded(packet, stream):
+                for resampled in resampler.resample(frame):
+                    yield np.asarray(resampled.to_ndarray()[0], np.int16)
 
 
 def _reduced(samples: Samples, points: int) -> Peaks:

@@ -4,17 +4,15 @@ What plays already is left alone; streams that comply are copied, the others mad
 standard dynamic range. Everything runs inside a worker process; bytes go through open files, never names.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import av
 from av.audio.stream import AudioStream
 from av.container import InputContainer
-from av.error import FFmpegError
-from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -22,7 +20,7 @@ from lumiliod.domain.errors import Permanent
 from lumiliod.domain.media import WebVideo
 from lumiliod.media import isobmff, libav
 from lumiliod.media.film_filter import HDR_TRANSFERS
-from lumiliod.media.film_tracks import LONG_SIDE, SHORT_SIDE, Copied, Decoding, Drawn, Heard
+from lumiliod.media.film_tracks import LONG_SIDE, SHORT_SIDE, Copied, Drawn, Heard
 from lumiliod.media.media_type import Conversion, Sniffed, Source, check_pixels
 
 MOOV_SPARE_BYTES = 4096
@@ -72,7 +70,7 @@ def convert(source: Source, sniffed: Sniffed, conversion: Conversion) -> WebVide
         needs = _planned(container, sniffed, stream, starts_at_once=starts_at_once)
         first = None if needs.copies_picture else _first_frame(container, stream, max_pixels)
     with libav.opened(source, sniffed.mime_type) as container:
-        made = _mux(container, _film(container, max_pixels), needs, first, scratch, conversion.progress)
+        copied = _mux(container, _film(container, max_pixels), needs, first, scratch, conversion.progress)
     _move_index_to_front(scratch, into, conversion.progress)
     with _reopened(into) as container:
         [film] = container.streams.video
@@ -81,7 +79,7 @@ def convert(source: Source, sniffed: Sniffed, conversion: Conversion) -> WebVide
         width, height = (film.height, film.width) if turned else (film.width, film.height)
         duration = libav.duration_s(container) or 0.0
     into.seek(0, 2)
-    return WebVideo(width, height, duration, into.tell(), made)
+    return WebVideo(width, height, duration, into.tell(), copied)
 
 
 def _film(container: InputContainer, max_pixels: int) -> VideoStream:
@@ -140,8 +138,8 @@ def _first_frame(container: InputContainer, stream: VideoStream, max_pixels: int
     Raises:
         Permanent: ``corrupt``, there is none. Refused: ``too_large``.
     """
-    decoding = Decoding()
-    for packet in chain(_packets(container, [stream]), [None]):
+    decoding = libav.Decoding()
+    for packet in chain(libav.packets(container, stream), [None]):
         frame: VideoFrame | None = next(iter(decoding.decoded(packet, stream)), None)
         if frame is not None:
             check_pixels(frame.width, frame.height, max_pixels)
@@ -166,7 +164,7 @@ def _mux(
         tracks: dict[int, Copied | Drawn | Heard] = {stream.index: picture_track}
         if sound is not None:
             tracks[sound.index] = Copied(output, sound) if needs.copies_sound else Heard(output, sound)
-        for packet in _packets(container, [stream, *([sound] if sound is not None else [])]):
+        for packet in libav.packets(container, *(one for one in (stream, sound) if one is not None)):
             tracks[packet.stream_index].take(packet)
             if packet.stream_index == stream.index and packet.pts is not None and length_s:
                 done_s = float(packet.pts * packet.time_base) - start_s
@@ -176,14 +174,6 @@ def _mux(
         if not picture_track.count:
             raise Permanent("no frame can be decoded", code="corrupt")
     return needs.copies_picture
-
-
-def _packets(container: InputContainer, streams: list[VideoStream | AudioStream]) -> "Iterator[Packet[Any]]":
-    """Yield what can be read; a container that breaks off ends there."""
-    with suppress(FFmpegError):
-        for packet in container.demux(streams):
-            if packet.size:
-                yield packet
 
 
 def _move_index_to_front(scratch: BinaryIO, into: BinaryIO, progress: Callable[[float], object]) -> None:

@@ -2,9 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
-from uuid import UUID
 
-import msgspec
 import trio
 
 from lumiliod.db import assets
@@ -15,18 +13,12 @@ from lumiliod.domain.media import AssetType, Identified, Metadata
 from lumiliod.jobs.engine import Effect, Running
 from lumiliod.jobs.kind import Kind
 from lumiliod.pipeline import kinds
-from lumiliod.pipeline.thumbnails import no_original
+from lumiliod.pipeline.deriving import Args, no_original
 from lumiliod.runtime import Opened, Runtime, reaching
 from lumiliod.storage.repository import check_identity
 
 BATCH = 16
 """Files a call of exiftool takes: enough to hide a round trip, few enough to be cancelled soon."""
-
-
-class Args(msgspec.Struct):
-    """The asset to read."""
-
-    asset: UUID
 
 
 def setup(rt: Runtime) -> Kind:

@@ -222,11 +222,8 @@ def holding(path: str) -> Iterator[bool]:
     Whoever renames a file takes its lock along. Links, pipes and sockets are none. Raises OSError.
     """
     while True:
-        try:
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-        except OSError as error:
-            if error.errno not in {errno.ENOENT, errno.ELOOP, errno.ENXIO}:
-                raise
+        fd = _opened_for_lock(path)
+        if fd is None:
             yield False
             return
         try:
@@ -238,6 +235,16 @@ def holding(path: str) -> Iterator[bool]:
         finally:
             with suppress(OSError):
                 os.close(fd)
+
+
+def _opened_for_lock(path: str) -> int | None:
+    """Open a file or folder to lock it; None of what is gone, and of links and sockets, which we never make."""
+    try:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        if error.errno not in {errno.ENOENT, errno.ELOOP, errno.ENXIO}:
+            raise
+        return None
 
 
 def _has_name(fd: int, path: str) -> bool:
@@ -255,11 +262,8 @@ def owned_by_nobody(path: str) -> Iterator[int | None]:
 
     None, too, for what is gone, and for links and sockets, which we never make.
     """
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError as error:
-        if error.errno not in {errno.ENOENT, errno.ELOOP, errno.ENXIO}:
-            raise
+    fd = _opened_for_lock(path)
+    if fd is None:
         yield None
         return
     try:

@@ -170,9 +170,8 @@ async def test_a_thumbnail_is_kept_for_ever_by_its_own_name_only(
 ) -> None:
     path = Path(library.repository.lumilio, "assets/thumbnails/300/t.jpg")
     path.write_bytes(b"thumb")
-    made = assets.Derivative(
-        library.repository.id, "assets/thumbnails/300/t.jpg", "r1", "image/jpeg", 5, datetime.now(UTC), None, "a.jpg"
-    )
+    relative, now = "assets/thumbnails/300/t.jpg", datetime.now(UTC)
+    made = assets.Derivative(ID, library.repository.id, relative, "r1", "image/jpeg", 5, now, None, "a.jpg")
     monkeypatch.setattr(assets, "derivative", lambda *_: made)
     url = f"/api/v1/assets/{ID}/thumbnail?size=300"
     async with library.served(socket_path) as server:

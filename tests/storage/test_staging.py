@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -513,6 +514,20 @@ def beside(act: Callable[[], object]) -> tuple[Callable[[tuple[Any, ...]], None]
     return begin, end
 
 
+@contextmanager
+def before_renaming(act: Callable[[tuple[Any, ...]], None]) -> Iterator[None]:
+    """Call ``act`` before each rename to a free name, which raises no audit event."""
+    real = durable.rename_new
+
+    def rename_new(source: str, target: str) -> None:
+        act(())
+        real(source, target)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(durable, "rename_new", rename_new)
+        yield
+
+
 async def test_what_is_taken_back_while_it_is_set_aside_keeps_its_mark(repo: Repository) -> None:
     """The last step of setting aside unlinked the mark that taking back had written, and a sweep then the bytes."""
     staged = await write(repo, b"acknowledged")
@@ -530,14 +545,7 @@ async def test_a_sweep_leaves_the_mark_of_what_is_taken_back(repo: Repository) -
     staged = await write(repo, b"acknowledged")
     staging.fail(repo, staged.id, "unsupported", "no")
     begin, end = beside(lambda: staging.sweep(repo))
-    real = durable.rename_new
-
-    def rename_new(source: str, target: str) -> None:
-        begin(())
-        real(source, target)
-
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(durable, "rename_new", rename_new)
+    with before_renaming(begin):
         assert staging.take_back(repo, staged.id) == staged
     end()
     assert staging.load(repo, staged.id) == staged
@@ -549,14 +557,7 @@ async def test_setting_aside_again_leaves_the_mark_of_what_is_taken_back(repo: R
     staged = await write(repo, b"acknowledged")
     staging.fail(repo, staged.id, "unsupported", "no")
     begin, end = beside(lambda: staging.fail(repo, staged.id, "unsupported", "no"))
-    real = durable.rename_new
-
-    def rename_new(source: str, target: str) -> None:
-        begin(())
-        real(source, target)
-
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(durable, "rename_new", rename_new)
+    with before_renaming(begin):
         staging.take_back(repo, staged.id)
     end()
     found = staging.load(repo, staged.id) or staging.take_back(repo, staged.id)

@@ -1,0 +1,107 @@
+"""Derivatives of one asset, whatever they are: ask for them, put them into the store, then their rows."""
+
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import ExitStack, asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+from uuid import UUID
+
+import msgspec
+import trio
+
+from lumiliod.db import assets, files
+from lumiliod.db.assets import Source
+from lumiliod.db.pool import Connection
+from lumiliod.domain.errors import LumilioError, NotFound, Permanent, Unavailable
+from lumiliod.domain.ids import AssetId, RepositoryId
+from lumiliod.jobs.engine import Result, Running
+from lumiliod.runtime import Runtime, reaching
+from lumiliod.storage import derivatives, durable, repository
+from lumiliod.storage.repository import Repository
+
+Asked = TypeVar("Asked")
+Stored = TypeVar("Stored")
+
+
+class Args(msgspec.Struct):
+    """The asset whose derivatives are to be made."""
+
+    asset: UUID
+
+
+async def derive(
+    rt: Runtime,
+    running: Running,
+    ask: Callable[[Repository, Source, str], Awaitable[Asked]],
+    store: Callable[[Repository, AssetId, str, Asked], Stored],
+    record: Callable[[AssetId, RepositoryId, Stored, Connection], Result],
+) -> None:
+    """Make the derivatives of one asset and end the job with their rows.
+
+    Args:
+        rt: the library.
+        running: the job; its arguments are :class:`Args`.
+        ask: makes them of the original, in a folder that is removed afterwards.
+        store: moves them into the store, in a thread; returns what is to be written down.
+        record: writes it down.
+
+    Raises:
+        Unavailable: the repository is away. Permanent: the original cannot be decoded, or is not there
+            (``original_missing``).
+    """
+    asset_id = AssetId(running.decoded(Args).asset)
+    source = (await rt.db.call(assets.sources, [asset_id])).get(asset_id)
+    if source is None:
+        raise await no_original(rt, asset_id)
+    opened = rt.repositories.get(source.repository_id)
+    with reaching(rt.repositories, opened):
+        repo = opened.repository
+        await trio.to_thread.run_sync(repository.check_identity, repo, limiter=rt.disk)
+        verdict: LumilioError
+        try:
+            async with _scratch(rt, repo) as folder:
+                try:
+                    asked = await ask(repo, source, folder)
+                except NotFound as error:
+                    raise Permanent("the original is not where it was", code="original_missing") from error
+                stored = await trio.to_thread.run_sync(store, repo, asset_id, folder, asked, limiter=rt.disk)
+        except (NotFound, Permanent) as error:
+            verdict = error
+        else:
+            await running.complete(partial(record, asset_id, repo.marker.id, stored))
+            return
+        # a root that went away in the middle says nothing of the file
+        await trio.to_thread.run_sync(repository.check_identity, repo, limiter=rt.disk)
+        raise verdict
+
+
+async def no_original(rt: Runtime, asset_id: AssetId) -> LumilioError:
+    """Return why an asset has no file: it is being looked at anew, or there is none."""
+    if await rt.db.call(files.is_doubted, asset_id):
+        return Unavailable("the asset's file changed and is being looked at anew", code="original_changed", after_s=5)
+    return Permanent("the asset has no original", code="original_missing")
+
+
+def put_bytes(repo: Repository, asset_id: AssetId, kind: str, folder: str, data: bytes, extension: str) -> str:
+    """Write a derivative into ``folder`` and move it into the store; return its path there. Blocks.
+
+    Raises as :func:`derivatives.put`.
+    """
+    written = os.path.join(folder, f"{kind}{extension}")
+    with durable.translated("write", written, writing=True):
+        Path(written).write_bytes(data)
+    return derivatives.put(repo, asset_id, kind, written, extension)
+
+
+@asynccontextmanager
+async def _scratch(rt: Runtime, repo: Repository) -> AsyncIterator[str]:
+    """Give a private folder on the repository's file system, removed afterwards, cancelled or not."""
+    stack = ExitStack()
+    folder = await trio.to_thread.run_sync(stack.enter_context, derivatives.scratch(repo), limiter=rt.disk)
+    try:
+        yield folder
+    finally:
+        with trio.CancelScope(shield=True):
+            await trio.to_thread.run_sync(stack.close, limiter=rt.disk)
