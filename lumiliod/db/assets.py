@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, LiteralString
 from uuid import UUID
 
@@ -11,6 +12,7 @@ from psycopg.types.json import Jsonb
 from lumiliod.db.pool import Connection
 from lumiliod.db.sql import Queries
 from lumiliod.domain.assets import Admitted, AssetRow, AssetStatus, NewAsset, NewDerivative
+from lumiliod.domain.derivatives import FILMSTRIP, RECIPES, THUMBNAIL_RECIPE, VIDEO_WEB
 from lumiliod.domain.ids import AssetId, Digest, RepositoryId, UserId
 from lumiliod.domain.media import AssetType, Metadata
 from lumiliod.domain.text import search_text, storable
@@ -30,7 +32,7 @@ class Source:
     duration_s: float | None
     original_filename: str
     size_bytes: int
-    digest: str
+    digest: Digest
     repository_id: RepositoryId
     path: bytes
 
@@ -45,7 +47,10 @@ class Derivative:
     recipe: str
     mime_type: str
     size_bytes: int
-    created_at: Any
+    created_at: datetime
+    used_at: datetime
+    evicted: bool
+    """Whether its file had to make room, and is made again when somebody asks for it."""
     details: dict[str, Any] | None
     original_filename: str
 
@@ -195,8 +200,8 @@ def counts(conn: Connection) -> list[tuple[str, str, int]]:
     return [(type_, status, count) for type_, status, count in conn.execute(Q["counts"])]
 
 
-def put_derivative(conn: Connection, asset_id: AssetId, repository_id: RepositoryId, new: NewDerivative) -> None:
-    """Record a derivative that lies in the store, replacing its older recipe."""
+def put_derivative(conn: Connection, asset_id: AssetId, repository_id: RepositoryId, new: NewDerivative) -> str | None:
+    """Record a derivative that lies in the store; return the place of the one it replaces, where that is another."""
     params = {
         "asset_id": asset_id,
         "kind": new.kind,
@@ -209,7 +214,8 @@ def put_derivative(conn: Connection, asset_id: AssetId, repository_id: Repositor
         "height": new.height,
         "details": None if new.details is None else Jsonb(new.details),
     }
-    conn.execute(Q["put_derivative"], params)
+    row = conn.execute(Q["put_derivative"], params).fetchone()
+    return row[0] if row else None
 
 
 def derivative(conn: Connection, asset_id: AssetId, kind: str) -> Derivative | None:
@@ -243,12 +249,18 @@ def plays_on_web(conn: Connection, asset_id: AssetId) -> bool | None:
 
 
 def without_web_video(conn: Connection, after: UUID, count: int) -> list[tuple[AssetId, RepositoryId]]:
-    """Return films beyond ``after`` that do not play on the web as far as known, and have no version or job, by id."""
-    rows = conn.execute(Q["without_web_video"], {"after": after, "count": count}).fetchall()
+    """Return films beyond ``after`` that have no job and lack a version or a strip by today's recipes, by id.
+
+    Films that play as they are need no version; whether one does may not be known yet.
+    """
+    recipes = {"video_recipe": RECIPES[VIDEO_WEB], "strip_recipe": RECIPES[FILMSTRIP]}
+    rows = conn.execute(Q["without_web_video"], {"after": after, "count": count, **recipes}).fetchall()
     return [(AssetId(row[0]), RepositoryId(row[1])) for row in rows]
 
 
-def without_thumbnails(conn: Connection, recipe: str, after: UUID, count: int) -> list[tuple[AssetId, RepositoryId]]:
-    """Return assets beyond ``after`` without pictures by ``recipe`` that have no job for them, by id."""
-    rows = conn.execute(Q["without_thumbnails"], {"recipe": recipe, "after": after, "count": count}).fetchall()
+def without_thumbnails(conn: Connection, after: UUID, count: int) -> list[tuple[AssetId, RepositoryId]]:
+    """Return assets beyond ``after`` without pictures by today's recipe that have no job for them, by id."""
+    rows = conn.execute(
+        Q["without_thumbnails"], {"recipe": THUMBNAIL_RECIPE, "after": after, "count": count}
+    ).fetchall()
     return [(AssetId(row[0]), RepositoryId(row[1])) for row in rows]

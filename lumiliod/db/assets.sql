@@ -48,9 +48,14 @@ UPDATE assets SET plays_on_web = %(plays)s::boolean, updated_at = now() WHERE id
 SELECT plays_on_web FROM assets WHERE id = %(id)s::uuid AND type = 'video' AND deleted_at IS NULL
 
 -- name: without_web_video
+-- what had to make room is not made again before somebody asks for it
 SELECT a.id, f.repository_id FROM assets a JOIN file_records f ON f.asset_id = a.id AND f.outcome = 'asset'
-WHERE a.type = 'video' AND a.deleted_at IS NULL AND a.id > %(after)s::uuid AND a.plays_on_web IS NOT TRUE
-  AND NOT EXISTS (SELECT 1 FROM derivatives d WHERE d.asset_id = a.id AND d.kind = 'video_web')
+WHERE a.type = 'video' AND a.deleted_at IS NULL AND a.id > %(after)s::uuid
+  AND ((a.plays_on_web IS NOT TRUE
+        AND NOT EXISTS (SELECT 1 FROM derivatives d WHERE d.asset_id = a.id AND d.kind = 'video_web'
+                          AND (d.recipe = %(video_recipe)s::text OR d.evicted_at IS NOT NULL)))
+       OR EXISTS (SELECT 1 FROM derivatives d WHERE d.asset_id = a.id AND d.kind = 'filmstrip'
+                    AND d.recipe <> %(strip_recipe)s::text))
   AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.asset_id = a.id AND j.kind = 'transcode')
 ORDER BY a.id LIMIT %(count)s::int
 
@@ -91,16 +96,22 @@ FROM assets WHERE id = %(id)s::uuid
 SELECT type, status, count(*) FROM assets WHERE deleted_at IS NULL GROUP BY type, status
 
 -- name: put_derivative
+WITH older AS (SELECT path FROM derivatives
+               WHERE asset_id = %(asset_id)s AND kind = %(kind)s AND repository_id = %(repository_id)s
+                 AND path <> %(path)s)
 INSERT INTO derivatives (asset_id, kind, repository_id, path, recipe, mime_type, size_bytes, width, height, details)
 VALUES (%(asset_id)s, %(kind)s, %(repository_id)s, %(path)s, %(recipe)s, %(mime_type)s, %(size_bytes)s,
         %(width)s, %(height)s, %(details)s::jsonb)
 ON CONFLICT (asset_id, kind) DO UPDATE SET
     repository_id = excluded.repository_id, path = excluded.path, recipe = excluded.recipe,
     mime_type = excluded.mime_type, size_bytes = excluded.size_bytes, width = excluded.width,
-    height = excluded.height, details = excluded.details, created_at = now()
+    height = excluded.height, details = excluded.details, created_at = now(),
+    used_at = now(), evicted_at = NULL
+RETURNING (SELECT path FROM older)
 
 -- name: derivative
-SELECT d.asset_id, d.repository_id, d.path, d.recipe, d.mime_type, d.size_bytes, d.created_at, d.details, a.original_filename
+SELECT d.asset_id, d.repository_id, d.path, d.recipe, d.mime_type, d.size_bytes, d.created_at, d.used_at,
+       d.evicted_at IS NOT NULL AS evicted, d.details, a.original_filename
 FROM derivatives d JOIN assets a ON a.id = d.asset_id
 WHERE d.asset_id = %(asset_id)s::uuid AND d.kind = %(kind)s::text AND a.deleted_at IS NULL
 
@@ -119,7 +130,7 @@ FROM (SELECT id FROM assets WHERE status = 'processing' AND id > %(after)s::uuid
         AND NOT EXISTS (SELECT 1 FROM derivatives d WHERE d.asset_id = s.id AND d.kind = 'waveform')
       UNION
       SELECT asset_id FROM derivatives
-      WHERE kind = 'thumbnail_150' AND (recipe < %(recipe)s::text OR recipe > %(recipe)s::text)
+      WHERE kind IN ('thumbnail_150', 'waveform') AND (recipe < %(recipe)s::text OR recipe > %(recipe)s::text)
         AND asset_id > %(after)s::uuid) AS w
 JOIN assets a ON a.id = w.id JOIN file_records f ON f.asset_id = a.id AND f.outcome = 'asset'
 WHERE a.deleted_at IS NULL

@@ -159,11 +159,6 @@ def unknown_derivatives(conn: Connection, repository_id: RepositoryId, paths: Se
     return [row[0] for row in conn.execute(Q["unknown_derivatives"], params)]
 
 
-def gone_assets(conn: Connection, ids: Sequence[AssetId]) -> set[AssetId]:
-    """Return those of ``ids`` that are no assets any more."""
-    return {AssetId(row[0]) for row in conn.execute(Q["gone_assets"], {"ids": list(ids)})}
-
-
 def coverage(conn: Connection, days: int) -> dict[RepositoryId, Coverage]:
     """Return how much of each repository was verified within so many days."""
     with conn.cursor(row_factory=class_row(Coverage)) as cursor:

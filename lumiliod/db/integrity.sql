@@ -110,13 +110,10 @@ WHERE NOT EXISTS (SELECT 1 FROM file_records f
                   WHERE t.repository_id = %(repository_id)s::uuid AND t.path = p.path)
 
 -- name: unknown_derivatives
--- a row may name a file, or a folder of many; paths are relative to .lumilio
+-- a row may name a file, or a folder of many, and what made room is not to be there; paths are relative to .lumilio
 SELECT p.path FROM unnest(%(paths)s::text[], %(folders)s::text[]) AS p (path, folder)
 WHERE NOT EXISTS (SELECT 1 FROM derivatives d WHERE d.repository_id = %(repository_id)s::uuid
-                    AND d.path IN (p.path, p.folder))
-
--- name: gone_assets
-SELECT i.id FROM unnest(%(ids)s::uuid[]) AS i (id) WHERE NOT EXISTS (SELECT 1 FROM assets a WHERE a.id = i.id)
+                    AND d.path IN (p.path, p.folder) AND d.evicted_at IS NULL)
 
 -- name: relax
 -- that a file is good may be forgotten in a power cut: it is read again then

@@ -268,7 +268,7 @@ def doom(conn: Connection, asset_id: AssetId, verified: Sequence[tuple[UUID, Fil
 
 
 def derivatives(conn: Connection, asset_id: AssetId) -> list[tuple[RepositoryId, str]]:
-    """Return the derivatives of an asset: their repositories, and their paths relative to ``.lumilio``."""
+    """Return the derivatives that an asset alone has: their repositories, and their paths relative to ``.lumilio``."""
     return [(RepositoryId(row[0]), row[1]) for row in conn.execute(Q["derivatives"], {"id": asset_id})]
 
 

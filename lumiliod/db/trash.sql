@@ -179,7 +179,12 @@ UPDATE trash SET state = 'doomed' WHERE asset_id = %(id)s::uuid AND state = 'pur
   AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.asset_id = trash.asset_id AND j.state = 'running')
 
 -- name: derivatives
-SELECT repository_id, path FROM derivatives WHERE asset_id = %(id)s::uuid ORDER BY kind
+-- the same bytes may be another owner's, too: they have one derivative
+SELECT d.repository_id, d.path FROM derivatives d
+WHERE d.asset_id = %(id)s::uuid
+  AND NOT EXISTS (SELECT 1 FROM derivatives o WHERE o.path = d.path AND o.repository_id = d.repository_id
+                    AND o.asset_id <> d.asset_id)
+ORDER BY d.kind
 
 -- name: drop_all_files
 DELETE FROM trash_files WHERE asset_id = %(id)s::uuid

@@ -1,7 +1,10 @@
-"""The kinds of derivatives there are, and where each lies. Pure data."""
+"""The kinds of derivatives there are, how each is made now, and where each lies. Pure data."""
 
+import re
 from collections.abc import Mapping
 
+from lumiliod.domain.errors import Shape
+from lumiliod.domain.ids import Digest
 from lumiliod.domain.repositories import THUMBNAIL_SIZES
 
 VIDEO_WEB, FILMSTRIP, WAVEFORM = "video_web", "filmstrip", "waveform"
@@ -19,3 +22,40 @@ FOLDERS: Mapping[str, str] = {
     WAVEFORM: "assets/audios/waveforms",
 }
 """The folder of each kind below ``.lumilio``."""
+
+THUMBNAIL_RECIPE = "thumbnail-3"
+"""Of pictures, what they look like in numbers, and waveforms, which are made together."""
+
+RECIPES: Mapping[str, str] = {
+    **{thumbnail(size): THUMBNAIL_RECIPE for size in THUMBNAIL_SIZES},
+    VIDEO_WEB: "video-web-1",
+    FILMSTRIP: "filmstrip-1",
+    WAVEFORM: THUMBNAIL_RECIPE,
+}
+"""How each kind is made now; a recipe changes when the same original comes out differently."""
+
+_OUR_FOLDERS = frozenset(FOLDERS.values())
+_NAME = re.compile(r"([0-9a-f]{2})/\1[0-9a-f]{62}\.[a-z0-9-]+\.[a-z0-9]+", re.ASCII)
+
+
+def place(kind: str, digest: Digest, extension: str, recipe: str | None = None) -> str:
+    """Return where a derivative lies, relative to ``.lumilio``: by the original's digest and the recipe.
+
+    A new recipe has a new place, so that the older file serves until the new one has its row.
+
+    Raises:
+        Shape: there is no such kind, or the extension is none (``bad_derivative``).
+    """
+    suffix = extension.removeprefix(".").lower()
+    name = f"{digest[:2]}/{digest}.{recipe or RECIPES.get(kind)}.{suffix}"
+    if kind not in FOLDERS or not _NAME.fullmatch(name):
+        raise Shape(f"no derivative is {kind!r} and has the extension {extension!r}", code="bad_derivative")
+    return f"{FOLDERS[kind]}/{name}"
+
+
+def digest_at(path: str) -> Digest | None:
+    """Return whose derivative a path, relative to ``.lumilio``, is by its name; None when it is none."""
+    folder, _, name = path.rpartition("/")
+    folder, _, shard = folder.rpartition("/")
+    is_ours = folder in _OUR_FOLDERS and _NAME.fullmatch(f"{shard}/{name}")
+    return Digest(name.partition(".")[0]) if is_ours else None

@@ -1,9 +1,8 @@
 """Derivatives of one asset, whatever they are: ask for them, put them into the store, then their rows."""
 
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import ExitStack, asynccontextmanager
-from functools import partial
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 from uuid import UUID
@@ -11,11 +10,12 @@ from uuid import UUID
 import msgspec
 import trio
 
-from lumiliod.db import assets, files
+from lumiliod.db import assets, files, integrity
 from lumiliod.db.assets import Source
 from lumiliod.db.pool import Connection
+from lumiliod.domain.derivatives import place as derivative_place
 from lumiliod.domain.errors import LumilioError, NotFound, Permanent, Unavailable
-from lumiliod.domain.ids import AssetId, RepositoryId
+from lumiliod.domain.ids import AssetId, Digest, RepositoryId
 from lumiliod.jobs.engine import Result, Running
 from lumiliod.runtime import Runtime, reaching
 from lumiliod.storage import derivatives, durable, repository
@@ -35,8 +35,8 @@ async def derive(
     rt: Runtime,
     running: Running,
     ask: Callable[[Repository, Source, str], Awaitable[Asked]],
-    store: Callable[[Repository, AssetId, str, Asked], Stored],
-    record: Callable[[AssetId, RepositoryId, Stored, Connection], Result],
+    store: Callable[[Repository, Digest, str, Asked], Stored],
+    record: Callable[[AssetId, RepositoryId, Stored, Connection], tuple[Result, Sequence[str]]],
 ) -> None:
     """Make the derivatives of one asset and end the job with their rows.
 
@@ -45,7 +45,7 @@ async def derive(
         running: the job; its arguments are :class:`Args`.
         ask: makes them of the original, in a folder that is removed afterwards.
         store: moves them into the store, in a thread; returns what is to be written down.
-        record: writes it down.
+        record: writes it down; returns the job's result and the places of what this replaces.
 
     Raises:
         Unavailable: the repository is away. Permanent: the original cannot be decoded, or is not there
@@ -66,11 +66,20 @@ async def derive(
                     asked = await ask(repo, source, folder)
                 except NotFound as error:
                     raise Permanent("the original is not where it was", code="original_missing") from error
-                stored = await trio.to_thread.run_sync(store, repo, asset_id, folder, asked, limiter=rt.disk)
+                # nobody removes these bytes' derivatives while they have no row
+                async with rt.digests.holding(source.digest):
+                    stored = await trio.to_thread.run_sync(store, repo, source.digest, folder, asked, limiter=rt.disk)
+                    replaced = list[str]()
+
+                    def effect(conn: Connection) -> Result:
+                        result, replaced[:] = record(asset_id, repo.marker.id, stored, conn)
+                        return result
+
+                    await running.complete(effect)
+                    await forget(rt, repo, replaced)
         except (NotFound, Permanent) as error:
             verdict = error
         else:
-            await running.complete(partial(record, asset_id, repo.marker.id, stored))
             return
         # a root that went away in the middle says nothing of the file
         await trio.to_thread.run_sync(repository.check_identity, repo, limiter=rt.disk)
@@ -84,15 +93,39 @@ async def no_original(rt: Runtime, asset_id: AssetId) -> LumilioError:
     return Permanent("the asset has no original", code="original_missing")
 
 
-def put_bytes(repo: Repository, asset_id: AssetId, kind: str, folder: str, data: bytes, extension: str) -> str:
-    """Write a derivative into ``folder`` and move it into the store; return its path there. Blocks.
+async def forget(rt: Runtime, repo: Repository, places: Sequence[str]) -> None:
+    """Remove derivatives that no row names any more; what cannot be removed now is left over, and pruned one day."""
+    if not places:
+        return
+    unknown = await rt.db.call(integrity.unknown_derivatives, repo.marker.id, places)
+
+    def remove() -> None:
+        for place in unknown:
+            with suppress(Unavailable):
+                derivatives.remove(repo, place)
+
+    await trio.to_thread.run_sync(remove, limiter=rt.disk)
+
+
+def put(repo: Repository, digest: Digest, kind: str, source: str, extension: str) -> str:
+    """Move a finished derivative into the store; return its place there. Blocks.
+
+    Raises as :func:`derivatives.put`.
+    """
+    place = derivative_place(kind, digest, extension)
+    derivatives.put(repo, source, place)
+    return place
+
+
+def put_bytes(repo: Repository, digest: Digest, kind: str, folder: str, data: bytes, extension: str) -> str:
+    """Write a derivative into ``folder`` and move it into the store; return its place there. Blocks.
 
     Raises as :func:`derivatives.put`.
     """
     written = os.path.join(folder, f"{kind}{extension}")
     with durable.translated("write", written, writing=True):
         Path(written).write_bytes(data)
-    return derivatives.put(repo, asset_id, kind, written, extension)
+    return put(repo, digest, kind, written, extension)
 
 
 @asynccontextmanager

@@ -173,14 +173,14 @@ def missing_scans(conn: Connection, after: UUID) -> tuple[list[NewJob], UUID | N
     return [scan(one) for one in found], found[-1] if found else None
 
 
-def missing_thumbnails(recipe: str, conn: Connection, after: UUID) -> tuple[list[NewJob], UUID | None]:
+def missing_thumbnails(conn: Connection, after: UUID) -> tuple[list[NewJob], UUID | None]:
     """Return a page of the jobs for assets without pictures, or with such as were made by another recipe."""
-    found = assets.without_thumbnails(conn, recipe, after, BACKFILL_PAGE)
+    found = assets.without_thumbnails(conn, after, BACKFILL_PAGE)
     return [about(THUMBNAILS, *asset) for asset in found], found[-1][0] if found else None
 
 
 def missing_transcodes(conn: Connection, after: UUID) -> tuple[list[NewJob], UUID | None]:
-    """Return a page of the jobs for films that nobody knows of whether they play on the web."""
+    """Return a page of the jobs for films without a version for the web, or with one made by another recipe."""
     found = assets.without_web_video(conn, after, BACKFILL_PAGE)
     return [about(TRANSCODE, *asset) for asset in found], found[-1][0] if found else None
 

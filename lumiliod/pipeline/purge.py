@@ -143,7 +143,7 @@ async def _check_came_back(rt: Runtime, asset_id: AssetId) -> None:
 async def _remove(rt: Runtime, found: TrashItem) -> int:
     if not found.hidden:
         for repository_id, path in await rt.db.call(trash.derivatives, found.asset_id):
-            await _at(rt, repository_id, derivatives.remove, path, found.asset_id)
+            await _at(rt, repository_id, derivatives.remove, path)
     freed_bytes = 0
     for file in found.files:
         freed_bytes += await _at(rt, file.repository_id, storage.remove, note_of(found, file), file.stat)

@@ -1,13 +1,12 @@
 """Thumbnails: three sizes from one decode, and what they look like; of a sound its shape."""
 
-from functools import partial
 from pathlib import Path
 
 from lumiliod.db import appearances, assets
 from lumiliod.db.pool import Connection
 from lumiliod.domain.assets import AssetStatus, NewDerivative
-from lumiliod.domain.derivatives import WAVEFORM, thumbnail
-from lumiliod.domain.ids import AssetId, RepositoryId, path_from_bytes
+from lumiliod.domain.derivatives import RECIPES, WAVEFORM, thumbnail
+from lumiliod.domain.ids import AssetId, Digest, RepositoryId, path_from_bytes
 from lumiliod.domain.jobs import ClaimedJob, FailedAttempt
 from lumiliod.domain.media import Appearance, Rendered
 from lumiliod.domain.repositories import THUMBNAIL_SIZES
@@ -15,11 +14,7 @@ from lumiliod.jobs.engine import Result, Running
 from lumiliod.jobs.kind import Kind, each
 from lumiliod.pipeline import deriving, kinds
 from lumiliod.runtime import Runtime
-from lumiliod.storage import derivatives
 from lumiliod.storage.repository import Repository
-
-RECIPE = "thumbnail-3"
-"""Changes when thumbnails, or what they look like in numbers, come out differently for the same original."""
 
 Drawn = tuple[list[Rendered], Appearance | None, bytes | None]
 """Pictures, what they look like, a waveform: as :meth:`Media.thumbnails` returns them."""
@@ -31,10 +26,8 @@ def setup(rt: Runtime) -> Kind:
     async def run(running: Running) -> None:
         await render(rt, running)
 
-    missing = partial(kinds.missing_thumbnails, RECIPE)
-    return Kind(
-        kinds.THUMBNAILS.kind, kinds.THUMBNAILS.queue, each(run), limit_s=600, on_discard=_give_up, missing=missing
-    )
+    missing, name, queue = kinds.missing_thumbnails, kinds.THUMBNAILS.kind, kinds.THUMBNAILS.queue
+    return Kind(name, queue, each(run), limit_s=600, on_discard=_give_up, missing=missing)
 
 
 async def render(rt: Runtime, running: Running) -> None:
@@ -48,18 +41,18 @@ async def render(rt: Runtime, running: Running) -> None:
 
 
 def _store(
-    repo: Repository, asset_id: AssetId, folder: str, drawn: Drawn
+    repo: Repository, digest: Digest, folder: str, drawn: Drawn
 ) -> tuple[list[NewDerivative], Appearance | None]:
     rendered, appearance, waveform = drawn
     made = []
     for picture in rendered:
         kind, extension = thumbnail(picture.size), Path(picture.path).suffix
-        stored = derivatives.put(repo, asset_id, kind, picture.path, extension)
+        stored = deriving.put(repo, digest, kind, picture.path, extension)
         made.append(
             NewDerivative(
                 kind=kind,
                 path=stored,
-                recipe=RECIPE,
+                recipe=RECIPES[kind],
                 mime_type=picture.mime_type,
                 size_bytes=picture.size_bytes,
                 width=picture.width,
@@ -67,8 +60,9 @@ def _store(
             )
         )
     if waveform is not None:
-        path = deriving.put_bytes(repo, asset_id, WAVEFORM, folder, waveform, ".dat")
-        made.append(NewDerivative(WAVEFORM, path, RECIPE, "application/octet-stream", len(waveform), None, None))
+        path = deriving.put_bytes(repo, digest, WAVEFORM, folder, waveform, ".dat")
+        mime_type, size_bytes = "application/octet-stream", len(waveform)
+        made.append(NewDerivative(WAVEFORM, path, RECIPES[WAVEFORM], mime_type, size_bytes, None, None))
     return made, appearance
 
 
@@ -77,13 +71,12 @@ def _record(
     repository_id: RepositoryId,
     stored: tuple[list[NewDerivative], Appearance | None],
     conn: Connection,
-) -> Result:
+) -> tuple[Result, list[str]]:
     made, appearance = stored
-    for derivative in made:
-        assets.put_derivative(conn, asset_id, repository_id, derivative)
+    replaced = [assets.put_derivative(conn, asset_id, repository_id, derivative) for derivative in made]
     appearances.put(conn, asset_id, appearance)
     assets.set_status(conn, asset_id, AssetStatus.READY)
-    return {"made": [derivative.kind for derivative in made]}
+    return {"made": [derivative.kind for derivative in made]}, [place for place in replaced if place]
 
 
 ABOUT_CONTENT = frozenset({"corrupt", "unsupported", "too_large", "timeout", "poison", "empty"})

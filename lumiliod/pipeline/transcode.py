@@ -9,8 +9,8 @@ import trio
 from lumiliod.db import assets
 from lumiliod.db.pool import Connection
 from lumiliod.domain.assets import NewDerivative
-from lumiliod.domain.derivatives import FILMSTRIP, VIDEO_WEB
-from lumiliod.domain.ids import AssetId, RepositoryId, path_from_bytes
+from lumiliod.domain.derivatives import FILMSTRIP, RECIPES, VIDEO_WEB
+from lumiliod.domain.ids import AssetId, Digest, RepositoryId, path_from_bytes
 from lumiliod.domain.media import WebVideo
 from lumiliod.jobs.engine import Result, Running
 from lumiliod.jobs.kind import Kind, each
@@ -18,11 +18,9 @@ from lumiliod.media.media import VERSION_NAME
 from lumiliod.media.media_type import Filmstrip
 from lumiliod.pipeline import deriving, kinds
 from lumiliod.runtime import Runtime
-from lumiliod.storage import derivatives, pump
+from lumiliod.storage import pump
 from lumiliod.storage.repository import Repository
 
-VIDEO_RECIPE, STRIP_RECIPE = "video-web-1", "filmstrip-1"
-"""They change when the version of the same film, or its strip, comes out differently."""
 LIMIT_S = 24 * 3600.0
 COPIES = 2
 """So many times its size a film that is only put into another container takes while that is done."""
@@ -63,24 +61,26 @@ async def transcode(rt: Runtime, running: Running) -> None:
     await deriving.derive(rt, running, ask, _store, _record)
 
 
-def _store(repo: Repository, asset_id: AssetId, folder: str, converted: Converted) -> list[NewDerivative]:
+def _store(repo: Repository, digest: Digest, folder: str, converted: Converted) -> list[NewDerivative]:
     version, strip = converted
     made = []
     if version is not None:
-        path = derivatives.put(repo, asset_id, VIDEO_WEB, os.path.join(folder, VERSION_NAME), ".mp4")
+        path = deriving.put(repo, digest, VIDEO_WEB, os.path.join(folder, VERSION_NAME), ".mp4")
         size, width, height = version.size_bytes, version.width, version.height
-        made.append(NewDerivative(VIDEO_WEB, path, VIDEO_RECIPE, "video/mp4", size, width, height))
+        made.append(NewDerivative(VIDEO_WEB, path, RECIPES[VIDEO_WEB], "video/mp4", size, width, height))
     if strip is not None:
-        path = deriving.put_bytes(repo, asset_id, FILMSTRIP, folder, strip.data, ".jpg")
+        path = deriving.put_bytes(repo, digest, FILMSTRIP, folder, strip.data, ".jpg")
         width, height = strip.columns * strip.width, math.ceil(strip.frames / strip.columns) * strip.height
         details = {name: getattr(strip, name) for name in ("frames", "columns", "interval_s", "width", "height")}
-        made.append(NewDerivative(FILMSTRIP, path, STRIP_RECIPE, "image/jpeg", len(strip.data), width, height, details))
+        recipe, size = RECIPES[FILMSTRIP], len(strip.data)
+        made.append(NewDerivative(FILMSTRIP, path, recipe, "image/jpeg", size, width, height, details))
     return made
 
 
-def _record(asset_id: AssetId, repository_id: RepositoryId, made: list[NewDerivative], conn: Connection) -> Result:
+def _record(
+    asset_id: AssetId, repository_id: RepositoryId, made: list[NewDerivative], conn: Connection
+) -> tuple[Result, list[str]]:
     kinds_made = [one.kind for one in made]
     assets.set_plays_on_web(conn, asset_id, plays=VIDEO_WEB not in kinds_made)
-    for one in made:
-        assets.put_derivative(conn, asset_id, repository_id, one)
-    return {"plays": VIDEO_WEB not in kinds_made, "made": kinds_made}
+    replaced = [assets.put_derivative(conn, asset_id, repository_id, one) for one in made]
+    return {"plays": VIDEO_WEB not in kinds_made, "made": kinds_made}, [place for place in replaced if place]

@@ -13,9 +13,11 @@ from lumiliod.db.findings import NewFinding
 from lumiliod.db.integrity_runs import Run
 from lumiliod.db.pool import Connection
 from lumiliod.domain.assets import FileStat
+from lumiliod.domain.derivatives import digest_at
 from lumiliod.domain.ids import RepoPath, RepositoryId, path_bytes
+from lumiliod.pipeline import deriving
 from lumiliod.runtime import Opened, Runtime, reaching
-from lumiliod.storage import derivatives, local, repository
+from lumiliod.storage import local, repository
 from lumiliod.storage.repository import Repository
 
 PAGE = 1000
@@ -94,21 +96,24 @@ async def look(rt: Runtime, opened: Opened, run: Run, *, age_s: float = AGE_S) -
 async def _without_leftovers(
     rt: Runtime, repo: Repository, unknown: list[tuple[RepoPath, FileStat]]
 ) -> list[tuple[RepoPath, FileStat]]:
-    """Remove derivatives of assets that are gone, and return all other files.
+    """Remove derivatives that no row names, and return all other files.
 
-    A job that was drawing while its asset was purged leaves them. They are ours, and no person has to be asked.
+    One that gave way to another, or was drawn while its asset was purged, may be left over. They are ours, can be made
+    again, and no person has to be asked.
     """
-    named = {path: path.removeprefix(".lumilio/") for path, _ in unknown if path.startswith(f"{DERIVATIVES}/")}
-    owners = {path: owner for path, name in named.items() if (owner := derivatives.owner_of(name)) is not None}
-    gone = await rt.db.call(integrity.gone_assets, list(owners.values()))
-    left = {path: owner for path, owner in owners.items() if owner in gone}
-
-    def remove() -> None:
-        for path, owner in left.items():
-            derivatives.remove(repo, named[path], owner)
-
-    await trio.to_thread.run_sync(remove, limiter=rt.disk)
+    left = {path for path, _ in unknown if await _is_leftover(rt, repo, path)}
     return [one for one in unknown if one[0] not in left]
+
+
+async def _is_leftover(rt: Runtime, repo: Repository, path: RepoPath) -> bool:
+    """Tell whether a file is a derivative by its name, and if so have it removed."""
+    place = path.removeprefix(".lumilio/")
+    digest = digest_at(place)
+    if digest is None:
+        return False
+    async with rt.digests.holding(digest):
+        await deriving.forget(rt, repo, [place])
+    return True
 
 
 def _unknown(

@@ -1,4 +1,4 @@
-"""Derivatives on disk: where they lie, and how a finished one gets there. All calls block; callers thread them."""
+"""Derivatives on disk: how a finished one gets to its place, and how it goes. All calls block; callers thread them."""
 
 import fcntl
 import os
@@ -6,59 +6,39 @@ import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from uuid import UUID
 
-from lumiliod.domain.derivatives import FOLDERS
 from lumiliod.domain.errors import Conflict, NotFound, Permanent, Shape, Unavailable
-from lumiliod.domain.ids import AssetId, shown
+from lumiliod.domain.ids import shown
 from lumiliod.storage import durable, local
 from lumiliod.storage.repository import DAMAGED_AFTER_S, Repository, check_identity, repair
 
-_KINDS = {folder: kind for kind, folder in FOLDERS.items()}
 
-
-def path_of(repo: Repository, asset_id: AssetId, kind: str, extension: str) -> str:
-    """Return the absolute path of a derivative of one of the kinds of ``domain.derivatives``.
-
-    Folders go by the last two digits of the id: those of a UUIDv7 are random, its first are time.
-
-    Raises:
-        Shape: there is no such kind, or the extension is none (``bad_derivative``).
-    """
-    return os.path.join(repo.lumilio, _relative(asset_id, kind, extension))
-
-
-def put(repo: Repository, asset_id: AssetId, kind: str, source: str, extension: str) -> str:
-    """Move a finished derivative from :func:`scratch` into place; an older one gives way.
+def put(repo: Repository, source: str, place: str) -> None:
+    """Move a finished derivative from :func:`scratch` to its place, relative to ``.lumilio``; one there gives way.
 
     It is not forced to the disk: a derivative can be made again, and whoever reads one compares its
     size with its row, so that one lost with the power is noticed and re-made.
-
-    Returns:
-        Its path relative to ``.lumilio``.
 
     Raises:
         NotFound: ``source`` is missing. Unavailable: no room, the disk does not take it now, or a link
             stands where a folder of ours belongs (``repository_damaged``).
     """
-    relative = _relative(asset_id, kind, extension)
-    *folders, name = relative.split("/")
-    with durable.translated("store", relative, writing=True), _our_folder(repo, *folders) as folder:
+    *folders, name = place.split("/")
+    with durable.translated("store", place, writing=True), _our_folder(repo, *folders) as folder:
         os.rename(source, name, dst_dir_fd=folder)
-    return relative
 
 
-def remove(repo: Repository, path: str, asset_id: UUID) -> None:
-    """Unlink a derivative of an asset, if it is there; ``path`` is relative to ``.lumilio``.
+def remove(repo: Repository, path: str) -> None:
+    """Unlink a derivative, if it is there; ``path`` is relative to ``.lumilio``.
 
     Raises:
-        Shape: the path is not that of a derivative of this asset (``bad_path``).
+        Shape: no derivative can lie there (``bad_path``).
         Unavailable: the disk does not take it now.
     """
     *folders, name = path.split("/")
-    is_plain = all(part not in {"", ".", ".."} for part in folders) and "\0" not in path
-    if not is_plain or folders[:1] != ["assets"] or not name.startswith(str(asset_id)):
-        raise Shape(f"{shown(path)!r} is no derivative of {asset_id}", code="bad_path")
+    is_plain = all(part not in {"", ".", ".."} for part in (*folders, name)) and "\0" not in path
+    if not is_plain or folders[:1] != ["assets"]:
+        raise Shape(f"no derivative lies at {shown(path)!r}", code="bad_path")
     try:
         with (
             durable.translated("remove", path, writing=True),
@@ -67,18 +47,6 @@ def remove(repo: Repository, path: str, asset_id: UUID) -> None:
             os.unlink(name, dir_fd=folder)
     except (NotFound, Permanent):  # gone, or a link: what is behind that is not ours
         return
-
-
-def owner_of(path: str) -> AssetId | None:
-    """Return the asset whose derivative a path, relative to ``.lumilio``, is by its name; None when it is none."""
-    parts = path.split("/")
-    kind = _KINDS.get("/".join(parts[:-2]), "")
-    stem, _, suffix = parts[-1].partition(".")
-    try:
-        asset_id = AssetId(UUID(stem))
-        return asset_id if path == _relative(asset_id, kind, suffix) else None
-    except (ValueError, Shape):
-        return None
 
 
 @contextmanager
@@ -116,13 +84,6 @@ def sweep_scratch(repo: Repository) -> list[str]:
                     durable.unlink(path)
                 removed.append(name)
     return removed
-
-
-def _relative(asset_id: AssetId, kind: str, extension: str) -> str:
-    suffix = extension.removeprefix(".").lower()
-    if kind not in FOLDERS or not suffix.isalnum():
-        raise Shape(f"no derivative is {kind!r} and has the extension {extension!r}", code="bad_derivative")
-    return os.path.join(FOLDERS[kind], asset_id.hex[-2:], f"{asset_id}.{suffix}")
 
 
 @contextmanager

@@ -46,7 +46,7 @@ class Library:
         path = b"Trip/a.jpg"
         return {
             ID: assets.Source(
-                ID, AssetType.PHOTO, "image/jpeg", 1, 1, None, "a.jpg", 4, DIGEST, self.repository.id, path
+                ID, AssetType.PHOTO, "image/jpeg", 1, 1, None, "a.jpg", 4, Digest(DIGEST), self.repository.id, path
             )
         }
 
@@ -171,7 +171,7 @@ async def test_a_thumbnail_is_kept_for_ever_by_its_own_name_only(
     path = Path(library.repository.lumilio, "assets/thumbnails/300/t.jpg")
     path.write_bytes(b"thumb")
     relative, now = "assets/thumbnails/300/t.jpg", datetime.now(UTC)
-    made = assets.Derivative(ID, library.repository.id, relative, "r1", "image/jpeg", 5, now, None, "a.jpg")
+    made = assets.Derivative(ID, library.repository.id, relative, "r1", "image/jpeg", 5, now, now, False, None, "a.jpg")
     monkeypatch.setattr(assets, "derivative", lambda *_: made)
     url = f"/api/v1/assets/{ID}/thumbnail?size=300"
     async with library.served(socket_path) as server:

@@ -9,7 +9,7 @@ import psycopg
 from PIL import Image
 
 from lumiliod.db import embedded
-from lumiliod.pipeline.thumbnails import RECIPE
+from lumiliod.domain.derivatives import THUMBNAIL_RECIPE
 from tests.conftest import Daemon
 from tests.media.test_appearance import scene
 
@@ -50,7 +50,7 @@ def test_near_duplicates_and_a_new_recipe(daemon: Daemon, tmp_path: Path) -> Non
             daemon.cli("wait", "--timeout", "60")
             after = conn.execute("SELECT asset_id, kind, created_at FROM derivatives").fetchall()
             assert {row[0] for row in set(after) - set(before)} == {ids["a.jpg"]}
-            assert conn.execute("SELECT DISTINCT recipe FROM derivatives").fetchall() == [(RECIPE,)]
+            assert conn.execute("SELECT DISTINCT recipe FROM derivatives").fetchall() == [(THUMBNAIL_RECIPE,)]
             daemon.cli("jobs", "backfill")
             daemon.cli("wait", "--timeout", "60")
             assert conn.execute("SELECT asset_id, kind, created_at FROM derivatives").fetchall() == after

@@ -6,7 +6,9 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from lumiliod.db import appearances, assets, repositories, users
+from lumiliod.db import appearances, assets, integrity, repositories, trash, users
+from lumiliod.domain.assets import NewDerivative
+from lumiliod.domain.derivatives import FILMSTRIP, RECIPES, THUMBNAIL_RECIPE, VIDEO_WEB
 from lumiliod.domain.ids import AssetId
 from lumiliod.domain.media import Appearance, Metadata
 from tests.db.test_search import REPOSITORY, admit, home
@@ -60,13 +62,46 @@ def test_other_people_have_their_own(library: psycopg.Connection) -> None:
 def test_only_what_another_recipe_made_is_made_anew(library: psycopg.Connection) -> None:
     found = sorted(looking(library, number, number) for number in range(4))
     library.execute("UPDATE assets SET status = 'ready' WHERE id <> %s", (found[0],))
-    for asset, recipe in zip(found[1:], ("a", "b", "c"), strict=True):
-        library.execute(
-            "INSERT INTO derivatives (asset_id, kind, repository_id, path, recipe, mime_type, size_bytes)"
-            " VALUES (%s, 'thumbnail_150', %s, 'x', %s, 'image/jpeg', 1)",
-            (asset, REPOSITORY, recipe),
-        )
+    for asset, recipe in zip(found[1:], ("a", THUMBNAIL_RECIPE, "z"), strict=True):
+        derive(library, asset, "thumbnail_150", recipe)
     nothing = UUID(int=0)
-    assert [one for one, _ in assets.without_thumbnails(library, "b", nothing, 10)] == [found[0], found[1], found[3]]
-    assert [one for one, _ in assets.without_thumbnails(library, "b", nothing, 2)] == [found[0], found[1]]
-    assert [one for one, _ in assets.without_thumbnails(library, "b", found[1], 10)] == [found[3]]
+    assert [one for one, _ in assets.without_thumbnails(library, nothing, 10)] == [found[0], found[1], found[3]]
+    assert [one for one, _ in assets.without_thumbnails(library, nothing, 2)] == [found[0], found[1]]
+    assert [one for one, _ in assets.without_thumbnails(library, found[1], 10)] == [found[3]]
+    derive(library, found[2], "waveform", "a")
+    assert [one for one, _ in assets.without_thumbnails(library, found[1], 10)] == [found[2], found[3]]
+
+
+def test_films_are_converted_anew_by_a_new_recipe_unless_they_made_room(library: psycopg.Connection) -> None:
+    found = sorted(looking(library, number, number) for number in range(7))
+    library.execute("UPDATE assets SET type = 'video', plays_on_web = false")
+    unknown, current, older, evicted, plays, old_strip, plays_with_old_strip = found
+    library.execute("UPDATE assets SET plays_on_web = NULL WHERE id = %s", (unknown,))
+    library.execute("UPDATE assets SET plays_on_web = true WHERE id = ANY (%s)", ([plays, plays_with_old_strip],))
+    for asset in (current, older, evicted, old_strip):
+        derive(library, asset, VIDEO_WEB, RECIPES[VIDEO_WEB] if asset in (current, old_strip) else "a")
+    for asset in (current, old_strip, plays, plays_with_old_strip):
+        derive(library, asset, FILMSTRIP, RECIPES[FILMSTRIP] if asset in (current, plays) else "a")
+    library.execute("UPDATE derivatives SET evicted_at = now() WHERE asset_id = %s", (evicted,))
+    wanted = [unknown, older, old_strip, plays_with_old_strip]
+    assert [one for one, _ in assets.without_web_video(library, UUID(int=0), 10)] == wanted
+
+
+def derive(library: psycopg.Connection, asset: AssetId, kind: str, recipe: str) -> None:
+    made = NewDerivative(kind, f"assets/{asset}.{recipe}", recipe, "image/jpeg", 1, None, None)
+    assets.put_derivative(library, asset, REPOSITORY, made)
+
+
+def test_a_derivative_in_a_new_place_tells_which_it_replaces(library: psycopg.Connection) -> None:
+    one, other = looking(library, 1, 1), looking(library, 2, 2)
+    made = [NewDerivative("waveform", place, "r", "audio/x", 1, None, None) for place in ("assets/a", "assets/b")]
+    assert assets.put_derivative(library, one, REPOSITORY, made[0]) is None
+    assert assets.put_derivative(library, one, REPOSITORY, made[0]) is None
+    assert assets.put_derivative(library, other, REPOSITORY, made[0]) is None
+    assert assets.put_derivative(library, one, REPOSITORY, made[1]) == "assets/a"
+    places = ["assets/a", "assets/b", "assets/c"]
+    assert integrity.unknown_derivatives(library, REPOSITORY, places) == ["assets/c"]
+    assert trash.derivatives(library, one) == [(REPOSITORY, "assets/b")]
+    assert assets.put_derivative(library, other, REPOSITORY, made[1]) == "assets/a"
+    assert integrity.unknown_derivatives(library, REPOSITORY, places) == ["assets/a", "assets/c"]
+    assert trash.derivatives(library, one) == [], "another asset has the same one"

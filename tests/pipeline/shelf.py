@@ -22,6 +22,7 @@ from lumiliod.db import repositories as db_repositories
 from lumiliod.db.pool import Connection, Database
 from lumiliod.db.repositories import RepositoryRow
 from lumiliod.domain.assets import AssetStatus, NewAsset, NewDerivative, Outcome
+from lumiliod.domain.derivatives import place
 from lumiliod.domain.ids import AssetId, Digest, RepoPath, RepositoryId, uuid7
 from lumiliod.domain.jobs import JobFilter, JobState
 from lumiliod.domain.media import AssetType
@@ -122,7 +123,7 @@ def add(shelf: Shelf, path: str, content: bytes, *, thumbnail: bool = True) -> A
         files.place(conn, RepositoryId(shelf.id), RepoPath(path), stat_of(place.stat()), digest, asset_id)
         conn.execute("UPDATE assets SET metadata_at = now(), rating = 4 WHERE id = %s", (asset_id,))
         if thumbnail:
-            _add_thumbnail(conn, shelf, asset_id)
+            _add_thumbnail(conn, shelf, asset_id, digest)
         assets.set_status(conn, asset_id, AssetStatus.READY)
     return asset_id
 
@@ -140,12 +141,13 @@ def copy(shelf: Shelf, asset_id: AssetId, path: str, content: bytes) -> None:
         files.settle(conn, record.id, Outcome.DUPLICATE, stat, digest, asset_id)
 
 
-def _add_thumbnail(conn: Connection, shelf: Shelf, asset_id: AssetId) -> None:
+def _add_thumbnail(conn: Connection, shelf: Shelf, asset_id: AssetId, digest: Digest) -> None:
     repo = shelf.repository()
     with derivatives.scratch(repo) as folder:
         picture = Path(folder, "150.jpg")
         picture.write_bytes(b"picture of " + asset_id.bytes)
-        path = derivatives.put(repo, asset_id, "thumbnail_150", str(picture), ".jpg")
+        path = place("thumbnail_150", digest, ".jpg", "r")
+        derivatives.put(repo, str(picture), path)
     made = NewDerivative("thumbnail_150", path, "r", "image/jpeg", 27, None, None)
     assets.put_derivative(conn, asset_id, RepositoryId(shelf.id), made)
 

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import json
+import re
 import shutil
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -68,7 +69,7 @@ class Scene:
         return {
             name: found
             for name, found in everything.items()
-            if str(self.asset) not in name and name not in self.notes()
+            if not {str(self.asset), digest_of(A)} & set(re.split(r"[/.]", name)) and name not in self.notes()
         }
 
     def notes(self) -> set[str]:
@@ -224,7 +225,7 @@ def test_purging_killed_at_every_step(conninfo: str, tmp_path: Path, heal: Calla
             assert scene.shelf.holding(digest_of(A)) == []
             if how == stepping.POWERLESS:
                 stepping.run(removing.look_for_leftovers, scene.shelf)
-            assert not list((scene.shelf.path / ".lumilio" / "assets").rglob(f"{scene.asset}*"))
+            assert not list((scene.shelf.path / ".lumilio" / "assets").rglob(f"{digest_of(A)}*"))
             scene.check_whole()
 
     through(scene, lambda scene: (removing.purge, scene.shelf, scene.asset), how=how, heal=heal, check=check)

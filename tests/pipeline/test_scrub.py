@@ -13,14 +13,15 @@ import pytest
 import trio
 
 from lumiliod.config import Integrity
-from lumiliod.db import findings, integrity_runs, job_admin
+from lumiliod.db import assets, findings, integrity_runs, job_admin
 from lumiliod.db.pool import Database
-from lumiliod.domain.ids import AssetId, uuid7
+from lumiliod.domain.assets import NewDerivative
+from lumiliod.domain.derivatives import place
+from lumiliod.domain.ids import Digest
 from lumiliod.domain.schedules import Timing
 from lumiliod.jobs import schedule
 from lumiliod.pipeline import kinds, schedules, untracked
 from lumiliod.pipeline.scrub import CATCH_UP_S, DAY_S, credit_bytes
-from lumiliod.storage import derivatives
 from lumiliod.storage import repository as storage
 
 from .originals import Library, library, reopened, serving, taken_in
@@ -345,19 +346,24 @@ async def test_orphans_are_found_and_closed(kept: Library) -> None:
     assert [one.path for one in await kept.findings()] == [".lumilio/assets/thumbnails/150/aa/old.jpg"]
 
 
-async def test_what_was_drawn_of_an_asset_that_was_purged_meanwhile_is_removed(kept: Library) -> None:
+async def test_derivatives_that_no_row_names_are_left_over_and_removed(kept: Library) -> None:
     (known,) = await kept.add(1)
-    repo, purged = kept.opened.repository, AssetId(uuid7())
-    places = [Path(derivatives.path_of(repo, id_, "thumbnail_150", "jpg")) for id_ in (known.asset_id, purged)]
-    named_else = places[1].with_name(f"{purged}.txt.jpg")
-    for place in (*places, named_else):
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_bytes(b"thumbnail")
+    lumilio = Path(kept.opened.repository.lumilio)
+    at = place("thumbnail_150", known.digest, "jpg")
+    made = NewDerivative("thumbnail_150", at, "r", "image/jpeg", 9, None, None)
+    await kept.rt.db.call(assets.put_derivative, known.asset_id, kept.opened.id, made)
+    named, named_else = lumilio / at, lumilio / at.replace(".jpg", ".a.jpg")
+    older, of_another = (
+        lumilio / place("thumbnail_150", one, "jpg", "r-0") for one in (known.digest, Digest("0" * 64))
+    )
+    for one in (named, older, of_another, named_else):
+        one.parent.mkdir(parents=True, exist_ok=True)
+        one.write_bytes(b"thumbnail")
     run = await kept.rt.db.call(integrity_runs.begin_run, known.file_id, "verify")
     assert await untracked.look(kept.rt, kept.opened, run) == 0, "they are too young"
-    assert all(place.exists() for place in places)
-    assert await untracked.look(kept.rt, kept.opened, run, age_s=0.0) == 2
-    assert [place.exists() for place in (*places, named_else)] == [True, False, True]
+    assert older.exists()
+    assert await untracked.look(kept.rt, kept.opened, run, age_s=0.0) == 1
+    assert [one.exists() for one in (named, older, of_another, named_else)] == [True, False, False, True]
     assert {one.code for one in await kept.findings()} == {"no_derivative"}
 
 
