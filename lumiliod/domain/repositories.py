@@ -5,6 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Literal
 
+from lumiliod.domain.errors import Shape
 from lumiliod.domain.ids import RepositoryId
 
 LayoutName = str
@@ -56,3 +57,15 @@ class RepositoryStatus(StrEnum):
     ONLINE = "online"
     OFFLINE = "offline"
     DETACHED = "detached"
+
+
+def checked_name(name: str) -> str:
+    """Return a repository's name, as a person or a marker gives it, without spaces around it.
+
+    Raises:
+        Shape: it cannot stand in a path of the API, or not be shown (``bad_name``).
+    """
+    name = name.strip()
+    if not name or len(name) > 255 or not name.isprintable() or "/" in name or name in {".", ".."}:
+        raise Shape("a repository's name has 1 to 255 printable characters and no slash", code="bad_name")
+    return name

@@ -15,7 +15,7 @@ from lumiliod.db.repositories import RepositoryRow
 from lumiliod.domain.errors import Conflict, NotFound, Permanent
 from lumiliod.domain.ids import RepoPath, shown
 from lumiliod.domain.jobs import JobFilter
-from lumiliod.domain.repositories import RepositoryStatus
+from lumiliod.domain.repositories import RepositoryStatus, checked_name
 from lumiliod.library import repositories, task_control
 from lumiliod.pipeline import adopt, kinds, purge, schedules
 from lumiliod.runtime import Opened, Runtime
@@ -181,7 +181,7 @@ async def _attach_as_new(rt: Runtime, wanted: Attachment) -> Attached:
 
 def _renewed(rt: Runtime, wanted: Attachment) -> storage.Repository:
     marker = storage.peek(roots.existing(wanted.path))
-    name = storage.checked_name(wanted.name or marker.name)
+    name = checked_name(wanted.name or marker.name)
     for row in rt.repositories.rows():
         if row.name == name:
             message = f"there is a repository named {name} already: give this one another --name"

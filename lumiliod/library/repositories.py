@@ -28,7 +28,7 @@ from lumiliod.db.repositories import RepositoryRow, Size
 from lumiliod.domain.assets import FileRecord, Outcome
 from lumiliod.domain.errors import Conflict, LumilioError, NotFound, Shape
 from lumiliod.domain.ids import RepositoryId, path_bytes, shown
-from lumiliod.domain.repositories import Marker, RepositoryStatus
+from lumiliod.domain.repositories import Marker, RepositoryStatus, checked_name
 from lumiliod.library import convert
 from lumiliod.pipeline import adopt, kinds, schedules
 from lumiliod.runtime import Opened, Runtime, reaching
@@ -50,7 +50,7 @@ async def add(rt: Runtime, new: NewRepository) -> Repository:
         raise Shape(f"storage_strategy is one of {', '.join(plugins.names(LAYOUTS))}", code="bad_storage_strategy")
     async with rt.adding:
         found = await trio.to_thread.run_sync(_create_or_open, rt, new, strategy, limiter=rt.disk)
-        opened = await take_in(rt, found, storage.checked_name(new.name or found.name))
+        opened = await take_in(rt, found, checked_name(new.name or found.name))
     await adopt.staged(rt, opened)
     await rt.jobs.call(schedules.declare_repositories, rt.repositories)
     return await show(rt, str(opened.id))
@@ -95,7 +95,7 @@ async def change(rt: Runtime, ref: str, wanted: RepositoryChange) -> Repository:
     async with rt.adding:
         row = rt.repositories.row(ref)
         opened = rt.repositories.get(row.id)
-        name = storage.checked_name(wanted.name) if wanted.name is not None else None
+        name = checked_name(wanted.name) if wanted.name is not None else None
         if any(other.name == name and other.id != opened.id for other in rt.repositories.rows()):
             raise Conflict(f"there is a repository named {name} already", code="name_taken")
         marker = _changed(opened.repository.marker, wanted, name)

@@ -10,7 +10,7 @@ import yaml
 
 from lumiliod.domain.errors import Permanent, Shape
 from lumiliod.domain.ids import RepositoryId
-from lumiliod.domain.repositories import LocalSettings, Marker, SyncSettings
+from lumiliod.domain.repositories import LocalSettings, Marker, SyncSettings, checked_name
 
 NAME = ".lumiliorepo"
 MAX_BYTES = 1 << 16
@@ -43,7 +43,7 @@ class _Local(msgspec.Struct):
 
 class _File(msgspec.Struct):
     id: UUID
-    name: Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
+    name: str
     created_at: datetime
     version: str = "1.0"
     storage_strategy: _Word = "date"
@@ -77,10 +77,14 @@ def decode(raw: bytes) -> tuple[Marker, dict[str, Any]]:
         )
     except OverflowError as error:
         raise _invalid("created_at", "a time that cannot be reckoned with") from error
+    try:
+        name = checked_name(file.name)
+    except Shape as error:
+        raise _invalid("name", error.message) from error
     sync, own = file.sync_settings, file.local_settings
     marker = Marker(
         id=RepositoryId(file.id),
-        name=file.name,
+        name=name,
         created_at=created_at,
         storage_strategy=file.storage_strategy,
         version=file.version,

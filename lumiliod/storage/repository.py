@@ -15,7 +15,7 @@ from uuid import uuid4
 from lumiliod.domain import derivatives
 from lumiliod.domain.errors import Conflict, Forbidden, LumilioError, NotFound, Permanent, Shape, Unavailable
 from lumiliod.domain.ids import RepoPath, RepositoryId, shown
-from lumiliod.domain.repositories import LayoutName, Marker
+from lumiliod.domain.repositories import LayoutName, Marker, checked_name
 from lumiliod.storage import durable, roots
 from lumiliod.storage import marker as markers
 
@@ -144,18 +144,6 @@ def create(
             raise Forbidden(f"cannot write in {shown(root)}: {error.strerror}", code="root_not_writable") from error
         raise durable.as_ours(error, "create a repository in", root, writing=True) from error
     return repo
-
-
-def checked_name(name: str) -> str:
-    """Return a repository's name without spaces around it.
-
-    Raises:
-        Shape: it cannot stand in a path of the API (``bad_name``).
-    """
-    name = name.strip()
-    if not name or len(name) > 255 or not name.isprintable() or "/" in name or name in {".", ".."}:
-        raise Shape("a repository's name has 1 to 255 printable characters and no slash", code="bad_name")
-    return name
 
 
 def open_repository(root: str) -> Repository:

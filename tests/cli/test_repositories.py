@@ -3,10 +3,12 @@
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from click.testing import CliRunner
@@ -76,12 +78,21 @@ def test_foreign_names_cannot_control_the_terminal_that_asks(daemon: Daemon, tmp
     daemon.cli("wait", "--timeout", "60")
     daemon.cli("repos", "detach", "home")
     marker = root / ".lumiliorepo"
-    marker.write_text(marker.read_text().replace("name: home", r'name: "a\x1b]0;b\x07"'))
+    said = marker.read_text()
+    foreign = said.replace("name: home", r'name: "a\x1b]0;b\x07"')
+    marker.write_text(foreign)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / ".lumiliorepo").write_text(re.sub(r"(?m)^id: .*$", f"id: {uuid4()}", foreign))
+    for act in (["attach", str(root)], ["add", str(tmp_path / "other"), "--name", "mine"]):
+        refused = daemon.cli("repos", *act, check=False)
+        assert (refused.returncode, ".lumiliorepo is invalid at name: " in refused.stderr) == (1, True)
+        assert "\x1b]" not in refused.stderr
+    marker.write_text(said)
     daemon.cli("repos", "attach", str(root))
     daemon.cli("wait", "--timeout", "60")
     _, moving = typed(daemon, b"\n", "repos", "relayout", "home", "--to", "cas", until=b"[y/N]")
     removed = daemon.cli("repos", "remove", "home", "--forget", "--confirm", "home").stdout
-    assert f"arrange {shown} by cas?" in moving
+    assert "arrange home by cas?" in moving
     assert removed.endswith(f"/{shown}.\n")
     assert "\x1b]" not in moving + removed
 

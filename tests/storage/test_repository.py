@@ -207,6 +207,11 @@ def test_open_reads_what_upstream_wrote_and_save_keeps_what_is_unknown(tmp_path:
         repository.save(repo, Marker(id=RepositoryId(uuid4()), name="New", created_at=changed.created_at))
 
 
+def renamed(name: bytes) -> bytes:
+    """Return a marker of another name, as YAML writes it."""
+    return re.sub(rb"(?m)^name: .*$", lambda _: b"name: " + name, UPSTREAM)
+
+
 @pytest.mark.parametrize(
     ("raw", "key"),
     [
@@ -216,6 +221,10 @@ def test_open_reads_what_upstream_wrote_and_save_keeps_what_is_unknown(tmp_path:
         (b"\xff\xfe", ""),
         (b"name: x", ""),
         (UPSTREAM.replace(b"550e8400", b"nonsense"), "id"),
+        (renamed(rb'"a\x1b]0;b\x07"'), "name"),
+        (renamed(b"a/b"), "name"),
+        (renamed(b"''"), "name"),
+        (renamed(b"x" * 256), "name"),
         (UPSTREAM.replace(b"5m0s", b"soon"), "sync_settings.quick_scan_interval"),
         (UPSTREAM.replace(b"1024", b"-1"), "local_settings.max_file_size"),
         (UPSTREAM.replace(b'"uuid"', b"replace"), "local_settings.handle_duplicate_filenames"),
