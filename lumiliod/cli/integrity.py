@@ -142,7 +142,7 @@ def apply(
     """Do what the plan says about findings, once you have seen it.
 
     With --all originals that are gone for good are left out: give them up with --action accept_missing.
-    With --from what was saved is approved, and nothing else: what is planned otherwise by now is refused.
+    With --from what was saved is approved, and nothing else: what was found or is planned otherwise by now is refused.
     """
     if everything == bool(ids):
         raise click.UsageError("Give ids, or --all.")
@@ -159,7 +159,10 @@ def apply(
             table(("Id", "Path", "Action", "Why"), rows)
             if not click.confirm(f"Do this about {len(rows)} findings?", err=True):
                 return FAILURE
-        approvals = [Approval(finding_id=one.finding.id, planned=one.action, action=action) for one in chosen]
+        approvals = [
+            Approval(finding_id=one.finding.id, planned=one.action, action=action, version=one.version)
+            for one in chosen
+        ]
         # what is not open is told by the daemon
         approvals += [Approval(finding_id=id_, planned="none", action=action) for id_ in ids if id_ not in planned]
         done = list[Applied]()

@@ -102,12 +102,14 @@ class PlanItem(Struct, kw_only=True):
 
     Actions: ``restore`` good bytes from a copy, ``reingest`` what somebody wrote, ``adopt`` a file into the
     library, ``quarantine`` it, ``accept_missing``, ``remake`` a mirror's copy, ``none``: a person has to.
+    ``version`` changes with what was found; it means nothing by itself, and goes into the approval.
     """
 
     finding: Finding
     action: str
     why: str
     alternatives: list[str]
+    version: str | None = None
 
 
 class Plan(Struct, kw_only=True):
@@ -120,12 +122,14 @@ class Plan(Struct, kw_only=True):
 class Approval(Struct, kw_only=True, forbid_unknown_fields=True):
     """A finding and the action that was planned when a person saw it: only that is approved.
 
-    ``action`` is taken in its place, where it is among the alternatives.
+    ``action`` is taken in its place, where it is among the alternatives. With the plan's ``version`` only what was
+    found then is approved, and not what was found at the same place since.
     """
 
     finding_id: UUID
     planned: str
     action: str | None = None
+    version: str | None = None
 
 
 class PlanApproval(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -137,7 +141,7 @@ class PlanApproval(Struct, kw_only=True, forbid_unknown_fields=True):
 class Applied(Struct, kw_only=True):
     """What became of one finding: ``done``, ``queued`` as the job ``task_id``, or ``failed`` with a code and why.
 
-    ``plan_changed``: something else is planned by now; it has to be seen first.
+    ``plan_changed``: something else was found, or is planned, by now; it has to be seen first.
     """
 
     finding_id: UUID

@@ -1,6 +1,8 @@
 """The fix plan: what would be done about each open finding, and doing what a person approves."""
 
+import hashlib
 from collections.abc import Callable
+from dataclasses import astuple
 from functools import partial
 from uuid import UUID
 
@@ -13,7 +15,7 @@ from lumiliod.db.findings import Finding
 from lumiliod.db.integrity import Expected
 from lumiliod.db.pool import Connection
 from lumiliod.domain.errors import Conflict, LumilioError, NotFound, Shape
-from lumiliod.domain.ids import JobId
+from lumiliod.domain.ids import JobId, path_bytes
 from lumiliod.domain.trash import INBOX, TrashState
 from lumiliod.jobs.kind import FIRST
 from lumiliod.library import convert
@@ -39,7 +41,7 @@ async def plan(rt: Runtime, *, cursor: str | None, limit: int) -> Plan:
     after = convert.from_cursor(cursor, tuple[UUID])[0] if cursor else FIRST
     found = await rt.db.call(_proposed, None, after, convert.limited(limit) + 1)
     items = [
-        PlanItem(finding=wire(rt, row), action=action, why=why, alternatives=others)
+        PlanItem(finding=wire(rt, row), action=action, why=why, alternatives=others, version=_version(row))
         for row, (action, why, others) in found[:limit]
     ]
     return Plan(items=items, next_cursor=convert.cursor(found[limit - 1][0].id) if len(found) > limit else None)
@@ -106,6 +108,12 @@ def _proposal(conn: Connection, row: Finding) -> _Proposal:
             return "none", "there is no other copy: it stays as it is", []
 
 
+def _version(row: Finding) -> str:
+    """Return a short digest of what was found, and of what should have been."""
+    facts = (row.kind, row.code, path_bytes(row.path), row.digest, row.found and astuple(row.found))
+    return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
+
+
 def _sources(conn: Connection, row: Finding) -> str:
     """Say where good bytes are; empty when nowhere."""
     if row.digest is None or row.asset_id is None:
@@ -123,6 +131,8 @@ async def _applied(rt: Runtime, row: Finding, proposal: _Proposal, approval: App
     try:
         if approval.planned != planned:
             raise Conflict(f"{planned} is planned by now: {why}", code="plan_changed")
+        if approval.version not in (None, _version(row)):
+            raise Conflict(f"something else was found by now: {row.detail}", code="plan_changed")
         if action == "none":
             raise Conflict(why, code="nothing_to_do")
         if action not in {planned, *others}:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -278,6 +279,26 @@ async def test_what_nobody_has_seen_is_not_approved(asked: Asked, tmp_path: Path
     (applied,) = (await asked.ask("POST", "/integrity/plan/apply", items=items))["items"]
     assert (applied["outcome"], applied["code"]) == ("failed", "plan_changed")
     assert await kept.ask("SELECT 1 FROM trash") == []
+
+
+async def test_what_was_found_since_is_not_approved(asked: Asked) -> None:
+    """Other bytes lie in the same place since the plan was looked at: what would be done about them is the same."""
+    kept = asked.kept
+    stray = kept.root / "inbox" / "stray.jpg"
+    versions = list[str]()
+    for content in (b"once", b"once more"):
+        stray.write_bytes(content)
+        run = await kept.rt.db.call(integrity_runs.run_of_job, (await kept.verified()).id)
+        assert run is not None
+        await untracked.look(kept.rt, kept.opened, run, age_s=0.0)
+        (seen,) = (await asked.plan()).values()
+        versions.append(seen["version"])
+    item = {"finding_id": seen["finding"]["id"], "planned": "adopt", "action": "quarantine"}
+    asking = partial(asked.ask, "POST", "/integrity/plan/apply")
+    (applied,) = (await asking(items=[{**item, "version": versions[0]}]))["items"]
+    assert (applied["outcome"], applied["code"], stray.exists()) == ("failed", "plan_changed", True)
+    (applied,) = (await asking(items=[{**item, "version": versions[1]}]))["items"]
+    assert (applied["outcome"], stray.exists()) == ("done", False)
 
 
 async def test_what_has_moved_since_it_was_looked_for_is_not_given_up(asked: Asked) -> None:

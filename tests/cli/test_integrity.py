@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -97,6 +98,11 @@ def test_a_persons_way(make_daemon: Callable[..., Daemon], tmp_path: Path) -> No
     (tmp_path / "other.json").write_text((tmp_path / "plan.json").read_text().replace('"restore"', '"reingest"'))
     other = daemon.cli("integrity", "apply", "--all", "--from", str(tmp_path / "other.json"), "--yes", check=False)
     assert (other.returncode, "restore is planned by now" in other.stdout) == (1, True)
+    (tmp_path / "older.json").write_text(
+        re.sub(r'"version": *"', '"version": "0', (tmp_path / "plan.json").read_text())
+    )
+    older = daemon.cli("integrity", "apply", "--all", "--from", str(tmp_path / "older.json"), "--yes", check=False)
+    assert (older.returncode, "something else was found by now" in older.stdout) == (1, True)
     unseen = daemon.cli("integrity", "apply", ignored, "--from", str(tmp_path / "plan.json"), "--yes", check=False)
     assert (unseen.returncode, "says nothing about" in unseen.stderr) == (64, True)
     no_plan = daemon.cli("integrity", "apply", "--all", "--from", __file__, "--yes", check=False)
