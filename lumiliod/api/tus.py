@@ -58,6 +58,13 @@ _HEADERS = {
 }
 _BINARY = {_BYTES: {"type": "string", "format": "binary"}}
 
+
+class TerminationQuery(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """Query parameters of giving an upload up: with ``refused`` one whose bytes are kept as refused goes, too."""
+
+    refused: bool = False
+
+
 View = Callable[[Exchange], Awaitable[None]]
 
 
@@ -141,10 +148,18 @@ def blueprint(rt: Runtime) -> Blueprint:
         """Send more bytes of an upload; after the last one it is queued."""
         await _append(uploads, exchange)
 
-    @streams(room, "DELETE", "/uploads/<upload>", Operation(answers={204: None}, headers={"Tus-Resumable": VERSION}))
+    @streams(
+        room,
+        "DELETE",
+        "/uploads/<upload>",
+        Operation(answers={204: None}, query=TerminationQuery, headers={"Tus-Resumable": VERSION}),
+    )
     @_spoken
     async def terminate(exchange: Exchange) -> None:
-        """Give an upload up, or remove one that was refused; its bytes are forgotten, and so is its failed job."""
+        """Give an upload up that is not complete; its bytes are forgotten.
+
+        One that was refused is kept for a person to decide, and goes with its failed job only by `refused=true`.
+        """
         await _terminate(rt, uploads, exchange)
 
     @streams(
@@ -190,8 +205,12 @@ async def _look(uploads: Uploads, exchange: Exchange) -> None:
 
 
 async def _terminate(rt: Runtime, uploads: Uploads, exchange: Exchange) -> None:
+    wanted = parse_query(exchange.query, TerminationQuery)
     id_ = upload_id(exchange.arguments["upload"])
-    if not await upload_refusals.remove(rt, id_):
+    if not wanted.refused:
+        await upload_refusals.check_not_kept(rt, id_)
+        await uploads.remove(id_)
+    elif not await upload_refusals.remove(rt, id_):
         await uploads.remove(id_)
     await exchange.reply(204, {"Tus-Resumable": VERSION}, b"")
 

@@ -78,7 +78,7 @@ class Uploads:
 
     def remove(self, upload_id: str) -> None:
         """Give a resumable upload up, or remove a refused one; its bytes are forgotten."""
-        self._connection.headers("DELETE", f"/uploads/{segment(upload_id)}", headers=_TUS)
+        self._connection.headers("DELETE", f"/uploads/{segment(upload_id)}", params={"refused": "true"}, headers=_TUS)
 
     def send(
         self,

@@ -6,6 +6,7 @@ import trio
 
 from lumiliod.contract.uploads import RefusedUpload
 from lumiliod.db import uploads, users
+from lumiliod.domain.errors import Forbidden
 from lumiliod.domain.ids import JobId, UploadId, UserId
 from lumiliod.pipeline import refusals
 from lumiliod.runtime import Opened, Runtime, reaching
@@ -40,14 +41,34 @@ async def remove(rt: Runtime, upload_id: UploadId) -> bool:
     Raises:
         Conflict: it is being tried again (``upload_retried``). Unavailable: the database or a disk is away.
     """
+    opened = await _keeper(rt, upload_id)
+    if opened is None:
+        return False
+    with reaching(rt.repositories, opened):
+        await refusals.remove(rt, opened, upload_id)
+        # what was said of one that came in several requests is kept for a day otherwise
+        await trio.to_thread.run_sync(partials.remove, opened.repository, upload_id, limiter=rt.disk)
+    return True
+
+
+async def check_not_kept(rt: Runtime, upload_id: UploadId) -> None:
+    """Make sure that an upload is none whose bytes wait for a person to decide about them.
+
+    Raises:
+        Forbidden: it was refused (``upload_refused``). Unavailable: a disk fails.
+    """
+    if await _keeper(rt, upload_id) is not None:
+        message = "this upload was refused, and its bytes are kept: lumilio uploads remove"
+        raise Forbidden(message, code="upload_refused")
+
+
+async def _keeper(rt: Runtime, upload_id: UploadId) -> Opened | None:
+    """Return the repository that keeps the bytes of a refused upload."""
     for opened in rt.repositories.online():
         with reaching(rt.repositories, opened):
             if await trio.to_thread.run_sync(storage.find, opened.repository, upload_id, limiter=rt.disk) is not None:
-                await refusals.remove(rt, opened, upload_id)
-                # what was said of one that came in several requests is kept for a day otherwise
-                await trio.to_thread.run_sync(partials.remove, opened.repository, upload_id, limiter=rt.disk)
-                return True
-    return False
+                return opened
+    return None
 
 
 def _told(

@@ -328,6 +328,24 @@ async def test_what_is_complete_is_not_given_up(tus: Tus) -> None:
     assert await tus.offset(place) == 5
 
 
+async def test_what_was_refused_is_not_given_up_by_its_sender(tus: Tus) -> None:
+    """A client that tidies up after itself does not decide about bytes that wait for a person."""
+    place = await tus.begin(5)
+    await tus.send(place, 0, b"12345")
+    id_ = UploadId(UUID(place.rpartition("/")[2]))
+    repo = tus.opened.repository
+    staging.fail(repo, id_, "unsupported", "no photo")
+    assert await tus.code("DELETE", place, 403) == "upload_refused"
+    assert await tus.code("POST", place, 403, ("X-HTTP-Method-Override", "DELETE")) == "upload_refused"
+    partial.remove(repo, id_)
+    assert await tus.code("DELETE", place, 403) == "upload_refused"
+    assert (Path(repo.failed) / str(id_)).read_bytes() == b"12345"
+    assert await tus.code("DELETE", f"{place}?refused=true", 409) == "upload_retried"
+    unfinished = await tus.begin(5)
+    assert await tus.code("DELETE", f"{unfinished}?refused=x", 400) == "bad_request"
+    await tus.ask("DELETE", f"{unfinished}?refused=true", 204)
+
+
 async def test_a_media_type_in_other_words(tus: Tus) -> None:
     place = await tus.begin(5)
     other = ("Content-Type", "Application/Offset+Octet-Stream; charset=binary")
