@@ -70,7 +70,7 @@ def add(options: Options, repository: str, location: str, given: tuple[str, ...]
 def remove(options: Options, mirror: str) -> None:
     """Forget a mirror; what lies there stays.
 
-    MIRROR is its id, its location, or the name of its repository.
+    MIRROR is its id, its location, or its repository by name or id.
     """
     with connected(options) as client:
         left = client.integrity.remove_mirror(_named(client, mirror))
@@ -84,7 +84,7 @@ def remove(options: Options, mirror: str) -> None:
 def fill(options: Options, mirror: str, wait: bool) -> None:
     """Bring a mirror up to date now.
 
-    MIRROR is its id, its location, or the name of its repository.
+    MIRROR is its id, its location, or its repository by name or id.
     """
     with connected(options) as client:
         ticket = client.integrity.fill_mirror(_named(client, mirror))
@@ -113,17 +113,26 @@ def _place(location: str) -> str:
     return location if "://" in location else os.path.abspath(location)  # noqa: PTH100  resolve() would follow links
 
 
+def _id(text: str) -> UUID | None:
+    with suppress(ValueError):
+        return UUID(text)
+    return None
+
+
 def _named(client: "Client", mirror: str) -> UUID:
     """Return the mirror a person names: by its id, its location, or its repository where that has one mirror.
 
     Raises:
         Failed: there is none, or more than one.
     """
-    with suppress(ValueError):
-        return UUID(mirror)
+    id_ = _id(mirror)
+    # only looking for mirrors asks their places, which may take long
+    if id_ is not None and id_ not in {one.id for one in client.repositories()}:
+        return id_
     place = _place(mirror)
     known = client.integrity.mirrors()
-    found = [one.id for one in known if one.location == place] or [one.id for one in known if one.repository == mirror]
+    found = [one.id for one in known if one.location == place]
+    found = found or [one.id for one in known if one.repository == mirror or one.repository_id == id_]
     if len(found) == 1:
         return found[0]
     detail, code = f"There is no mirror {mirror}: lumilio mirrors list", "mirror_not_found"

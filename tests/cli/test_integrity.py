@@ -57,7 +57,7 @@ def test_a_persons_way(make_daemon: Callable[..., Daemon], tmp_path: Path) -> No
     daemon.cli("scan", "home", "--wait")
     daemon.cli("wait", "--timeout", "90")
     assert said(daemon, "mirrors", "list")["items"][0]["copies"] == 5
-    for name in ("home", str(place), f"{place}/", mirror["id"]):
+    for name in ("home", mirror["repository_id"], str(place), f"{place}/", mirror["id"]):
         assert said(daemon, "mirrors", "fill", name, "--wait")["result"] == {"copied": 0, "skipped": 0}
     assert daemon.cli("mirrors", "fill", "home", "--wait").stdout == "Copied  0\n"
     unknown = daemon.cli("mirrors", "fill", "elsewhere", check=False)
@@ -65,8 +65,9 @@ def test_a_persons_way(make_daemon: Callable[..., Daemon], tmp_path: Path) -> No
     second = tmp_path / "second"
     second.mkdir()
     daemon.cli("mirrors", "add", "home", str(second))
-    several = daemon.cli("mirrors", "remove", "home", check=False)
-    assert (several.returncode, "home has 2 mirrors" in several.stderr) == (1, True)
+    for name in ("home", mirror["repository_id"]):
+        several = daemon.cli("mirrors", "remove", name, check=False)
+        assert (several.returncode, f"{name} has 2 mirrors" in several.stderr) == (1, True)
     assert [one["id"] for one in said(daemon, "mirrors", "remove", str(second))["items"]] == [mirror["id"]]
 
     rot(root / "1.jpg")
