@@ -1,6 +1,7 @@
 """Re-layouts on the wire."""
 
 from datetime import datetime
+from typing import Literal
 from uuid import UUID
 
 from msgspec import Struct
@@ -18,6 +19,10 @@ class PlannedMove(Struct, kw_only=True):
 
     from_path: str
     to_path: str
+
+
+Resolution = Literal["renamed", "merged"]
+"""What becomes of a file whose name is taken."""
 
 
 class NameCollision(Struct, kw_only=True):

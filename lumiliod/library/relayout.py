@@ -16,6 +16,7 @@ from lumiliod.contract.relayout import (
     RelayoutPlan,
     RelayoutRequest,
     RelayoutTicket,
+    Resolution,
     UndoPlan,
 )
 from lumiliod.db import jobs as db_jobs
@@ -29,7 +30,7 @@ from lumiliod.domain.ids import path_from_bytes, shown, uuid7
 from lumiliod.domain.jobs import JobFilter
 from lumiliod.library import task_control
 from lumiliod.pipeline import kinds
-from lumiliod.pipeline.arrangement import Arrangement, arrange
+from lumiliod.pipeline.arrangement import Arrangement, Collision, arrange
 from lumiliod.pipeline.relayout import arranged_by
 from lumiliod.runtime import Opened, Runtime, reaching
 from lumiliod.storage import relayout as storage
@@ -68,7 +69,7 @@ async def plan(rt: Runtime, ref: str, wanted: RelayoutRequest) -> RelayoutPlan:
                 from_path=shown(one.from_path),
                 wanted=shown(one.wanted),
                 to_path=shown(one.to_path),
-                resolution="merged" if one.merged else "renamed",
+                resolution=_resolution(one),
             )
             for one in found.collisions[:EXAMPLES]
         ],
@@ -251,6 +252,10 @@ def _room(opened: Opened, folders: dict[str, int]) -> tuple[int, int]:
 
 def _example(move: NewMove) -> PlannedMove:
     return PlannedMove(from_path=shown(move.from_path), to_path=shown(move.to_path))
+
+
+def _resolution(collision: Collision) -> Resolution:
+    return "merged" if collision.merged else "renamed"
 
 
 def _is_open(opened: Opened, last: db_relayout.Relayout) -> Conflict:

@@ -6,6 +6,7 @@ from typing import get_args
 import pytest
 
 from lumiliod.cli import words
+from lumiliod.contract.relayout import Resolution
 from lumiliod.contract.trash import TrashOutcome
 from lumiliod.db.due import Q as DUE
 from lumiliod.db.files import SyncCounts
@@ -17,24 +18,29 @@ from lumiliod.library import integrity, plan
 
 WAYS_BACK = re.findall(r"THEN '(\w+)'", JOURNAL["ways_back"])
 
+TABLES: list[tuple[dict[str, str], set[str]]] = [
+    (words.FILE_OUTCOMES, set(Outcome)),
+    (words.FINDING_KINDS, set(integrity.KINDS)),
+    (words.FINDING_STATES, {*integrity.STATES, "not_found"}),
+    (words.ACTIONS, {*plan.ACTIONS, "none"}),
+    (words.TRASH_STATES, set(TrashState)),
+    (words.TRASH_OUTCOMES, set(get_args(TrashOutcome))),
+    (words.RELAYOUT_STATES, set(get_args(State))),
+    (words.STAYING, {*Outcome, "in_place", "missing", *WAYS_BACK}),
+    (words.COLLISIONS, set(get_args(Resolution))),
+    (words.SCAN_RESULT, {*SyncCounts.__dataclass_fields__, "note"}),
+]
 
-@pytest.mark.parametrize(
-    ("table", "codes"),
-    [
-        (words.FILE_OUTCOMES, set(Outcome)),
-        (words.FINDING_KINDS, set(integrity.KINDS)),
-        (words.FINDING_STATES, {*integrity.STATES, "not_found"}),
-        (words.ACTIONS, {*plan.ACTIONS, "none"}),
-        (words.TRASH_STATES, set(TrashState)),
-        (words.TRASH_OUTCOMES, set(get_args(TrashOutcome))),
-        (words.RELAYOUT_STATES, set(get_args(State))),
-        (words.STAYING, {*Outcome, "in_place", "missing", *WAYS_BACK}),
-        (words.SCAN_RESULT, {*SyncCounts.__dataclass_fields__, "note"}),
-    ],
-)
+
+@pytest.mark.parametrize(("table", "codes"), TABLES)
 def test_every_code_has_words(table: dict[str, str], codes: set[str]) -> None:
     assert set(table) == codes
     assert not [text for text in table.values() if "_" in text]
+
+
+def test_every_table_is_looked_at() -> None:
+    tables = [value for name, value in vars(words).items() if name.isupper() and not name.startswith("_")]
+    assert [table for table in tables if all(table is not known for known, _ in TABLES)] == []
 
 
 @pytest.mark.parametrize(
