@@ -26,7 +26,7 @@ ORDER BY id FOR UPDATE
 
 -- name: refused_alike
 SELECT DISTINCT args ->> 'upload' FROM jobs
-WHERE kind = 'ingest' AND state IN ('retryable', 'discarded') AND state = 'discarded' AND args ? 'owner'
+WHERE kind = 'ingest' AND state = 'discarded' AND args ? 'owner'
   AND args ->> 'owner' = %(owner)s::text AND args ->> 'digest' = %(digest)s::text
   AND repository_id = %(repository_id)s::uuid
 ORDER BY 1

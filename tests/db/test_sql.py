@@ -60,6 +60,19 @@ def test_every_query_is_planned(conn: psycopg.Connection, noun: str, name: str) 
         conn.execute(f"EXPLAIN (GENERIC_PLAN) {statement}".encode())
 
 
+def test_refusals_of_the_same_bytes_are_found_by_them(conn: psycopg.Connection) -> None:
+    conn.execute(
+        """INSERT INTO jobs (id, kind, queue, state, finished_at, max_attempts, args)
+        SELECT gen_random_uuid(), 'ingest', 'ingest', 'discarded', now(), 5,
+               jsonb_build_object('owner', gen_random_uuid(), 'upload', gen_random_uuid(), 'digest', i::text)
+        FROM generate_series(1, 2000) AS i"""
+    )
+    conn.execute("ANALYZE jobs")
+    statement = numbered(Queries(str(FOLDER / "uploads.py"))["refused_alike"])
+    plan = conn.execute(f"EXPLAIN (GENERIC_PLAN) {statement}".encode()).fetchall()
+    assert "using jobs_refused" in str(plan)
+
+
 EXAMPLES = {
     "type": "photo",
     "status": "ready",
