@@ -143,6 +143,11 @@ class Repositories:
         """Return one as it is known, None when it is not."""
         return self._rows.get(repository_id)
 
+    def name(self, repository_id: RepositoryId) -> str:
+        """Return what the library calls one, which its marker need not; its id when it is not known any more."""
+        row = self._rows.get(repository_id)
+        return row.name if row is not None else str(repository_id)
+
     def is_open(self, repository_id: RepositoryId) -> bool:
         """Tell whether one is open."""
         return repository_id in self._opened

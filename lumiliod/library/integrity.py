@@ -162,7 +162,7 @@ async def remove_mirror(rt: Runtime, mirror_id: UUID) -> None:
     """
     row = await rt.db.call(db_mirrors.get, mirror_id)
     if row is not None and schedules.declares(rt.repositories, row):
-        name = _name(rt, row.repository_id)
+        name = rt.repositories.name(row.repository_id)
         message = f"the marker of {name} wants this mirror, which would come back: say create_backups: false in its"
         raise Conflict(f"{message} .lumiliorepo, and start lumiliod again", code="mirror_declared")
     if not await rt.db.call(db_mirrors.remove, mirror_id):
@@ -188,7 +188,7 @@ def finding(rt: Runtime, row: FindingRow) -> Finding:
         kind=row.kind,
         code=row.code,
         state=row.state,
-        repository=_name(rt, row.repository_id),
+        repository=rt.repositories.name(row.repository_id),
         repository_id=row.repository_id,
         mirror_id=row.mirror_id,
         asset_id=row.asset_id,
@@ -245,7 +245,7 @@ def _add(conn: Connection, repository_id: RepositoryId, location: str, options: 
 
 def _coverage(rt: Runtime, row: CoverageRow) -> Coverage:
     return Coverage(
-        repository=_name(rt, row.repository_id),
+        repository=rt.repositories.name(row.repository_id),
         repository_id=row.repository_id,
         status=_status(rt, row.repository_id),
         files=row.files,
@@ -261,7 +261,7 @@ def _coverage(rt: Runtime, row: CoverageRow) -> Coverage:
 def _mirror(rt: Runtime, row: MirrorRow, size: MirrorSize | None, lacking: int) -> Mirror:
     return Mirror(
         id=row.id,
-        repository=_name(rt, row.repository_id),
+        repository=rt.repositories.name(row.repository_id),
         repository_id=row.repository_id,
         location=row.location,
         declared=row.declared,
@@ -273,10 +273,6 @@ def _mirror(rt: Runtime, row: MirrorRow, size: MirrorSize | None, lacking: int) 
         oldest_at=size.oldest_at if size else None,
         created_at=row.created_at,
     )
-
-
-def _name(rt: Runtime, repository_id: RepositoryId) -> str:
-    return next((row.name for row in rt.repositories.rows() if row.id == repository_id), str(repository_id))
 
 
 def _status(rt: Runtime, repository_id: RepositoryId) -> str:

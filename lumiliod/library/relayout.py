@@ -55,7 +55,7 @@ async def plan(rt: Runtime, ref: str, wanted: RelayoutRequest) -> RelayoutPlan:
         needed, free = await trio.to_thread.run_sync(_room, opened, dict(found.folders), limiter=rt.disk)
     merged = sum(one.merged for one in found.collisions)
     return RelayoutPlan(
-        repository=opened.repository.name,
+        repository=rt.repositories.name(opened.id),
         from_strategy=opened.repository.marker.storage_strategy,
         to_strategy=wanted.to,
         moves=len(found.moves),
@@ -116,7 +116,7 @@ async def plan_undo(rt: Runtime, ref: str) -> UndoPlan:
     ways = await rt.db.call(journal.ways_back, last.id)
     moving = [way for way in ways if way.stays is None]
     return UndoPlan(
-        repository=opened.repository.name,
+        repository=rt.repositories.name(opened.id),
         from_strategy=last.to_strategy,
         to_strategy=last.from_strategy,
         moves=len(moving),

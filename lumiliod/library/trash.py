@@ -233,7 +233,7 @@ async def untracked_files(rt: Runtime) -> StrayList:
             found = await strays.found(rt, opened)
         except LumilioError:
             continue
-        items += [_stray(opened, stray) for stray in found]
+        items += [_stray(rt, opened, stray) for stray in found]
     return StrayList(items=items)
 
 
@@ -292,10 +292,10 @@ def _purge_at(rt: Runtime, kept_since: dt.datetime) -> dt.datetime | None:
     return kept_since + dt.timedelta(days=days) if days else None
 
 
-def _stray(opened: Opened, stray: strays.Stray) -> Stray:
+def _stray(rt: Runtime, opened: Opened, stray: strays.Stray) -> Stray:
     note = stray.note
     return Stray(
-        repository=opened.repository.name,
+        repository=rt.repositories.name(opened.id),
         repository_id=opened.id,
         name=stray.name,
         id=stray.id,

@@ -18,7 +18,7 @@ async def under_way(rt: Runtime) -> list[UploadUnderWay]:
     for opened in rt.repositories.online():
         with reaching(rt.repositories, opened):
             arriving = await trio.to_thread.run_sync(_arriving, opened, limiter=rt.disk)
-        found.extend(_told(opened, one) for one in arriving if one.terms.digest is None)
+        found.extend(_told(rt, opened, one) for one in arriving if one.terms.digest is None)
     return sorted(found, key=lambda one: one.id)
 
 
@@ -26,12 +26,12 @@ def _arriving(opened: Opened) -> list[Partial]:
     return list(partials.arriving(opened.repository))
 
 
-def _told(opened: Opened, one: Partial) -> UploadUnderWay:
+def _told(rt: Runtime, opened: Opened, one: Partial) -> UploadUnderWay:
     terms = one.terms
     return UploadUnderWay(
         id=one.id,
         filename=terms.filename,
-        repository=opened.repository.marker.name,
+        repository=rt.repositories.name(opened.id),
         owner_id=terms.owner_id,
         is_part=terms.is_part,
         offset=one.offset,

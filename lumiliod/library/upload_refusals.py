@@ -85,7 +85,7 @@ def _told(
         id=upload_id,
         state="queued" if is_open else "refused",
         filename=reason.filename,
-        repository=opened.repository.marker.name,
+        repository=rt.repositories.name(opened.id),
         owner_id=owner_id,
         owner=names.get(owner_id),
         size_bytes=reason.size_bytes,

@@ -346,6 +346,19 @@ async def test_what_was_refused_is_not_given_up_by_its_sender(tus: Tus) -> None:
     await tus.ask("DELETE", f"{unfinished}?refused=true", 204)
 
 
+async def test_listed_under_the_names_the_library_has(tus: Tus) -> None:
+    """A marker may say another name."""
+    for body in (b"123", b"12345"):
+        place = await tus.begin(5)
+        await tus.send(place, 0, body)
+    staging.fail(tus.opened.repository, UploadId(UUID(place.rpartition("/")[2])), "unsupported", "no photo")
+    known = tus.rt.repositories
+    row = known.row("Library")
+    known.put(replace(row, name="mine"), tus.opened)
+    listed = (await tus.server.ask("GET", "/api/v1/uploads")).json
+    assert [one["repository"] for one in (*listed["items"], *listed["refused"])] == ["mine", "mine"]
+
+
 async def test_a_media_type_in_other_words(tus: Tus) -> None:
     place = await tus.begin(5)
     other = ("Content-Type", "Application/Offset+Octet-Stream; charset=binary")
