@@ -134,7 +134,8 @@ def blueprint(rt: Runtime) -> Blueprint:
         The former keep room from others until they expire, the latter until they are removed, or retried with success.
         """
         read_query(NoQuery)
-        return answer(UploadList(items=await under_way(rt), refused=await upload_refusals.refused(rt)))
+        offline = [row.name for row in rt.repositories.offline()]
+        return answer(UploadList(items=await under_way(rt), refused=await upload_refusals.refused(rt), offline=offline))
 
     @streams(room, "HEAD", "/uploads/<upload>", Operation(answers={200: None}, headers={"Tus-Resumable": VERSION}))
     @_spoken

@@ -30,7 +30,7 @@ def list_all(options: Options, only_refused: bool) -> None:
     with connected(options) as client:
         found = client.uploads.under_way()
     if options.json:
-        print_json({"items": found.refused} if only_refused else found)
+        print_json({"items": found.refused, "offline": found.offline} if only_refused else found)
         return
     if only_refused:
         rows = [(one.id, one.task_id, *_refused_row(one)) for one in found.refused]
@@ -40,6 +40,7 @@ def list_all(options: Options, only_refused: bool) -> None:
         table(("ID", "File", "Repository", "State", "Size", "When", "By", "Why"), mixed, right=("Size",))
     if found.refused:
         note(REFUSED_HELP)
+    _note_offline(found)
 
 
 def _under_way_row(one: UploadUnderWay) -> tuple[object, ...]:
@@ -68,7 +69,10 @@ def remove(options: Options, ids: tuple[UUID, ...], all_refused: bool, yes: bool
     with connected(options) as client:
         wanted = list(ids)
         if all_refused or not yes:
-            refused = _refused_of(client.uploads.under_way(), None if all_refused else ids)
+            found = client.uploads.under_way()
+            refused = _refused_of(found, None if all_refused else ids)
+            if all_refused:
+                _note_offline(found)
             if refused and must_ask(yes) and not _agreed(refused):
                 return FAILURE
             wanted = [one.id for one in refused] if all_refused else wanted
@@ -97,6 +101,11 @@ def _removed(client: "Client", upload_id: UUID) -> Problem | None:
 def _refused_of(found: UploadList, ids: Sequence[UUID] | None) -> list[RefusedUpload]:
     """Return those of these ids, or all that nobody tries again."""
     return [one for one in found.refused if (one.state == "refused" if ids is None else one.id in ids)]
+
+
+def _note_offline(found: UploadList) -> None:
+    if found.offline:
+        note(f"Not looked into, for they are offline: {', '.join(found.offline)}.")
 
 
 def _agreed(refused: list[RefusedUpload]) -> bool:

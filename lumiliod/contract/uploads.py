@@ -77,10 +77,14 @@ def was_refused(job: Job) -> bool:
 
 
 class UploadList(Struct, kw_only=True):
-    """All resumable uploads that are not complete, and all that were refused, oldest first."""
+    """All resumable uploads that are not complete, and all that were refused, oldest first.
+
+    What lies in the repositories ``offline``, by name, is not among them.
+    """
 
     items: list[UploadUnderWay]
     refused: list[RefusedUpload]
+    offline: list[str] = []
 
 
 class Quota(Struct, kw_only=True):

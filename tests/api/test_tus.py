@@ -25,7 +25,7 @@ from lumiliod.db import repositories as db_repositories
 from lumiliod.db.pool import Connection, Database
 from lumiliod.db.repositories import RepositoryRow
 from lumiliod.domain.errors import Conflict
-from lumiliod.domain.ids import JobId, UploadId
+from lumiliod.domain.ids import JobId, RepositoryId, UploadId
 from lumiliod.domain.repositories import RepositoryStatus
 from lumiliod.jobs.engine import Engine
 from lumiliod.library import upload, upload_metadata, upload_sweep
@@ -347,7 +347,7 @@ async def test_what_was_refused_is_not_given_up_by_its_sender(tus: Tus) -> None:
 
 
 async def test_listed_under_the_names_the_library_has(tus: Tus) -> None:
-    """A marker may say another name."""
+    """A marker may say another name; what lies in a repository that is away is not listed, and that is said."""
     for body in (b"123", b"12345"):
         place = await tus.begin(5)
         await tus.send(place, 0, body)
@@ -355,8 +355,11 @@ async def test_listed_under_the_names_the_library_has(tus: Tus) -> None:
     known = tus.rt.repositories
     row = known.row("Library")
     known.put(replace(row, name="mine"), tus.opened)
+    known.put(replace(row, id=RepositoryId(uuid4()), name="away", status=RepositoryStatus.OFFLINE), None)
+    known.put(replace(row, id=RepositoryId(uuid4()), name="put away", status=RepositoryStatus.DETACHED), None)
     listed = (await tus.server.ask("GET", "/api/v1/uploads")).json
     assert [one["repository"] for one in (*listed["items"], *listed["refused"])] == ["mine", "mine"]
+    assert listed["offline"] == ["away"]
 
 
 async def test_a_media_type_in_other_words(tus: Tus) -> None:

@@ -154,6 +154,14 @@ def test_what_was_refused_is_listed_tried_again_and_removed_with_its_complaint(d
     assert daemon.cli("wait").stdout == ""
     assert "efused" not in daemon.cli("status").stdout
 
+    root.rename(tmp_path / "away")
+    daemon.cli("verify", "--all", "--wait", check=False)
+    for args in (["list"], ["list", "--refused"], ["remove", "--refused", "--yes"]):
+        assert daemon.cli("uploads", *args).stderr == "Not looked into, for they are offline: home.\n"
+    for args in (["list"], ["list", "--refused"]):
+        told = json.loads(daemon.cli("--json", "uploads", *args).stdout)
+        assert (told["items"], told["offline"]) == ([], ["home"])
+
 
 def listed(daemon: Daemon) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = json.loads(daemon.cli("--json", "uploads", "list").stdout)["items"]
