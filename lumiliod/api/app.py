@@ -26,6 +26,7 @@ from werkzeug.exceptions import HTTPException
 
 from lumiliod.api import (
     assets,
+    derivatives,
     description,
     health,
     integrity,
@@ -57,6 +58,7 @@ BLUEPRINTS: tuple[Callable[[Runtime], Blueprint], ...] = (
     schedules.blueprint,
     trash.blueprint,
     integrity.blueprint,
+    derivatives.blueprint,
     description.blueprint,
 )
 

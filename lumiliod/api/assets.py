@@ -1,7 +1,5 @@
 """Assets: list, show, find, and send their originals and thumbnails."""
 
-from collections.abc import Awaitable, Callable
-from functools import partial
 from typing import Annotated
 from uuid import UUID
 
@@ -53,10 +51,19 @@ class NearQuery(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class ThumbnailQuery(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """Query parameters of a thumbnail: its long side in pixels; ``etag`` names a version that never changes."""
+    """Query parameters of a thumbnail: its long side in pixels, and its version."""
 
     size: int = 300
-    etag: str | None = None
+    version: str | None = None
+
+
+class VersionQuery(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """Query parameters of a derivative: asked for by ``version`` it may be kept for ever, while that is the one it has.
+
+    Its ``ETag`` ends with it.
+    """
+
+    version: str | None = None
 
 
 def blueprint(rt: Runtime) -> Blueprint:
@@ -86,7 +93,9 @@ def blueprint(rt: Runtime) -> Blueprint:
     @streams(room, "GET", "/assets/<uuid:asset_id>/original", Operation(answers={200: "*/*", 206: "*/*", 304: None}))
     async def original(exchange: Exchange) -> None:
         """Send the original's bytes, or a range of them."""
-        await _send(exchange, partial(browse.original, rt))
+        parse_query(exchange.query, NoQuery)
+        file = await browse.original(rt, exchange.arguments["asset_id"])
+        await send_file(exchange, file, cache_control=_REVALIDATE)
 
     @streams(
         room,
@@ -98,27 +107,31 @@ def blueprint(rt: Runtime) -> Blueprint:
         """Send a thumbnail; 404 `thumbnail_missing` when there is none, 503 `thumbnail_pending` when not yet."""
         query = parse_query(exchange.query, ThumbnailQuery)
         file = await derived.thumbnail(rt, exchange.arguments["asset_id"], query.size)
-        await send_file(exchange, file, cache_control=_FOR_EVER if query.etag == file.etag else _REVALIDATE)
+        await _send_derivative(exchange, file, query.version)
 
     @streams(
         room,
         "GET",
         "/assets/<uuid:asset_id>/video/web",
-        Operation(answers={200: "video/*", 206: "video/*", 304: None}),
+        Operation(answers={200: "video/*", 206: "video/*", 304: None}, query=VersionQuery),
     )
     async def web_video(exchange: Exchange) -> None:
         """Send a film as every browser plays it; 404 `video_missing` or 503 `video_pending` when it is not there."""
-        await _send(exchange, partial(derived.web_video, rt))
+        query = parse_query(exchange.query, VersionQuery)
+        file = await derived.web_video(rt, exchange.arguments["asset_id"])
+        await _send_derivative(exchange, file, query.version)
 
     @streams(
         room,
         "GET",
         "/assets/<uuid:asset_id>/video/filmstrip",
-        Operation(answers={200: "image/jpeg", 206: "image/jpeg", 304: None}),
+        Operation(answers={200: "image/jpeg", 206: "image/jpeg", 304: None}, query=VersionQuery),
     )
     async def filmstrip(exchange: Exchange) -> None:
         """Send small frames of a film in one picture; where each lies, and its time, says `filmstrip.vtt`."""
-        await _send(exchange, partial(derived.filmstrip, rt))
+        query = parse_query(exchange.query, VersionQuery)
+        file = await derived.filmstrip(rt, exchange.arguments["asset_id"])
+        await _send_derivative(exchange, file, query.version)
 
     @room.get("/assets/<uuid:asset_id>/video/filmstrip.vtt")
     @describes(Operation(answers={200: "text/vtt"}))
@@ -130,11 +143,15 @@ def blueprint(rt: Runtime) -> Blueprint:
         room,
         "GET",
         "/assets/<uuid:asset_id>/audio/waveform",
-        Operation(answers={200: "application/octet-stream", 206: "application/octet-stream", 304: None}),
+        Operation(
+            answers={200: "application/octet-stream", 206: "application/octet-stream", 304: None}, query=VersionQuery
+        ),
     )
     async def waveform(exchange: Exchange) -> None:
         """Send the shape of a sound in the binary format of the BBC's audiowaveform, which web players read."""
-        await _send(exchange, partial(derived.waveform, rt))
+        query = parse_query(exchange.query, VersionQuery)
+        file = await derived.waveform(rt, exchange.arguments["asset_id"])
+        await _send_derivative(exchange, file, query.version)
 
     @room.post("/assets/search")
     @describes(Operation(answers={200: SearchPage}, body=SearchRequest))
@@ -158,11 +175,10 @@ def blueprint(rt: Runtime) -> Blueprint:
     return room
 
 
-async def _send(exchange: Exchange, opened: Callable[[UUID], Awaitable[ServedFile]]) -> None:
-    """Send the file that is opened of the asset in the path; whoever has it asks whether it is the same still."""
-    parse_query(exchange.query, NoQuery)
-    file = await opened(exchange.arguments["asset_id"])
-    await send_file(exchange, file, cache_control=_REVALIDATE)
+async def _send_derivative(exchange: Exchange, file: ServedFile, version: str | None) -> None:
+    """Send what was made of an original; by its version it never changes, else whoever has it asks again."""
+    is_fixed = version is not None and version == file.version
+    await send_file(exchange, file, cache_control=_FOR_EVER if is_fixed else _REVALIDATE)
 
 
 def _checked(wanted: SearchRequest) -> SearchRequest:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 PAGE = 500
 
+_FOR_PROGRAMS = {"thumbhash", "thumbnail_version"}
+
 
 @click.group(cls=Group)
 def assets() -> None:
@@ -55,7 +57,7 @@ def show(options: Options, asset_id: UUID) -> None:
     if options.json:
         print_json(found)
         return
-    told = [(field, getattr(found, field)) for field in Asset.__struct_fields__ if field != "thumbhash"]
+    told = [(field, getattr(found, field)) for field in Asset.__struct_fields__ if field not in _FOR_PROGRAMS]
     if found.appearance is not None:
         told += [(field, getattr(found.appearance, field)) for field in found.appearance.__struct_fields__]
     pairs((name, ", ".join(map(str, value)) if isinstance(value, list) else value) for name, value in told)

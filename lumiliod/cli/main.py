@@ -4,6 +4,7 @@ import click
 
 from lumiliod import __version__
 from lumiliod.cli.assets import assets, search
+from lumiliod.cli.derivatives import derivatives
 from lumiliod.cli.integrity import integrity, verify
 from lumiliod.cli.jobs import jobs
 from lumiliod.cli.mirrors import mirrors
@@ -38,7 +39,7 @@ def version(options: Options) -> None:
 
 for command in (status, wait, repos, scan, upload, uploads, assets, search, jobs, queues, schedule, trash, version):
     program.add_command(command)
-for command in (verify, integrity, mirrors, quota):
+for command in (verify, integrity, mirrors, derivatives, quota):
     program.add_command(command)
 assets.add_command(remove)
 for command in (*LIFE, relayout):

@@ -12,6 +12,7 @@ from uuid import UUID
 import msgspec
 
 from lumiliod.client.connection import UNLIMITED, ApiError, Connection, given, segment
+from lumiliod.client.derivatives import Derivatives
 from lumiliod.client.integrity import Integrity
 from lumiliod.client.repositories import Repositories
 from lumiliod.client.trash import Trash
@@ -64,6 +65,7 @@ class Client:
         self.trash = Trash(self._connection)
         self.integrity = Integrity(self._connection)
         self.repos = Repositories(self._connection)
+        self.derivatives = Derivatives(self._connection)
 
     def __enter__(self) -> "Client":
         return self

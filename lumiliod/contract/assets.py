@@ -52,6 +52,8 @@ class Asset(Struct, kw_only=True):
     added_at: datetime
     thumbnails: list[int]
     """Long sides in pixels of the thumbnails that exist."""
+    thumbnail_version: str | None
+    """What ``?version=`` of a thumbnail's address is given so that it may be kept for ever."""
     thumbhash: str | None
     """ThumbHash in base64: what to show until a thumbnail is there (https://evanw.github.io/thumbhash/)."""
 

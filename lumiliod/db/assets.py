@@ -19,6 +19,8 @@ from lumiliod.domain.text import search_text, storable
 
 Q = Queries(__file__)
 
+_FIRST, _ALL = UUID(int=0), 2**31 - 1
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
@@ -256,6 +258,16 @@ def without_web_video(conn: Connection, after: UUID, count: int) -> list[tuple[A
     recipes = {"video_recipe": RECIPES[VIDEO_WEB], "strip_recipe": RECIPES[FILMSTRIP]}
     rows = conn.execute(Q["without_web_video"], {"after": after, "count": count, **recipes}).fetchall()
     return [(AssetId(row[0]), RepositoryId(row[1])) for row in rows]
+
+
+def count_without_web_video(conn: Connection) -> int:
+    """Count what :func:`without_web_video` returns page by page."""
+    return len(without_web_video(conn, _FIRST, _ALL))
+
+
+def count_without_thumbnails(conn: Connection) -> int:
+    """Count what :func:`without_thumbnails` returns page by page."""
+    return len(without_thumbnails(conn, _FIRST, _ALL))
 
 
 def without_thumbnails(conn: Connection, after: UUID, count: int) -> list[tuple[AssetId, RepositoryId]]:

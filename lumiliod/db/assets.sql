@@ -78,8 +78,9 @@ SELECT a.id, a.owner_id, a.type, a.status, a.status_reason, a.original_filename,
        a.rating, a.title, a.description, a.keywords, a.added_at,
        ARRAY(SELECT substr(d.kind, 11)::int FROM derivatives d
              WHERE d.asset_id = a.id AND d.kind LIKE 'thumbnail\_%%' ORDER BY 1) AS thumbnails,
-       ap.thumbhash
+       ap.thumbhash, dt.recipe AS thumbnail_recipe, dt.created_at AS thumbnails_made_at
 FROM assets a
+LEFT JOIN derivatives dt ON dt.asset_id = a.id AND dt.kind = 'thumbnail_150'
 LEFT JOIN appearances ap ON ap.asset_id = a.id
 LEFT JOIN file_records f ON f.asset_id = a.id AND f.outcome = 'asset'
 LEFT JOIN repositories r ON r.id = f.repository_id

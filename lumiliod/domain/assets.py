@@ -103,6 +103,8 @@ class AssetRow:
     added_at: datetime
     thumbnails: list[int]
     thumbhash: bytes | None
+    thumbnail_recipe: str | None
+    thumbnails_made_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +155,8 @@ class ServedFile:
     mime_type: str
     filename: str
     etag: str
-    """Validator without quotes: the digest of an original, the recipe of a derivative."""
+    """Validator without quotes: the digest of an original, what a derivative is of and its version."""
     etag_is_weak: bool = False
     """The bytes are not those the library knows: what was read before must not be continued with them."""
+    version: str | None = None
+    """Of a derivative, its name as it was made once: asked for by that, it may be kept for ever."""

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from datetime import datetime
 
 from lumiliod.domain.errors import Shape
 from lumiliod.domain.ids import Digest
@@ -34,6 +35,12 @@ RECIPES: Mapping[str, str] = {
 }
 """How each kind is made now; a recipe changes when the same original comes out differently."""
 
+MADE_BY: Mapping[str, tuple[str, ...]] = {
+    "thumbnails": (*map(thumbnail, THUMBNAIL_SIZES), WAVEFORM),
+    "transcode": (VIDEO_WEB, FILMSTRIP),
+}
+"""Which job kind makes which kinds."""
+
 _OUR_FOLDERS = frozenset(FOLDERS.values())
 _NAME = re.compile(r"([0-9a-f]{2})/\1[0-9a-f]{62}\.[a-z0-9-]+\.[a-z0-9]+", re.ASCII)
 
@@ -51,6 +58,11 @@ def place(kind: str, digest: Digest, extension: str, recipe: str | None = None) 
     if kind not in FOLDERS or not _NAME.fullmatch(name):
         raise Shape(f"no derivative is {kind!r} and has the extension {extension!r}", code="bad_derivative")
     return f"{FOLDERS[kind]}/{name}"
+
+
+def version(recipe: str, made_at: datetime) -> str:
+    """Return the name of a derivative as it was made once: what has this name never changes."""
+    return f"{recipe or 'old'}-{int(made_at.timestamp() * 1000):x}"
 
 
 def digest_at(path: str) -> Digest | None:

@@ -12,6 +12,7 @@ from lumiliod.contract.live import RunningJob
 from lumiliod.db.job_admin import CauseRow, JobRow, RunningRow
 from lumiliod.domain import media as domain
 from lumiliod.domain.assets import AssetRow
+from lumiliod.domain.derivatives import version
 from lumiliod.domain.errors import Shape
 from lumiliod.domain.ids import path_from_bytes, shown
 from lumiliod.runtime import Runtime
@@ -42,6 +43,8 @@ def _asset_fields(rt: Runtime, row: AssetRow) -> dict[str, Any]:
     fields["path"] = shown(path_from_bytes(row.path)) if row.path is not None else None
     fields["repository"] = row.repository
     fields["thumbhash"] = base64.b64encode(row.thumbhash).decode() if row.thumbhash is not None else None
+    made_at = row.thumbnails_made_at
+    fields["thumbnail_version"] = version(row.thumbnail_recipe or "", made_at) if made_at is not None else None
     return fields
 
 

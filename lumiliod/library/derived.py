@@ -2,16 +2,17 @@
 
 import os
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import trio
 
 from lumiliod.contract.assets import AssetDetail
-from lumiliod.db import assets, job_admin
+from lumiliod.db import assets, derivatives, job_admin
 from lumiliod.db.assets import Derivative
 from lumiliod.db.pool import Connection
 from lumiliod.domain.assets import ServedFile
-from lumiliod.domain.derivatives import FILMSTRIP, VIDEO_WEB, WAVEFORM
+from lumiliod.domain.derivatives import FILMSTRIP, VIDEO_WEB, WAVEFORM, version
 from lumiliod.domain.derivatives import thumbnail as thumbnail_kind
 from lumiliod.domain.errors import NotFound, Retryable, Shape
 from lumiliod.domain.ids import AssetId
@@ -23,6 +24,8 @@ from lumiliod.library.opening import modified, open_file
 from lumiliod.pipeline import kinds
 from lumiliod.runtime import Runtime, reaching
 
+USED_PERIOD = timedelta(hours=1)
+"""How exactly it is known when a film was watched last."""
 PENDING_AFTER_S = 5.0
 """When it makes sense to ask again for a film that is being converted."""
 
@@ -121,6 +124,8 @@ async def web_video(rt: Runtime, asset_id: UUID) -> ServedFile:
     """
     made = await rt.db.call(assets.derivative, AssetId(asset_id), VIDEO_WEB)
     if made is not None:
+        if datetime.now(UTC) - made.used_at > USED_PERIOD:
+            await rt.db.call(derivatives.touch, made.asset_id, VIDEO_WEB)
         again = Retryable("this film is made again", code="video_pending", after_s=PENDING_AFTER_S)
         return await _served(rt, made, f"{asset_id}", ".mp4", kinds.TRANSCODE, again)
     asset = await show(rt, asset_id)
@@ -155,14 +160,17 @@ async def _served(rt: Runtime, made: Derivative, name: str, suffix: str, spec: J
         Retryable: ``again``, it was lost.
     """
     opened = rt.repositories.get(made.repository_id)
-    etag = f"{made.recipe}-{name}-{int(made.created_at.timestamp() * 1000):x}"
+    made_once = version(made.recipe, made.created_at)
     path = f".lumilio/{made.path}"
     with reaching(rt.repositories, opened), suppress(NotFound):
+        if made.evicted:
+            raise NotFound("it made room", code="evicted")
         file = await trio.to_thread.run_sync(open_file, opened.repository, path, "lost", limiter=rt.disk)
         found = os.fstat(file.fileno())
         if found.st_size == made.size_bytes:
             shown = f"{made.original_filename}{suffix}"
-            return ServedFile(file, found.st_size, modified(found), made.mime_type, shown, etag)
+            etag, seen_at = f"{name}-{made_once}", modified(found)
+            return ServedFile(file, found.st_size, seen_at, made.mime_type, shown, etag, version=made_once)
         file.close()
     job = kinds.about(spec, made.asset_id, made.repository_id, PRIORITY_URGENT)
     await rt.jobs.call(kinds.enqueue_one, job)

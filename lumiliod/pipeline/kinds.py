@@ -22,6 +22,7 @@ VERIFY = JobSpec("verify", "integrity", max_attempts=3)
 MIRROR = JobSpec("mirror", "integrity", priority=PRIORITY_LOW)
 HEAL = JobSpec("heal", "integrity")
 RELAYOUT = JobSpec("relayout", "maintenance")
+PRUNE = JobSpec("prune", "maintenance", max_attempts=3)
 
 BACKFILL_PAGE = 1000
 
@@ -107,6 +108,11 @@ def missing_retire(conn: Connection, after: UUID) -> tuple[list[NewJob], UUID | 
 def missing_purge(conn: Connection, _after: UUID) -> tuple[list[NewJob], UUID | None]:
     """Return the job for what is to be purged, when there is none."""
     return [purge()] if trash.purge_without_job(conn) else [], None
+
+
+def prune() -> NewJob:
+    """Make the job that removes derivatives nobody needs; one that runs may have passed what is new."""
+    return PRUNE.new({}, unique_key="derivatives", on_conflict=OnConflict.REPLACE)
 
 
 def scrub() -> NewJob:

@@ -2,6 +2,7 @@
 
 import math
 import os
+from contextlib import suppress
 from functools import partial
 
 import trio
@@ -10,13 +11,14 @@ from lumiliod.db import assets
 from lumiliod.db.pool import Connection
 from lumiliod.domain.assets import NewDerivative
 from lumiliod.domain.derivatives import FILMSTRIP, RECIPES, VIDEO_WEB
+from lumiliod.domain.errors import NotFound, Unavailable
 from lumiliod.domain.ids import AssetId, Digest, RepositoryId, path_from_bytes
 from lumiliod.domain.media import WebVideo
 from lumiliod.jobs.engine import Result, Running
 from lumiliod.jobs.kind import Kind, each
 from lumiliod.media.media import VERSION_NAME
 from lumiliod.media.media_type import Filmstrip
-from lumiliod.pipeline import deriving, kinds
+from lumiliod.pipeline import deriving, kinds, prune
 from lumiliod.runtime import Runtime
 from lumiliod.storage import pump
 from lumiliod.storage.repository import Repository
@@ -59,6 +61,9 @@ async def transcode(rt: Runtime, running: Running) -> None:
         return await rt.media.web_video(repo.absolute(path_from_bytes(source.path)), folder, advance)
 
     await deriving.derive(rt, running, ask, _store, _record)
+    if running.job.repository_id is not None:
+        with suppress(NotFound, Unavailable):  # it is there with the next one
+            await prune.evict(rt, rt.repositories.get(running.job.repository_id))
 
 
 def _store(repo: Repository, digest: Digest, folder: str, converted: Converted) -> list[NewDerivative]:

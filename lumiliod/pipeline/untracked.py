@@ -36,12 +36,14 @@ class OurFiles:
     Args:
         repo: where to look.
         before_ns: only files written and changed before that, nanoseconds since 1970.
+        folders: where it begins, relative to the root.
     """
 
-    def __init__(self, repo: Repository, before_ns: int) -> None:
+    def __init__(self, repo: Repository, before_ns: int, folders: tuple[str, ...] = (INBOX, DERIVATIVES)) -> None:
         self.complete = True
         self._root = repo.root
         self._before_ns = before_ns
+        self._folders = folders
         self._files = self._walk()
 
     def next_page(self, count: int) -> list[tuple[RepoPath, FileStat]]:
@@ -49,7 +51,7 @@ class OurFiles:
         return list(islice(self._files, count))
 
     def _walk(self) -> Iterator[tuple[RepoPath, FileStat]]:
-        folders = [INBOX, DERIVATIVES]
+        folders = list(self._folders)
         while folders:
             folder = folders.pop()
             try:

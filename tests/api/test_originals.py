@@ -15,6 +15,7 @@ import trio
 from lumiliod.api import app as api
 from lumiliod.db import assets, files
 from lumiliod.domain.assets import FileRecord, Outcome
+from lumiliod.domain.derivatives import version
 from lumiliod.domain.ids import AssetId, Digest, RepoPath
 from lumiliod.domain.media import AssetType
 from lumiliod.runtime import HealthBoard, Repositories, Runtime
@@ -177,10 +178,11 @@ async def test_a_thumbnail_is_kept_for_ever_by_its_own_name_only(
     async with library.served(socket_path) as server:
         plain = await server.ask("GET", url)
         assert (plain.status, plain.body) == (200, b"thumb")
-        etag = plain.headers["etag"].strip('"')
+        fixed = version("r1", now)
+        assert plain.headers["etag"] == f'"{ID}-300-{fixed}"'
         assert plain.headers["cache-control"] == "private, no-cache"
-        assert (await server.ask("GET", f"{url}&etag=old")).headers["cache-control"] == "private, no-cache"
-        assert "immutable" in (await server.ask("GET", f"{url}&etag={etag}")).headers["cache-control"]
+        assert (await server.ask("GET", f"{url}&version=old")).headers["cache-control"] == "private, no-cache"
+        assert "immutable" in (await server.ask("GET", f"{url}&version={fixed}")).headers["cache-control"]
         assert library.again == 0
         for spoilt in (lambda: path.write_bytes(b"thu"), path.unlink, lambda: path.symlink_to(tmp_path / "library")):
             spoilt()

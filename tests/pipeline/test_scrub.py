@@ -20,7 +20,7 @@ from lumiliod.domain.derivatives import place
 from lumiliod.domain.ids import Digest
 from lumiliod.domain.schedules import Timing
 from lumiliod.jobs import schedule
-from lumiliod.pipeline import kinds, schedules, untracked
+from lumiliod.pipeline import kinds, prune, schedules, untracked
 from lumiliod.pipeline.scrub import CATCH_UP_S, DAY_S, credit_bytes
 from lumiliod.storage import repository as storage
 
@@ -361,10 +361,15 @@ async def test_derivatives_that_no_row_names_are_left_over_and_removed(kept: Lib
         one.write_bytes(b"thumbnail")
     run = await kept.rt.db.call(integrity_runs.begin_run, known.file_id, "verify")
     assert await untracked.look(kept.rt, kept.opened, run) == 0, "they are too young"
+    assert await prune.remove_leftovers(kept.rt, kept.opened, 3600.0) == []
     assert older.exists()
     assert await untracked.look(kept.rt, kept.opened, run, age_s=0.0) == 1
     assert [one.exists() for one in (named, older, of_another, named_else)] == [True, False, False, True]
     assert {one.code for one in await kept.findings()} == {"no_derivative"}
+    for one in (older, of_another):
+        one.write_bytes(b"again")
+    assert await prune.remove_leftovers(kept.rt, kept.opened, 0.0) == [5, 5]
+    assert [one.exists() for one in (named, older, of_another, named_else)] == [True, False, False, True]
 
 
 async def test_orphans_of_a_root_that_is_away(kept: Library) -> None:

@@ -1,0 +1,63 @@
+"""Derivatives as a whole: how many there are, which are to be made anew, which have to make room."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from psycopg.rows import class_row
+
+from lumiliod.db.pool import Connection
+from lumiliod.db.sql import Queries
+from lumiliod.domain.ids import AssetId, RepositoryId
+from lumiliod.domain.media import AssetType
+
+Q = Queries(__file__)
+
+
+@dataclass(frozen=True, slots=True)
+class KindRow:
+    """The derivatives of one kind; see ``contract.derivatives.DerivativeKind``."""
+
+    kind: str
+    files: int
+    size_bytes: int
+    outdated: int
+    evicted: int
+
+
+def by_kind(conn: Connection, recipes: Mapping[str, str]) -> dict[str, KindRow]:
+    """Count derivatives; ``recipes`` says how each kind is made now."""
+    params = {"kinds": list(recipes), "recipes": list(recipes.values())}
+    with conn.cursor(row_factory=class_row(KindRow)) as cursor:
+        return {row.kind: row for row in cursor.execute(Q["by_kind"], params)}
+
+
+def jobs(conn: Connection, kinds: Sequence[str]) -> dict[tuple[str, bool], int]:
+    """Count jobs by kind and whether they are open; the others have failed for good."""
+    return {(kind, is_open): count for kind, is_open, count in conn.execute(Q["jobs"], {"kinds": list(kinds)})}
+
+
+def outdate(conn: Connection, kinds: Sequence[str], repository_id: RepositoryId | None) -> None:
+    """Have all derivatives of these kinds, of one repository or of all, made anew as missing work is."""
+    conn.execute(Q["outdate"], {"kinds": list(kinds), "repository_id": repository_id})
+
+
+def rebuildable(conn: Connection, ids: Sequence[UUID]) -> list[tuple[AssetId, RepositoryId, AssetType]]:
+    """Return those of these assets that have an original to make derivatives of."""
+    rows: list[tuple[Any, ...]] = conn.execute(Q["rebuildable"], {"ids": list(ids)}).fetchall()
+    return [(AssetId(row[0]), RepositoryId(row[1]), AssetType(row[2])) for row in rows]
+
+
+def touch(conn: Connection, asset_id: AssetId, kind: str) -> None:
+    """Note that somebody uses a derivative."""
+    conn.execute(Q["touch"], {"asset_id": asset_id, "kind": kind})
+
+
+def evict(conn: Connection, repository_id: RepositoryId, budget_bytes: int) -> list[tuple[str, int]]:
+    """Give up the films for the web that were used longest ago and are too much for a repository's budget.
+
+    Returns the places, relative to ``.lumilio``, and sizes of files that are to be removed now.
+    """
+    params = {"repository_id": repository_id, "budget_bytes": budget_bytes}
+    return [(path, size_bytes) for path, size_bytes in conn.execute(Q["evict"], params)]

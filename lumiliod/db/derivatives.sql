@@ -1,0 +1,34 @@
+-- name: by_kind
+SELECT d.kind, count(*) FILTER (WHERE d.evicted_at IS NULL) AS files,
+       coalesce(sum(d.size_bytes) FILTER (WHERE d.evicted_at IS NULL), 0)::bigint AS size_bytes,
+       count(*) FILTER (WHERE d.recipe <> c.recipe) AS outdated,
+       count(*) FILTER (WHERE d.evicted_at IS NOT NULL) AS evicted
+FROM derivatives d JOIN unnest(%(kinds)s::text[], %(recipes)s::text[]) AS c (kind, recipe) ON c.kind = d.kind
+GROUP BY d.kind
+
+-- name: jobs
+SELECT kind, state <> 'discarded' AS is_open, count(*) FROM jobs WHERE kind = ANY (%(kinds)s::text[])
+GROUP BY kind, is_open
+
+-- name: outdate
+-- what was made by no known recipe is made anew, and served until then
+UPDATE derivatives SET recipe = ''
+WHERE kind = ANY (%(kinds)s::text[]) AND evicted_at IS NULL AND recipe <> ''
+  AND (%(repository_id)s::uuid IS NULL OR repository_id = %(repository_id)s::uuid)
+
+-- name: rebuildable
+SELECT a.id, f.repository_id, a.type FROM assets a
+JOIN file_records f ON f.asset_id = a.id AND f.outcome = 'asset'
+WHERE a.id = ANY (%(ids)s::uuid[]) AND a.deleted_at IS NULL
+
+-- name: touch
+UPDATE derivatives SET used_at = now() WHERE asset_id = %(asset_id)s::uuid AND kind = %(kind)s::text
+
+-- name: evict
+-- the one used last stays, however large it is
+UPDATE derivatives d SET evicted_at = now()
+FROM (SELECT asset_id, sum(size_bytes) OVER latest AS total, row_number() OVER latest AS rank FROM derivatives
+      WHERE kind = 'video_web' AND repository_id = %(repository_id)s::uuid AND evicted_at IS NULL
+      WINDOW latest AS (ORDER BY used_at DESC, asset_id)) AS r
+WHERE d.kind = 'video_web' AND d.asset_id = r.asset_id AND r.total > %(budget_bytes)s::bigint AND r.rank > 1
+RETURNING d.path, d.size_bytes

@@ -1,0 +1,92 @@
+"""What people ask of derivatives as a whole: how they are, to make them anew, to remove what nobody needs."""
+
+from collections.abc import Sequence
+from functools import partial
+from uuid import UUID
+
+from lumiliod.contract.derivatives import (
+    DerivativeKind,
+    DerivativeStatus,
+    DerivativeWork,
+    PruneTicket,
+    RebuildRequest,
+    Rebuilt,
+)
+from lumiliod.db import assets, derivatives
+from lumiliod.db import jobs as db_jobs
+from lumiliod.db.derivatives import KindRow
+from lumiliod.db.pool import Connection
+from lumiliod.domain.derivatives import MADE_BY, RECIPES
+from lumiliod.domain.errors import NotFound, Shape
+from lumiliod.domain.jobs import PRIORITY_NORMAL
+from lumiliod.domain.media import AssetType
+from lumiliod.pipeline import adopt, kinds
+from lumiliod.runtime import Runtime
+
+SPECS = {spec.kind: spec for spec in (kinds.THUMBNAILS, kinds.TRANSCODE)}
+
+
+async def status(rt: Runtime) -> DerivativeStatus:
+    """Return how many derivatives there are, and what is to be done."""
+    rows, jobs, without = await rt.db.call(partial(_read, converts=rt.config.media.web_videos))
+    items = []
+    for kind, recipe in RECIPES.items():
+        row = rows.get(kind) or KindRow(kind, 0, 0, 0, 0)
+        told = {name: getattr(row, name) for name in ("files", "size_bytes", "outdated", "evicted")}
+        items.append(DerivativeKind(kind=kind, recipe=recipe, **told))
+    work = [
+        DerivativeWork(job=job, open=jobs.get((job, True), 0), failed=jobs.get((job, False), 0), without_job=count)
+        for job, count in without.items()
+    ]
+    return DerivativeStatus(items=items, work=work, web_videos_budget_bytes=rt.config.media.web_videos_budget_mb << 20)
+
+
+async def rebuild(rt: Runtime, wanted: RebuildRequest) -> Rebuilt:
+    """Have derivatives made anew.
+
+    Raises:
+        NotFound: there is no such repository, or one of the assets is not there or has no original
+            (``asset_not_found``).
+        Shape: assets and a repository are named (``bad_request``).
+    """
+    jobs = tuple(dict.fromkeys(wanted.jobs or MADE_BY))
+    if not rt.config.media.web_videos:
+        jobs = tuple(job for job in jobs if job != kinds.TRANSCODE.kind)
+    if wanted.assets is not None:
+        if wanted.repository is not None:
+            raise Shape("name assets or a repository, not both", code="bad_request")
+        return Rebuilt(added=await rt.jobs.call(_enqueue, wanted.assets, jobs))
+    repository_id = rt.repositories.row(wanted.repository).id if wanted.repository is not None else None
+    added = dict[str, int]()
+    for job in jobs:
+        await rt.db.call(derivatives.outdate, MADE_BY[job], repository_id)
+        added |= await adopt.missing(rt, job)
+    return Rebuilt(added=added)
+
+
+async def prune(rt: Runtime) -> PruneTicket:
+    """Have what nobody needs removed; it is a job of its own."""
+    return PruneTicket(task_id=await rt.jobs.call(kinds.enqueue_one, kinds.prune()))
+
+
+def _read(
+    conn: Connection, *, converts: bool
+) -> tuple[dict[str, KindRow], dict[tuple[str, bool], int], dict[str, int]]:
+    without = {kinds.THUMBNAILS.kind: assets.count_without_thumbnails(conn)}
+    without[kinds.TRANSCODE.kind] = assets.count_without_web_video(conn) if converts else 0
+    return derivatives.by_kind(conn, RECIPES), derivatives.jobs(conn, list(MADE_BY)), without
+
+
+def _enqueue(conn: Connection, ids: Sequence[UUID], jobs: Sequence[str]) -> dict[str, int]:
+    found = derivatives.rebuildable(conn, ids)
+    if missing := set(ids) - {asset_id for asset_id, _, _ in found}:
+        raise NotFound(f"{min(missing)} is no asset with an original", code="asset_not_found")
+    added = dict[str, int]()
+    for job in jobs:
+        new = [
+            kinds.about(SPECS[job], asset_id, repository_id, PRIORITY_NORMAL)
+            for asset_id, repository_id, type_ in found
+            if job == kinds.THUMBNAILS.kind or type_ is AssetType.VIDEO
+        ]
+        added[job] = len(db_jobs.enqueue(conn, new))
+    return added

@@ -1,0 +1,83 @@
+"""Prune: remove derivatives that no row names, and films for the web beyond their budget."""
+
+import time
+from collections.abc import Sequence
+
+import trio
+
+from lumiliod.db import derivatives, integrity
+from lumiliod.domain.derivatives import digest_at
+from lumiliod.domain.errors import Unavailable
+from lumiliod.jobs.engine import Running
+from lumiliod.jobs.kind import Kind, each
+from lumiliod.pipeline import deriving, kinds
+from lumiliod.pipeline.untracked import AGE_S, DERIVATIVES, PAGE, OurFiles
+from lumiliod.runtime import Opened, Runtime, reaching
+from lumiliod.storage import repository
+
+LIMIT_S = 24 * 3600.0
+
+
+def setup(rt: Runtime) -> Kind:
+    """Bind the job kind ``prune``."""
+
+    async def run(running: Running) -> None:
+        await prune(rt, running)
+
+    return Kind(kinds.PRUNE.kind, kinds.PRUNE.queue, each(run), limit_s=LIMIT_S)
+
+
+async def prune(rt: Runtime, running: Running, *, age_s: float = AGE_S) -> None:
+    """Prune every repository that is there; files younger than ``age_s`` seconds may still wait for their row."""
+    removed = evicted = 0
+    removed_bytes = evicted_bytes = 0
+    away = [row.name for row in rt.repositories.offline()]
+    for opened in rt.repositories.online():
+        try:
+            for size in await remove_leftovers(rt, opened, age_s):
+                removed += 1
+                removed_bytes += size
+            for size in await evict(rt, opened):
+                evicted += 1
+                evicted_bytes += size
+        except Unavailable:
+            away.append(opened.repository.marker.name)
+        await running.progress(removed + evicted, None, "files", opened.repository.marker.name)
+    result = {"removed": removed, "removed_bytes": removed_bytes, "evicted": evicted, "evicted_bytes": evicted_bytes}
+    await running.complete(result={**result, "away": sorted(away)})
+
+
+async def evict(rt: Runtime, opened: Opened) -> list[int]:
+    """Remove the films for the web that are too much for a repository's budget; return their sizes in bytes."""
+    budget_bytes = rt.config.media.web_videos_budget_mb << 20
+    if not budget_bytes:
+        return []
+    evicted = await rt.db.call(derivatives.evict, opened.id, budget_bytes)
+    await _forget(rt, opened, [place for place, _ in evicted])
+    return [size_bytes for _, size_bytes in evicted]
+
+
+async def remove_leftovers(rt: Runtime, opened: Opened, age_s: float) -> list[int]:
+    """Remove derivatives, by their name, that no row names; return their sizes in bytes."""
+    sizes = list[int]()
+    walk = OurFiles(opened.repository, time.time_ns() - int(age_s * 1e9), (DERIVATIVES,))
+    with reaching(rt.repositories, opened):
+        await trio.to_thread.run_sync(repository.check_identity, opened.repository, limiter=rt.disk)
+        while page := await trio.to_thread.run_sync(walk.next_page, PAGE, limiter=rt.disk):
+            found = {path.removeprefix(".lumilio/"): stat.size_bytes for path, stat in page}
+            places = [place for place in found if digest_at(place) is not None]
+            unknown = await rt.db.call(integrity.unknown_derivatives, opened.id, places)
+            await _forget(rt, opened, unknown)
+            sizes += (found[place] for place in unknown)
+    return sizes
+
+
+async def _forget(rt: Runtime, opened: Opened, places: Sequence[str]) -> None:
+    """Remove files unless a row has come to name them meanwhile."""
+    for place in places:
+        digest = digest_at(place)
+        if digest is None:  # of a name that was given before names told the digest
+            await deriving.forget(rt, opened.repository, [place])
+        else:
+            async with rt.digests.holding(digest):
+                await deriving.forget(rt, opened.repository, [place])
