@@ -1,5 +1,6 @@
 """``lumilio verify`` and ``lumilio integrity``."""
 
+from collections import Counter
 from typing import IO
 from uuid import UUID
 
@@ -141,7 +142,8 @@ def apply(
 ) -> int:
     """Do what the plan says about findings, once you have seen it.
 
-    With --all originals that are gone for good are left out: give them up with --action accept_missing.
+    With --all originals that are gone for good are left out: give them up with --action accept_missing. So is what only
+    you can do something about.
     With --from what was saved is approved, and nothing else: what was found or is planned otherwise by now is refused.
     """
     if everything == bool(ids):
@@ -196,13 +198,15 @@ def _saved_plan(file: IO[bytes], ids: tuple[UUID, ...]) -> list[PlanItem]:
 
 
 def _chosen(planned: list[PlanItem], action: str | None) -> list[PlanItem]:
-    """Return what ``--all`` means: what ``action`` is for, and without one everything but giving originals up."""
+    """Return what ``--all`` means: what ``action`` is for; without one all that is planned but giving originals up."""
     if action is not None:
         return [one for one in planned if action in (one.action, *one.alternatives)]
-    chosen = [one for one in planned if one.action != "accept_missing"]
-    if len(chosen) < len(planned):
-        note(f"{len(planned) - len(chosen)} are gone for good: give them up with --action accept_missing.")
-    return chosen
+    counts = Counter(one.action for one in planned)
+    if counts["accept_missing"]:
+        note(f"{counts['accept_missing']} are gone for good: give them up with --action accept_missing.")
+    if counts["none"]:
+        note(f"{counts['none']} need a person: lumilio integrity plan says why.")
+    return [one for one in planned if one.action not in ("accept_missing", "none")]
 
 
 @integrity.command()

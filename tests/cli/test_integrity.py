@@ -130,6 +130,11 @@ def test_a_persons_way(make_daemon: Callable[..., Daemon], tmp_path: Path) -> No
     (hopeless,) = said(daemon, "integrity", "plan")["items"]
     assert hopeless["action"] == "none"
     assert "Approve" not in daemon.cli("integrity", "plan").stderr
+    left = daemon.cli("integrity", "apply", "--all", "--yes")
+    assert "1 need a person" in left.stderr
+    assert said(daemon, "integrity", "apply", "--all", "--yes")["items"] == []
+    named = daemon.cli("integrity", "apply", hopeless["finding"]["id"], "--yes", check=False)
+    assert (named.returncode, "there is no other copy" in named.stdout) == (1, True)
     daemon.cli("integrity", "ignore", hopeless["finding"]["id"])
     root.rename(tmp_path / "away")
     assert daemon.cli("verify", "--all", "--wait", check=False).returncode == 75
