@@ -14,7 +14,7 @@ from lumiliod.contract.derivatives import MAX_IDS, DerivativeJob, DerivativeStat
 
 @click.group(cls=Group)
 def derivatives() -> None:
-    """Look after thumbnails, films for the web and whatever else is made of originals."""
+    """Look after what is made of originals."""
 
 
 @derivatives.command()
@@ -65,7 +65,7 @@ def rebuild(
 @derivatives.command()
 @click.pass_obj
 def prune(options: Options) -> None:
-    """Remove files that belong to nothing any more, and films for the web beyond their budget."""
+    """Remove what belongs to nothing, or is beyond its budget."""
     with connected(options) as client:
         ticket = client.derivatives.prune()
         with progress("Looking", hidden=options.json) as advance:
