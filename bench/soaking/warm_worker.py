@@ -1,4 +1,4 @@
-"""A warm parent of media workers: the decoders are imported; every fork of it is a media worker.
+"""A warm parent of zygotes: the decoders are imported; every fork of it is a zygote.
 
 The daemon starts an interpreter; the launcher that stands for it hands its standard streams to this process, whose
 fork takes them and runs what the interpreter would have run. Everything else that is to be interpreted is.
@@ -15,11 +15,11 @@ import sys
 from pathlib import Path
 
 from lumiliod import plugins
-from lumiliod.media import worker
+from lumiliod.media import zygote
 
 LAUNCHER = """#!{python} -IS
 import os, socket, sys
-if sys.argv[-1] != "lumiliod.media.worker":
+if sys.argv[-1] != "lumiliod.media.zygote":
     os.execv({python!r}, [{python!r}, *sys.argv[1:]])
 with socket.socket(socket.AF_UNIX) as parent:
     parent.connect({path!r})
@@ -28,7 +28,7 @@ with socket.socket(socket.AF_UNIX) as parent:
     os.close(1)
     parent.recv(1)
 """
-"""Waits, as the worker would run, until that has ended."""
+"""Waits, as the zygote would run, until that has ended."""
 
 
 def write_launcher(launcher: Path, path: str) -> None:
@@ -56,7 +56,7 @@ def serve(listener: socket.socket) -> socket.socket:
 
 
 def main(path: str) -> None:
-    """Import the decoders, fork, and in the fork be a media worker."""
+    """Import the decoders, fork, and in the fork be a zygote."""
     for name in plugins.targets("lumilio.media").values():
         pkgutil.resolve_name(name)
     if len(os.listdir("/proc/self/task")) != 1:
@@ -69,7 +69,7 @@ def main(path: str) -> None:
         print("ready", flush=True)
         held = serve(listener)
     with held:
-        worker.main()
+        zygote.main()
 
 
 if __name__ == "__main__":

@@ -22,7 +22,8 @@ import msgspec
 import trio
 
 from lumiliod.domain.errors import LumilioError, Permanent, Unavailable
-from lumiliod.media.sandbox import CLOSE_LIMIT_S, REAP_LIMIT_S, busy_seconds, cpu_seconds, has_stalled, stalled
+from lumiliod.media.processes import CLOSE_LIMIT_S, REAP_LIMIT_S, busy_seconds, cpu_seconds, has_stalled
+from lumiliod.media.sandbox import stalled
 
 Tag = Any
 """A value as exiftool's JSON has it: text, number, list or mapping."""

@@ -13,7 +13,7 @@ import trio
 
 from lumiliod.domain.errors import LumilioError, Retryable
 from lumiliod.domain.media import Appearance, AssetType, Identified, Metadata, Rendered, WebVideo
-from lumiliod.media import capacity, confinement, exiftool, originals, sandbox
+from lumiliod.media import capacity, confinement, exiftool, forkserver, originals, sandbox
 from lumiliod.media.exiftool import ExifTool
 from lumiliod.media.media_type import Filmstrip, Inspected
 from lumiliod.media.metadata import merged, metadata_from_tags
@@ -73,8 +73,9 @@ async def opened(settings: MediaSettings, media_types: Sequence[str] | None = No
     writing = msgspec.structs.replace(setup, writes_files=True)
     exiftool_version = await exiftool.version(settings.exiftool)
     async with (
-        sandbox.opened(setup, workers, settings.wall_limit_s) as box,
-        sandbox.opened(writing, settings.conversions, settings.wall_limit_s) as films,
+        forkserver.opened(setup.media_types) as forks,
+        sandbox.opened(forks, setup, workers, settings.wall_limit_s) as box,
+        sandbox.opened(forks, writing, settings.conversions, settings.wall_limit_s) as films,
         exiftool.opened(settings.exiftool, workers, settings.wall_limit_s) as tool,
     ):
         yield Media(settings, box, films, tool if exiftool_version else None, exiftool_version)
@@ -151,13 +152,9 @@ class Media:
             One result per file, in order; an error concerns its own file only.
         """
         await trio.lowlevel.checkpoint()
-        results: list[Metadata | LumilioError] = []
-        readable: list[int] = []
-        for position, (path, _) in enumerate(files):
-            problem = await trio.to_thread.run_sync(_problem, path, limiter=self._disk)
-            results.append(problem or Metadata())
-            if problem is None:
-                readable.append(position)
+        problems = await trio.to_thread.run_sync(_problems, [path for path, _ in files], limiter=self._disk)
+        results: list[Metadata | LumilioError] = [problem or Metadata() for problem in problems]
+        readable = [position for position, problem in enumerate(problems) if problem is None]
         tag_sets = (
             await self._exiftool.read([_absolute(files[position][0]) for position in readable])
             if self._exiftool
@@ -272,10 +269,13 @@ def _absolute(path: str) -> str:
     return os.path.abspath(path)  # noqa: PTH100  # pathlib would fold what the caller means literally
 
 
-def _problem(path: str) -> LumilioError | None:
-    """Return why a file cannot be read at all, or None."""
-    try:
-        os.close(originals.open_original(os.fsencode(path)))
-    except LumilioError as error:
-        return error
-    return None
+def _problems(paths: Sequence[str]) -> list[LumilioError | None]:
+    """Return why each file cannot be read at all, or None."""
+    problems: list[LumilioError | None] = []
+    for path in paths:
+        try:
+            os.close(originals.open_original(os.fsencode(path)))
+            problems.append(None)
+        except LumilioError as error:
+            problems.append(error)
+    return problems

@@ -1,42 +1,32 @@
 """A pool of media workers: started when first needed, one request each, killed and replaced when they misbehave."""
 
 import array
-import contextlib
 import logging
-import os
-import signal
 import socket
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import msgspec
 import trio
 
 from lumiliod.domain.errors import LumilioError, Permanent, Refused, Retryable, Unavailable
 from lumiliod.media import confinement
+from lumiliod.media.forkserver import Child, ForkServer
+from lumiliod.media.processes import CLOSE_LIMIT_S, REAP_LIMIT_S, busy_seconds, has_stalled, resident_bytes
 from lumiliod.media.wire import MAX_FRAME_BYTES, Advanced, Answer, Failed, Ready, Request, Setup, frame, is_sound
 
 log = logging.getLogger(__name__)
 
-START_LIMIT_S = 120.0
-"""How long the imports of a worker may take, on a slow disk."""
+START_LIMIT_S = 20.0
+"""How long a worker may take to give up what it does not need."""
 REQUESTS_PER_WORKER = 2000
 """A worker retires after so many, and with it whatever its libraries leaked."""
 RESTING_SHARE, RESTING_LEAST_BYTES = 0.25, 256 << 20
 """One that keeps more than this share of its memory limit between requests retires, too."""
 ATTEMPTS = 2
 """A file that ends or outlasts this many workers is to blame."""
-STALLED_SHARE = 0.25
-"""A process that used or queued for less than this share of its time waited: for a disk, or stopped."""
 STALLED_AFTER_S = 30.0
 """When it makes sense to try again what a disk held up."""
-REAP_LIMIT_S = 5.0
-"""How long a killed process may take to go; longer only in uninterruptible sleep."""
-CLOSE_LIMIT_S = 20.0
-"""Bound of everything that awaits while being closed or cancelled."""
 
 Advance = Callable[[float], Awaitable[None]]
 """Told the share of a request that is done, 0 to 1."""
@@ -47,9 +37,6 @@ _ERRORS: dict[str, type[LumilioError]] = {
     "unavailable": Unavailable,
 }
 _ANSWERS: msgspec.msgpack.Decoder[Answer] = msgspec.msgpack.Decoder(Answer)
-_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
-_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
-_KEPT_ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "TMPDIR")
 
 
 class WorkerDied(Exception):
@@ -67,7 +54,7 @@ class Late(Exception):
 class Worker:
     """One worker process and the socket to it."""
 
-    def __init__(self, process: trio.Process, stream: trio.SocketStream) -> None:
+    def __init__(self, process: Child, stream: trio.SocketStream) -> None:
         self.process = process
         self.requests_left = REQUESTS_PER_WORKER
         self._stream = stream
@@ -105,7 +92,7 @@ class Worker:
 
     async def end(self) -> None:
         """Kill and reap it, even in a cancelled scope."""
-        await end_process(self.process)
+        await self.process.end()
         with trio.move_on_after(REAP_LIMIT_S, shield=True):
             await self._stream.aclose()
 
@@ -127,7 +114,8 @@ class Worker:
 class Sandbox:
     """Runs requests in worker processes, at most ``workers`` at a time, first come first served."""
 
-    def __init__(self, setup: Setup, workers: int, wall_limit_s: float) -> None:
+    def __init__(self, forks: ForkServer, setup: Setup, workers: int, wall_limit_s: float) -> None:
+        self._forks = forks
         self._setup = setup
         self._slots = trio.Semaphore(workers)
         self._wall_limit_s = wall_limit_s
@@ -234,22 +222,12 @@ class Sandbox:
                 await advance(answer.share)
 
     async def _started(self) -> Worker:
-        """Start a worker and wait until its imports are warm.
+        """Start a worker and wait until it has given up what it does not need.
 
         Raises:
             Retryable: ``no_worker``; the file is not to blame.
         """
-        own, its = socket.socketpair()
-        with its, contextlib.ExitStack() as stack:
-            stack.enter_context(own)
-            process = await trio.lowlevel.open_process(
-                [sys.executable, "-P", "-m", "lumiliod.media.worker"],
-                stdin=its.fileno(),
-                stdout=subprocess.DEVNULL,
-                env=_environment(),
-                start_new_session=True,  # the terminal's Ctrl-C is for the daemon
-            )
-            stack.pop_all()
+        process, own = await self._forks.start()
         worker = Worker(process, trio.SocketStream(trio.socket.from_stdlib_socket(own)))
         self._alive.add(worker)
         is_ready = False
@@ -285,49 +263,14 @@ class Sandbox:
 
 
 @asynccontextmanager
-async def opened(setup: Setup, workers: int, wall_limit_s: float) -> AsyncIterator[Sandbox]:
+async def opened(forks: ForkServer, setup: Setup, workers: int, wall_limit_s: float) -> AsyncIterator[Sandbox]:
     """Hand out a sandbox; no worker outlives the block."""
-    sandbox = Sandbox(setup, workers, wall_limit_s)
+    sandbox = Sandbox(forks, setup, workers, wall_limit_s)
     try:
         yield sandbox
     finally:
         with trio.move_on_after(CLOSE_LIMIT_S, shield=True):
             await sandbox.close()
-
-
-def cpu_seconds(pid: int) -> float:
-    """Return how long a process used the processor so far, all its threads together; 0 when it is gone."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return 0.0
-    # utime and stime, fields 14 and 15 of proc_pid_stat(5)
-    return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
-
-
-def busy_seconds(pid: int) -> float:
-    """Return how long a process used the processor, all its threads together, and its first one queued for it.
-
-    0 when it is gone.
-    """
-    try:
-        queued_ns = int(Path(f"/proc/{pid}/schedstat").read_bytes().split()[1])
-    except (FileNotFoundError, ProcessLookupError):  # gone, or a kernel that keeps no such record
-        queued_ns = 0
-    return cpu_seconds(pid) + queued_ns / 1e9
-
-
-def resident_bytes(pid: int) -> int:
-    """Return the memory a process holds; 0 when it is gone."""
-    try:
-        return int(Path(f"/proc/{pid}/statm").read_bytes().split()[1]) * _PAGE_BYTES
-    except (FileNotFoundError, ProcessLookupError):
-        return 0
-
-
-def has_stalled(pid: int, before_s: float, limit_s: float) -> bool:
-    """Tell whether a process that ran out of its ``limit_s`` spent them waiting."""
-    return busy_seconds(pid) - before_s < STALLED_SHARE * limit_s
 
 
 def stalled(limit_s: float) -> Retryable:
@@ -336,52 +279,4 @@ def stalled(limit_s: float) -> Retryable:
         f"nothing was done for {limit_s:g} s: the disk or the machine is held up",
         code="stalled",
         after_s=STALLED_AFTER_S,
-    )
-
-
-async def end_process(process: trio.Process) -> None:
-    """Kill ``process`` and whatever it started and reap it, even in a cancelled scope.
-
-    It must lead a process group of its own.
-    """
-    started = _stopped_tree(process.pid) if process.poll() is None else []
-    # the group outlives its leader while anything is in it: a grandchild holds no file or core for long
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.kill()
-    for pid in started:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.kill(pid, signal.SIGKILL)
-    with trio.move_on_after(REAP_LIMIT_S, shield=True):
-        await process.wait()
-
-
-def _stopped_tree(pid: int) -> list[int]:
-    """Stop a process and all below it, whatever session they are in; return those below.
-
-    One that is stopped starts nothing more, so what is found is everything.
-    """
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.kill(pid, signal.SIGSTOP)
-    children: list[int] = []
-    with contextlib.suppress(OSError):
-        for task in Path(f"/proc/{pid}/task").iterdir():
-            children += map(int, (task / "children").read_text().split())
-    return children + [below for child in children for below in _stopped_tree(child)]
-
-
-def _environment() -> dict[str, str]:
-    """Return what a worker may know of ours: its import path and one thread for every library."""
-    kept = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
-    threads = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL", "OPENCV_FOR")}
-    return (
-        kept
-        | threads
-        | {
-            "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
-            "LANG": "C.UTF-8",
-            "TZ": "UTC",
-            "MALLOC_ARENA_MAX": "2",
-            "OPENCV_LOG_LEVEL": "SILENT",
-        }
     )

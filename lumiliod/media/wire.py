@@ -27,8 +27,30 @@ _CODE = re.compile(r"[a-z_]{1,40}")
 _SIGNATURES = {"jpeg": b"\xff\xd8\xff", "webp": b"RIFF"}
 
 
+class Warm(msgspec.Struct, frozen=True, tag=True):
+    """The zygote's first order: import media types (``module:attribute``); it answers with its own process id."""
+
+    media_types: tuple[str, ...]
+
+
+class Fork(msgspec.Struct, frozen=True, tag=True):
+    """Order a zygote to fork a worker, which serves the socket that comes with this."""
+
+
+class Reap(msgspec.Struct, frozen=True, tag=True):
+    """Order a zygote to reap a worker that has ended; it says nothing."""
+
+    pid: int
+
+
+class Spawned(msgspec.Struct, frozen=True):
+    """A zygote's answer: the process there is now."""
+
+    pid: int
+
+
 class Setup(msgspec.Struct, frozen=True):
-    """The first frame: which media types to load (``module:attribute``) and every limit."""
+    """A worker's first frame: the media types that are loaded (``module:attribute``) and every limit."""
 
     media_types: tuple[str, ...]
     memory_limit_bytes: int
@@ -100,7 +122,10 @@ Request = Inspect | Render | Convert
 Answer = Known | Drawn | Advanced | Made | Failed
 
 
-def frame(message: Request | Answer | Setup | Ready) -> bytes:
+ZygoteOrder = Warm | Fork | Reap
+
+
+def frame(message: Request | Answer | Setup | Ready | ZygoteOrder | Spawned) -> bytes:
     """Return ``message`` as it goes through the socket."""
     payload = msgspec.msgpack.encode(message)
     return len(payload).to_bytes(4, "big") + payload

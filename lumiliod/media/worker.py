@@ -1,8 +1,8 @@
 """The media worker: a process that decodes what nobody vouches for, one request at a time.
 
-Started by the sandbox as ``python -m lumiliod.media.worker`` with a socket for its standard input; it gives up all it
-does not need before the first foreign byte, answers frames until the socket closes, and dies with the daemon: a thread
-waits for the hang-up, so that even a decoder that never returns leaves no orphan.
+A fork of the zygote with a socket of its own; it gives up all it does not need before the first foreign byte, answers
+frames until the socket closes, and dies with the daemon: a thread waits for the hang-up, so that even a decoder that
+never returns leaves no orphan.
 """
 
 import errno
@@ -46,17 +46,12 @@ PROGRESS_S = 0.5
 _PASSING_ERRNOS = frozenset({errno.EIO, errno.ESTALE, errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE})
 
 
-def main() -> None:
-    """Serve frames on the socket that is the standard input until it closes."""
-    daemon = socket.socket(fileno=os.dup(0))
-    quiet = os.open(os.devnull, os.O_RDWR)
-    os.dup2(quiet, 0)
-    os.dup2(quiet, 1)  # libraries print
-    setup_frame, _ = _received(daemon)
+def serve(daemon: socket.socket, media_types: tuple[MediaType, ...]) -> None:
+    """Serve frames on a socket until it closes; the process has one thread, and its decoders are imported."""
+    setup_frame, _ = received(daemon)
     if setup_frame is None:
         return
     setup = msgspec.msgpack.decode(setup_frame, type=Setup)
-    media_types = _loaded(setup.media_types)
     confinement.bound(setup.memory_limit_bytes, writes_files=setup.writes_files)
     packages = {type(media_type).__module__.partition(".")[0] for media_type in media_types}
     protections = confinement.confine(packages | {confinement.__name__.partition(".")[0]})
@@ -64,10 +59,10 @@ def main() -> None:
     threading.Thread(target=_exit_at_hang_up, args=(daemon.fileno(),), daemon=True).start()
     warnings.simplefilter("ignore")
     daemon.sendall(frame(Ready(_libraries(), protections)))
-    os.dup2(quiet, 2)  # libtiff, libav and LibRaw speak of each broken file at length
+    os.dup2(0, 2)  # libtiff, libav and LibRaw speak of each broken file at length
     decoder = msgspec.msgpack.Decoder(Request)
     while True:
-        payload, descriptors = _received(daemon)
+        payload, descriptors = received(daemon)
         if payload is None or not descriptors:
             return
         _renew_cpu_limit(setup.cpu_limit_s)
@@ -160,7 +155,7 @@ def _failed(kind: Literal["permanent", "refused", "unavailable"], code: str, mes
     return Failed(kind, code, readable[:MAX_MESSAGE])
 
 
-def _received(daemon: socket.socket) -> tuple[bytes | None, list[int]]:
+def received(daemon: socket.socket) -> tuple[bytes | None, list[int]]:
     """Return a frame's payload, None at the end, and the descriptors that came with it."""
     header, descriptors, _, _ = socket.recv_fds(daemon, 4, MAX_FILES)
     header += _exactly(daemon, 4 - len(header))
@@ -176,7 +171,8 @@ def _exactly(daemon: socket.socket, count: int) -> bytes:
     return bytes(data)
 
 
-def _loaded(names: tuple[str, ...]) -> tuple[MediaType, ...]:
+def loaded(names: tuple[str, ...]) -> tuple[MediaType, ...]:
+    """Import media types, ``module:attribute``, and return them in the order in which they are asked."""
     media_types: list[MediaType] = [resolve_name(name)() for name in names]
     return tuple(sorted(media_types, key=lambda media_type: (media_type.order, media_type.name)))
 
@@ -205,7 +201,3 @@ def _libraries() -> dict[str, str]:
     if pi_heif is not None:
         libraries["libheif"] = str(pi_heif.libheif_version())
     return libraries
-
-
-if __name__ == "__main__":
-    main()

@@ -8,7 +8,7 @@ import trio
 from lumiliod.db import assets
 from lumiliod.db.pool import Connection
 from lumiliod.domain.errors import LumilioError, NotFound, Permanent, Shape
-from lumiliod.domain.ids import AssetId, path_from_bytes
+from lumiliod.domain.ids import AssetId, RepositoryId, path_from_bytes
 from lumiliod.domain.media import AssetType, Identified, Metadata
 from lumiliod.jobs.engine import Effect, Running
 from lumiliod.jobs.kind import Kind
@@ -41,12 +41,15 @@ async def read(rt: Runtime, jobs: Sequence[Running]) -> None:
             await job.fail(error)
     sources = await rt.db.call(assets.sources, list(wanted))
     readable: list[tuple[Running, assets.Source, Opened]] = []
+    reached: dict[RepositoryId, Opened] = {}
     for asset_id, job in wanted.items():
         source = sources.get(asset_id)
         try:
             if source is None:
                 raise await no_original(rt, asset_id)
-            readable.append((job, source, await _reached(rt, source)))
+            if source.repository_id not in reached:
+                reached[source.repository_id] = await _reached(rt, source)
+            readable.append((job, source, reached[source.repository_id]))
         except LumilioError as error:
             await job.fail(error)
     asked = [

@@ -84,12 +84,13 @@ def resident_mb(pid: int) -> float:
 
 
 def media_processes(pid: int) -> list[int]:
+    """Return the processes below a daemon that read foreign bytes."""
     found = []
     for task in Path(f"/proc/{pid}/task").iterdir():
         for child in map(int, (task / "children").read_text().split()):
             command = Path(f"/proc/{child}/cmdline").read_bytes()
-            if b"lumiliod.media.worker" in command or b"exiftool" in command:
-                found.append(child)
+            if b"lumiliod.media.zygote" in command or b"exiftool" in command:
+                found += [child, *media_processes(child)]
     return found
 
 

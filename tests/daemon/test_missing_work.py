@@ -175,16 +175,20 @@ def test_a_cancelled_job_ends_at_once_and_its_media_process_with_it(daemon: Daem
     assert [asset["status"] for asset in assets] == ["ready", "ready"]
 
 
-def media_processes(parent: int) -> list[int]:
-    """Return the decoding processes of a daemon."""
-    found = []
+def media_processes(daemon: int) -> list[int]:
+    """Return the decoding processes of a daemon: the children of its zygote."""
+    parents: dict[int, tuple[int, bytes]] = {}
     for folder in Path("/proc").iterdir():
         if folder.name.isdecimal():
             try:
-                command = (folder / "cmdline").read_bytes()
+                name = (folder / "comm").read_bytes().strip()
                 status = (folder / "stat").read_text().rpartition(")")[2].split()
             except OSError:
                 continue
-            if b"lumiliod.media.worker" in command and int(status[1]) == parent and status[0] != "Z":
-                found.append(int(folder.name))
-    return found
+            if status[0] != "Z":
+                parents[int(folder.name)] = int(status[1]), name
+    return [
+        pid
+        for pid, (parent, name) in parents.items()
+        if name == b"lumilio-media" and parents.get(parent, (0, b""))[0] == daemon
+    ]

@@ -28,7 +28,7 @@ from lumiliod.jobs import service
 from lumiliod.jobs.engine import Engine, Running
 from lumiliod.jobs.kind import JobSpec, Kind, each
 from lumiliod.jobs.lease import Lease
-from lumiliod.media.sandbox import end_process
+from lumiliod.media.processes import end_process
 from tests.jobs.conftest import Serving, enqueue, state_of, until
 from tests.jobs.test_engine import note, noted
 from tests.jobs.test_lease import keep_serving

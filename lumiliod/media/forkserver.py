@@ -1,0 +1,214 @@
+"""The fork server: has a zygote fork media workers, and ends them.
+
+A worker that is killed is replaced within milliseconds, and the memory of what all import is there once.
+"""
+
+import array
+import contextlib
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import msgspec
+import trio
+
+from lumiliod.domain.errors import Unavailable
+from lumiliod.media.processes import CLOSE_LIMIT_S, REAP_LIMIT_S, end_process, environment, stopped_tree
+from lumiliod.media.wire import Fork, Reap, Spawned, Warm, frame
+
+START_LIMIT_S = 120.0
+"""How long the imports may take, on a slow disk."""
+NO_WORKER_AFTER_S = 30.0
+
+
+class Child:
+    """A media worker's process, a child of the zygote: it keeps its id until it is reaped."""
+
+    def __init__(self, pid: int, zygote: "_Zygote") -> None:
+        self.pid = pid
+        self._pidfd: int | None = os.pidfd_open(pid)
+        self._zygote = zygote
+
+    async def end(self) -> None:
+        """Kill it and whatever it started, and have it reaped, even in a cancelled scope."""
+        if self._pidfd is None:
+            return
+        pidfd, self._pidfd = self._pidfd, None
+        try:
+            if not _has_ended(pidfd):
+                for pid in (*stopped_tree(self.pid), self.pid):
+                    with contextlib.suppress(ProcessLookupError, PermissionError):
+                        os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, signal.SIGKILL)
+            with trio.move_on_after(REAP_LIMIT_S, shield=True):
+                await trio.lowlevel.wait_readable(pidfd)
+        finally:
+            has_ended = _has_ended(pidfd)
+            os.close(pidfd)
+        if has_ended:  # longer only in uninterruptible sleep: it is left to the zygote's end
+            with trio.move_on_after(REAP_LIMIT_S, shield=True):
+                await self._zygote.reap(self.pid)
+
+
+class _Zygote:
+    """One zygote and the socket to it."""
+
+    def __init__(self, process: trio.Process, control: socket.socket) -> None:
+        self.process = process
+        self.is_broken = False
+        self._control = trio.socket.from_stdlib_socket(control)
+        self._asking = trio.Lock()
+
+    async def spawned(self, order: Warm | Fork, *descriptors: int) -> int:
+        """Return the process id it answers an order with.
+
+        Raises:
+            OSError: it does not answer any more.
+        """
+        async with self._asking:
+            is_answered = False
+            try:
+                passed = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
+                await self._control.sendmsg([frame(order)], passed)
+                header = await self._exactly(4)
+                answer = msgspec.msgpack.decode(await self._exactly(int.from_bytes(header, "big")), type=Spawned)
+                is_answered = True
+                return answer.pid
+            finally:
+                # an answer that nobody waited for would be taken for the next one's
+                self.is_broken = self.is_broken or not is_answered
+
+    async def reap(self, pid: int) -> None:
+        """Have a child that has ended reaped."""
+        async with self._asking:
+            with contextlib.suppress(OSError):
+                await self._control.send(frame(Reap(pid)))
+
+    async def end(self) -> None:
+        """Kill and reap it, even in a cancelled scope."""
+        self._control.close()
+        await end_process(self.process)
+
+    async def _exactly(self, count: int) -> bytes:
+        data = b""
+        while len(data) < count:
+            more = await self._control.recv(count - len(data))
+            if not more:
+                raise ConnectionResetError("the zygote has ended")
+            data += more
+        return data
+
+
+class ForkServer:
+    """Starts media workers; its zygote is started when first needed, and again when it was lost.
+
+    Args:
+        media_types: what the workers load, ``module:attribute``.
+    """
+
+    def __init__(self, media_types: tuple[str, ...]) -> None:
+        self._media_types = media_types
+        self._zygote: _Zygote | None = None
+        self._starting = trio.Lock()
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """Return the process id of the zygote while one runs."""
+        return (self._zygote.process.pid,) if self._zygote is not None else ()
+
+    async def start(self) -> tuple[Child, socket.socket]:
+        """Start a worker; return its process and our end of the socket it serves.
+
+        Raises:
+            Unavailable: ``no_worker``, none can be started.
+        """
+        for is_last in (False, True):
+            zygote = await self._warm()
+            own, its = socket.socketpair()
+            try:
+                with its:
+                    pid = await zygote.spawned(Fork(), its.fileno())
+                    return Child(pid, zygote), own
+            except (OSError, msgspec.DecodeError) as error:
+                own.close()
+                if is_last:
+                    raise _no_worker("the zygote ends") from error
+            except BaseException:
+                own.close()
+                raise
+        raise AssertionError
+
+    async def close(self) -> None:
+        """End the zygote; the workers have been ended before."""
+        zygote, self._zygote = self._zygote, None
+        if zygote is not None:
+            await zygote.end()
+
+    async def _warm(self) -> _Zygote:
+        """Return a zygote whose imports are warm.
+
+        Raises:
+            Unavailable: ``no_worker``, it does not start, or not in time.
+        """
+        async with self._starting:
+            if self._zygote is not None and (self._zygote.is_broken or self._zygote.process.poll() is not None):
+                await self.close()
+            if self._zygote is None:
+                self._zygote = await self._started()
+            return self._zygote
+
+    async def _started(self) -> _Zygote:
+        own, its = socket.socketpair()
+        with its, contextlib.ExitStack() as stack:
+            stack.enter_context(own)
+            try:
+                process = await trio.lowlevel.open_process(
+                    [sys.executable, "-P", "-m", "lumiliod.media.zygote"],
+                    stdin=its.fileno(),
+                    stdout=subprocess.DEVNULL,
+                    env=environment(),
+                    start_new_session=True,  # the terminal's Ctrl-C is for the daemon
+                )
+            except OSError as error:
+                raise _no_worker("no zygote can be started") from error
+            stack.pop_all()
+        zygote, is_warm = _Zygote(process, own), False
+        try:
+            with trio.move_on_after(START_LIMIT_S):
+                await zygote.spawned(Warm(self._media_types))
+                is_warm = True
+                return zygote
+        except (OSError, msgspec.DecodeError) as error:
+            raise _no_worker("the zygote does not start") from error
+        finally:
+            if not is_warm:
+                with trio.move_on_after(CLOSE_LIMIT_S, shield=True):
+                    await zygote.end()
+        raise _no_worker("the zygote does not start in time")
+
+
+@asynccontextmanager
+async def opened(media_types: tuple[str, ...]) -> AsyncIterator[ForkServer]:
+    """Hand out a fork server; its zygote does not outlive the block."""
+    server = ForkServer(media_types)
+    try:
+        yield server
+    finally:
+        with trio.move_on_after(CLOSE_LIMIT_S, shield=True):
+            await server.close()
+
+
+def _has_ended(pidfd: int) -> bool:
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def _no_worker(message: str) -> Unavailable:
+    return Unavailable(message, code="no_worker", after_s=NO_WORKER_AFTER_S)

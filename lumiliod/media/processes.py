@@ -1,0 +1,103 @@
+"""Processes of ours that read foreign bytes: how much they work, what they started, and how they are ended."""
+
+import contextlib
+import os
+import signal
+import sys
+from pathlib import Path
+
+import trio
+
+STALLED_SHARE = 0.25
+"""A process that used or queued for less than this share of its time waited: for a disk, or stopped."""
+REAP_LIMIT_S = 5.0
+"""How long a killed process may take to go; longer only in uninterruptible sleep."""
+CLOSE_LIMIT_S = 20.0
+"""Bound of everything that awaits while being closed or cancelled."""
+
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+_KEPT_ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "TMPDIR")
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return how long a process used the processor so far, all its threads together; 0 when it is gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0
+    # utime and stime, fields 14 and 15 of proc_pid_stat(5)
+    return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
+
+
+def busy_seconds(pid: int) -> float:
+    """Return how long a process used the processor, all its threads together, and its first one queued for it.
+
+    0 when it is gone.
+    """
+    try:
+        queued_ns = int(Path(f"/proc/{pid}/schedstat").read_bytes().split()[1])
+    except (FileNotFoundError, ProcessLookupError):  # gone, or a kernel that keeps no such record
+        queued_ns = 0
+    return cpu_seconds(pid) + queued_ns / 1e9
+
+
+def resident_bytes(pid: int) -> int:
+    """Return the memory a process holds; 0 when it is gone."""
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_bytes().split()[1]) * _PAGE_BYTES
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+
+
+def has_stalled(pid: int, before_s: float, limit_s: float) -> bool:
+    """Tell whether a process that ran out of its ``limit_s`` spent them waiting."""
+    return busy_seconds(pid) - before_s < STALLED_SHARE * limit_s
+
+
+async def end_process(process: trio.Process) -> None:
+    """Kill ``process`` and whatever it started and reap it, even in a cancelled scope.
+
+    It must lead a process group of its own.
+    """
+    started = stopped_tree(process.pid) if process.poll() is None else []
+    # the group outlives its leader while anything is in it: a grandchild holds no file or core for long
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.kill()
+    for pid in started:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGKILL)
+    with trio.move_on_after(REAP_LIMIT_S, shield=True):
+        await process.wait()
+
+
+def stopped_tree(pid: int) -> list[int]:
+    """Stop a process and all below it, whatever session they are in; return those below.
+
+    One that is stopped starts nothing more, so what is found is everything.
+    """
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, signal.SIGSTOP)
+    children: list[int] = []
+    with contextlib.suppress(OSError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            children += map(int, (task / "children").read_text().split())
+    return children + [below for child in children for below in stopped_tree(child)]
+
+
+def environment() -> dict[str, str]:
+    """Return what a worker may know of ours: its import path and one thread for every library."""
+    kept = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
+    threads = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL", "OPENCV_FOR")}
+    return (
+        kept
+        | threads
+        | {
+            "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+            "LANG": "C.UTF-8",
+            "TZ": "UTC",
+            "MALLOC_ARENA_MAX": "2",
+            "OPENCV_LOG_LEVEL": "SILENT",
+        }
+    )
