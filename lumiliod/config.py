@@ -67,8 +67,8 @@ class Storage(Struct, frozen=True, forbid_unknown_fields=True):
 class Media(Struct, frozen=True, forbid_unknown_fields=True):
     """Decoding of files in worker processes; ``workers`` 0 means one per core, as far as the memory goes.
 
-    ``web_videos``: whether films that some browser does not play get a version that every browser does.
-    ``web_videos_budget_mb``: what these may take in each repository, in MiB; 0 means whatever they take.
+    ``web_videos``, ``web_audios``: whether what some browser does not play gets a version that every browser does.
+    ``web_videos_budget_mb``: what films may take so in each repository, in MiB; 0 means whatever they take.
     """
 
     workers: _Count = 0
@@ -80,6 +80,7 @@ class Media(Struct, frozen=True, forbid_unknown_fields=True):
     exiftool: Annotated[str, Meta(min_length=1)] = "exiftool"
     web_videos: bool = True
     web_videos_budget_mb: Annotated[int, Meta(ge=0, le=1 << 30)] = 0
+    web_audios: bool = True
 
 
 class Concurrency(Struct, frozen=True, forbid_unknown_fields=True):

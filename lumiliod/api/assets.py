@@ -142,6 +142,18 @@ def blueprint(rt: Runtime) -> Blueprint:
     @streams(
         room,
         "GET",
+        "/assets/<uuid:asset_id>/audio/web",
+        Operation(answers={200: "audio/*", 206: "audio/*", 304: None}, query=VersionQuery),
+    )
+    async def web_audio(exchange: Exchange) -> None:
+        """Send a sound as every browser plays it; 404 `audio_missing` or 503 `audio_pending` when it is not there."""
+        query = parse_query(exchange.query, VersionQuery)
+        file = await derived.web_audio(rt, exchange.arguments["asset_id"])
+        await _send_derivative(exchange, file, query.version)
+
+    @streams(
+        room,
+        "GET",
         "/assets/<uuid:asset_id>/audio/waveform",
         Operation(
             answers={200: "application/octet-stream", 206: "application/octet-stream", 304: None}, query=VersionQuery

@@ -1,6 +1,6 @@
 """Assets and their derivatives."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, LiteralString
@@ -12,7 +12,7 @@ from psycopg.types.json import Jsonb
 from lumiliod.db.pool import Connection
 from lumiliod.db.sql import Queries
 from lumiliod.domain.assets import Admitted, AssetRow, AssetStatus, NewAsset, NewDerivative
-from lumiliod.domain.derivatives import FILMSTRIP, RECIPES, THUMBNAIL_RECIPE, VIDEO_WEB
+from lumiliod.domain.derivatives import AUDIO_WEB, FILMSTRIP, RECIPES, THUMBNAIL_RECIPE, VIDEO_WEB
 from lumiliod.domain.ids import AssetId, Digest, RepositoryId, UserId
 from lumiliod.domain.media import AssetType, Metadata
 from lumiliod.domain.text import search_text, storable
@@ -240,29 +240,37 @@ def without_metadata(conn: Connection, after: UUID, count: int) -> list[tuple[As
 
 
 def set_plays_on_web(conn: Connection, asset_id: AssetId, *, plays: bool) -> None:
-    """Say whether every browser plays a film as it is."""
+    """Say whether every browser plays a film or a sound as it is."""
     conn.execute(Q["set_plays_on_web"], {"id": asset_id, "plays": plays})
 
 
 def plays_on_web(conn: Connection, asset_id: AssetId) -> bool | None:
-    """Tell whether every browser plays a film as it is; None when nobody has looked, or it is none of the library."""
+    """Tell whether every browser plays an asset as it is; None when nobody has looked, or it is none of the library."""
     row = conn.execute(Q["plays_on_web"], {"id": asset_id}).fetchone()
     return row[0] if row else None
 
 
-def without_web_video(conn: Connection, after: UUID, count: int) -> list[tuple[AssetId, RepositoryId]]:
-    """Return films beyond ``after`` that have no job and lack a version or a strip by today's recipes, by id.
+def without_web_version(
+    conn: Connection, types: Collection[AssetType], after: UUID, count: int
+) -> list[tuple[AssetId, RepositoryId]]:
+    """Return assets of ``types`` beyond ``after`` that have no job and lack a version by today's recipe, by id.
 
-    Films that play as they are need no version; whether one does may not be known yet.
+    What plays as it is needs none; whether it does may not be known yet. Films lack their strip, too, when it was made
+    by another recipe.
     """
-    recipes = {"video_recipe": RECIPES[VIDEO_WEB], "strip_recipe": RECIPES[FILMSTRIP]}
-    rows = conn.execute(Q["without_web_video"], {"after": after, "count": count, **recipes}).fetchall()
+    recipes = {
+        "video_recipe": RECIPES[VIDEO_WEB],
+        "audio_recipe": RECIPES[AUDIO_WEB],
+        "strip_recipe": RECIPES[FILMSTRIP],
+    }
+    params = {"types": sorted(types), "after": after, "count": count, **recipes}
+    rows = conn.execute(Q["without_web_version"], params).fetchall()
     return [(AssetId(row[0]), RepositoryId(row[1])) for row in rows]
 
 
-def count_without_web_video(conn: Connection) -> int:
-    """Count what :func:`without_web_video` returns page by page."""
-    return len(without_web_video(conn, _FIRST, _ALL))
+def count_without_web_version(conn: Connection, types: Collection[AssetType]) -> int:
+    """Count what :func:`without_web_version` returns page by page."""
+    return len(without_web_version(conn, types, _FIRST, _ALL))
 
 
 def count_without_thumbnails(conn: Connection) -> int:

@@ -45,15 +45,16 @@ WHERE id = %(id)s::uuid AND status = 'processing'
 UPDATE assets SET plays_on_web = %(plays)s::boolean, updated_at = now() WHERE id = %(id)s::uuid
 
 -- name: plays_on_web
-SELECT plays_on_web FROM assets WHERE id = %(id)s::uuid AND type = 'video' AND deleted_at IS NULL
+SELECT plays_on_web FROM assets WHERE id = %(id)s::uuid AND deleted_at IS NULL
 
--- name: without_web_video
+-- name: without_web_version
 -- what had to make room is not made again before somebody asks for it
 SELECT a.id, f.repository_id FROM assets a JOIN file_records f ON f.asset_id = a.id AND f.outcome = 'asset'
-WHERE a.type = 'video' AND a.deleted_at IS NULL AND a.id > %(after)s::uuid
+WHERE a.type <> 'photo' AND a.type = ANY (%(types)s::text[]) AND a.deleted_at IS NULL AND a.id > %(after)s::uuid
   AND ((a.plays_on_web IS NOT TRUE
-        AND NOT EXISTS (SELECT 1 FROM derivatives d WHERE d.asset_id = a.id AND d.kind = 'video_web'
-                          AND (d.recipe = %(video_recipe)s::text OR d.evicted_at IS NOT NULL)))
+        AND NOT EXISTS (SELECT 1 FROM derivatives d WHERE d.asset_id = a.id AND d.kind = a.type || '_web'
+                          AND (d.evicted_at IS NOT NULL OR d.recipe = CASE a.type WHEN 'video' THEN %(video_recipe)s::text
+                                                                      ELSE %(audio_recipe)s::text END)))
        OR EXISTS (SELECT 1 FROM derivatives d WHERE d.asset_id = a.id AND d.kind = 'filmstrip'
                     AND d.recipe <> %(strip_recipe)s::text))
   AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.asset_id = a.id AND j.kind = 'transcode')
@@ -90,7 +91,7 @@ SELECT tags FROM assets WHERE id = %(id)s::uuid
 
 -- name: undone
 SELECT metadata_at IS NULL AS metadata, status = 'processing' AS thumbnails,
-       type = 'video' AND plays_on_web IS NULL AS transcode
+       type <> 'photo' AND plays_on_web IS NULL AS transcode
 FROM assets WHERE id = %(id)s::uuid
 
 -- name: counts

@@ -8,7 +8,7 @@ from lumiliod.domain.errors import Shape
 from lumiliod.domain.ids import Digest
 from lumiliod.domain.repositories import THUMBNAIL_SIZES
 
-VIDEO_WEB, FILMSTRIP, WAVEFORM = "video_web", "filmstrip", "waveform"
+VIDEO_WEB, AUDIO_WEB, FILMSTRIP, WAVEFORM = "video_web", "audio_web", "filmstrip", "waveform"
 
 
 def thumbnail(size: int) -> str:
@@ -20,6 +20,7 @@ FOLDERS: Mapping[str, str] = {
     **{thumbnail(size): f"assets/thumbnails/{size}" for size in THUMBNAIL_SIZES},
     VIDEO_WEB: "assets/videos/web",
     FILMSTRIP: "assets/videos/filmstrips",
+    AUDIO_WEB: "assets/audios/web",
     WAVEFORM: "assets/audios/waveforms",
 }
 """The folder of each kind below ``.lumilio``."""
@@ -30,6 +31,7 @@ THUMBNAIL_RECIPE = "thumbnail-3"
 RECIPES: Mapping[str, str] = {
     **{thumbnail(size): THUMBNAIL_RECIPE for size in THUMBNAIL_SIZES},
     VIDEO_WEB: "video-web-1",
+    AUDIO_WEB: "audio-web-1",
     FILMSTRIP: "filmstrip-1",
     WAVEFORM: THUMBNAIL_RECIPE,
 }
@@ -37,7 +39,7 @@ RECIPES: Mapping[str, str] = {
 
 MADE_BY: Mapping[str, tuple[str, ...]] = {
     "thumbnails": (*map(thumbnail, THUMBNAIL_SIZES), WAVEFORM),
-    "transcode": (VIDEO_WEB, FILMSTRIP),
+    "transcode": (VIDEO_WEB, FILMSTRIP, AUDIO_WEB),
 }
 """Which job kind makes which kinds."""
 

@@ -145,3 +145,11 @@ class WebVideo:
     size_bytes: int
     copied_picture: bool
     """Whether the picture was taken over as it is, and only its container is another."""
+
+
+@dataclass(frozen=True, slots=True)
+class WebAudio:
+    """A version of a sound for the web that was written: seconds, bytes."""
+
+    duration_s: float
+    size_bytes: int

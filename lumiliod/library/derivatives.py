@@ -1,7 +1,6 @@
 """What people ask of derivatives as a whole: how they are, to make them anew, to remove what nobody needs."""
 
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Collection, Sequence
 from uuid import UUID
 
 from lumiliod.contract.derivatives import (
@@ -20,7 +19,7 @@ from lumiliod.domain.derivatives import MADE_BY, RECIPES
 from lumiliod.domain.errors import NotFound, Shape
 from lumiliod.domain.jobs import PRIORITY_NORMAL
 from lumiliod.domain.media import AssetType
-from lumiliod.pipeline import adopt, kinds
+from lumiliod.pipeline import adopt, kinds, transcode
 from lumiliod.runtime import Runtime
 
 SPECS = {spec.kind: spec for spec in (kinds.THUMBNAILS, kinds.TRANSCODE)}
@@ -28,7 +27,7 @@ SPECS = {spec.kind: spec for spec in (kinds.THUMBNAILS, kinds.TRANSCODE)}
 
 async def status(rt: Runtime) -> DerivativeStatus:
     """Return how many derivatives there are, and what is to be done."""
-    rows, jobs, without = await rt.db.call(partial(_read, converts=rt.config.media.web_videos))
+    rows, jobs, without = await rt.db.call(_read, transcode.wanted(rt))
     items = []
     for kind, recipe in RECIPES.items():
         row = rows.get(kind) or KindRow(kind, 0, 0, 0, 0)
@@ -50,12 +49,10 @@ async def rebuild(rt: Runtime, wanted: RebuildRequest) -> Rebuilt:
         Shape: assets and a repository are named (``bad_request``).
     """
     jobs = tuple(dict.fromkeys(wanted.jobs or MADE_BY))
-    if not rt.config.media.web_videos:
-        jobs = tuple(job for job in jobs if job != kinds.TRANSCODE.kind)
     if wanted.assets is not None:
         if wanted.repository is not None:
             raise Shape("name assets or a repository, not both", code="bad_request")
-        return Rebuilt(added=await rt.jobs.call(_enqueue, wanted.assets, jobs))
+        return Rebuilt(added=await rt.jobs.call(_enqueue, wanted.assets, jobs, transcode.wanted(rt)))
     repository_id = rt.repositories.row(wanted.repository).id if wanted.repository is not None else None
     added = dict[str, int]()
     for job in jobs:
@@ -70,14 +67,18 @@ async def prune(rt: Runtime) -> PruneTicket:
 
 
 def _read(
-    conn: Connection, *, converts: bool
+    conn: Connection, converted: Collection[AssetType]
 ) -> tuple[dict[str, KindRow], dict[tuple[str, bool], int], dict[str, int]]:
-    without = {kinds.THUMBNAILS.kind: assets.count_without_thumbnails(conn)}
-    without[kinds.TRANSCODE.kind] = assets.count_without_web_video(conn) if converts else 0
+    without = {
+        kinds.THUMBNAILS.kind: assets.count_without_thumbnails(conn),
+        kinds.TRANSCODE.kind: assets.count_without_web_version(conn, converted),
+    }
     return derivatives.by_kind(conn, RECIPES), derivatives.jobs(conn, list(MADE_BY)), without
 
 
-def _enqueue(conn: Connection, ids: Sequence[UUID], jobs: Sequence[str]) -> dict[str, int]:
+def _enqueue(
+    conn: Connection, ids: Sequence[UUID], jobs: Sequence[str], converted: Collection[AssetType]
+) -> dict[str, int]:
     found = derivatives.rebuildable(conn, ids)
     if missing := set(ids) - {asset_id for asset_id, _, _ in found}:
         raise NotFound(f"{min(missing)} is no asset with an original", code="asset_not_found")
@@ -86,7 +87,7 @@ def _enqueue(conn: Connection, ids: Sequence[UUID], jobs: Sequence[str]) -> dict
         new = [
             kinds.about(SPECS[job], asset_id, repository_id, PRIORITY_NORMAL)
             for asset_id, repository_id, type_ in found
-            if job == kinds.THUMBNAILS.kind or type_ is AssetType.VIDEO
+            if job == kinds.THUMBNAILS.kind or type_ in converted
         ]
         added[job] = len(db_jobs.enqueue(conn, new))
     return added

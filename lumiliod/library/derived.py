@@ -12,7 +12,7 @@ from lumiliod.db import assets, derivatives, job_admin
 from lumiliod.db.assets import Derivative
 from lumiliod.db.pool import Connection
 from lumiliod.domain.assets import ServedFile
-from lumiliod.domain.derivatives import FILMSTRIP, VIDEO_WEB, WAVEFORM, version
+from lumiliod.domain.derivatives import AUDIO_WEB, FILMSTRIP, VIDEO_WEB, WAVEFORM, version
 from lumiliod.domain.derivatives import thumbnail as thumbnail_kind
 from lumiliod.domain.errors import NotFound, Retryable, Shape
 from lumiliod.domain.ids import AssetId
@@ -130,9 +130,34 @@ async def web_video(rt: Runtime, asset_id: UUID) -> ServedFile:
         return await _served(rt, made, f"{asset_id}", ".mp4", kinds.TRANSCODE, again)
     asset = await show(rt, asset_id)
     plays, job = await rt.db.call(_progress_of, AssetId(asset_id))
-    if plays:
+    if plays and asset.type == "video":
         return await original(rt, asset_id)
     raise _why_none(rt, asset, job)
+
+
+async def web_audio(rt: Runtime, asset_id: UUID) -> ServedFile:
+    """Open a sound as every browser plays it, its own bytes where those do; the caller closes it.
+
+    Raises:
+        NotFound: there is no such sound, or no version of it can or is to be made (``audio_missing``).
+        Retryable: it is still being made, or made again because its file was lost (``audio_pending``).
+    """
+    made = await rt.db.call(assets.derivative, AssetId(asset_id), AUDIO_WEB)
+    if made is not None:
+        again = Retryable("this sound is made again", code="audio_pending", after_s=PENDING_AFTER_S)
+        return await _served(rt, made, f"{asset_id}", ".m4a", kinds.TRANSCODE, again)
+    asset = await show(rt, asset_id)
+    plays, job = await rt.db.call(_progress_of, AssetId(asset_id))
+    if asset.type != "audio":
+        raise NotFound("this asset is no sound", code="audio_missing")
+    if plays:
+        return await original(rt, asset_id)
+    if not rt.config.media.web_audios:
+        raise NotFound("sounds get no version for the web here (media.web_audios)", code="audio_missing")
+    if job is not None and job.state == JobState.DISCARDED:
+        why = job.errors[-1]["message"] if job.errors else "nobody knows why"
+        raise NotFound(f"no version of this sound could be made: {why}", code="audio_missing")
+    raise Retryable("this sound is being made ready for the web", code="audio_pending", after_s=PENDING_AFTER_S)
 
 
 def _why_none(rt: Runtime, asset: AssetDetail, job: job_admin.JobRow | None) -> NotFound | Retryable:

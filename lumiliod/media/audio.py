@@ -2,9 +2,9 @@
 
 from lumiliod.domain.errors import Permanent
 from lumiliod.domain.media import AssetType, Identified
-from lumiliod.media import isobmff, libav, sound_picture
+from lumiliod.media import isobmff, libav, sound_picture, web_audio
 from lumiliod.media.asf import asf_mime_type
-from lumiliod.media.media_type import Inspected, Recipe, Rendering, Sniffed, Source
+from lumiliod.media.media_type import Conversion, Converted, Inspected, Recipe, Rendering, Sniffed, Source
 from lumiliod.media.quick_taken import quick_taken
 
 # ISO/IEC 11172-3 and 13818-3: kbit/s by layer (1, 2, 3), MPEG-1 then MPEG-2
@@ -62,6 +62,10 @@ class Audio:
     def render(self, source: Source, sniffed: Sniffed, recipe: Recipe) -> Rendering:
         """Draw the cover where there is one, else the shape of the sound; and return that shape."""
         return sound_picture.render(source, sniffed, recipe)
+
+    def convert(self, source: Source, sniffed: Sniffed, conversion: Conversion) -> Converted:
+        """Write the version for the web where one is needed."""
+        return web_audio.converted(source, sniffed, conversion)
 
 
 def _sniff_ogg(head: bytes) -> Sniffed:

@@ -21,6 +21,9 @@ MAX_RATE = 60
 KEY_FRAME_S = 2
 X264 = {"preset": "veryfast", "crf": "23", "profile": "high", "forced-idr": "1"}
 AUDIO_RATE, AUDIO_BITS_PER_S = 48_000, 160_000
+"""Hertz, and bits a second, of the sound of a film."""
+SKEW_S = 0.2
+"""So much earlier than its predecessor ends a piece of sound may claim to begin, and follows it; more is left out."""
 MAX_UNDATED_PACKETS = 32
 """Packets without a decoding time that are waited with; twice what H.264 may reorder."""
 
@@ -120,14 +123,23 @@ class Drawn(Decoding):
 class Heard(Decoding):
     """A sound made anew: AAC, stereo or mono."""
 
-    def __init__(self, output: OutputContainer, stream: AudioStream) -> None:
+    def __init__(
+        self,
+        output: OutputContainer,
+        stream: AudioStream,
+        rate: int = AUDIO_RATE,
+        bits_per_s: int = AUDIO_BITS_PER_S,
+    ) -> None:
         super().__init__()
         self._output, self._source = output, stream
         layout = "mono" if stream.codec_context.channels == 1 else "stereo"
-        self._encoder = output.add_stream("aac", rate=AUDIO_RATE, layout=layout)
-        self._encoder.codec_context.bit_rate = AUDIO_BITS_PER_S
-        self._resampler = AudioResampler("fltp", layout, AUDIO_RATE)
-        self._last: int | None = None
+        self._encoder = output.add_stream("aac", rate=rate, layout=layout)
+        self._encoder.codec_context.bit_rate = bits_per_s
+        self._resampler = AudioResampler("fltp", layout, rate)
+        self._tick = Fraction(1, rate)
+        self._skew = round(rate * SKEW_S)
+        self._next: int | None = None
+        self.count = 0
 
     def take(self, packet: "Packet[Any]") -> None:
         """Decode, resample and encode."""
@@ -144,10 +156,17 @@ class Heard(Decoding):
 
     def _encode(self, frame: object) -> None:
         for resampled in self._resampler.resample(frame):  # type: ignore[arg-type]  # an AudioFrame, or None at the end
-            if resampled.pts is not None and self._last is not None and resampled.pts <= self._last:
-                continue
-            self._last = resampled.pts
+            if resampled.pts is not None:  # what needs no resampling comes out in its container's time
+                resampled.pts = round(resampled.pts * (resampled.time_base or 1) / self._tick)
+                resampled.time_base = self._tick
+            if resampled.pts is not None and self._next is not None and resampled.pts < self._next:
+                if resampled.pts < self._next - self._skew:
+                    continue
+                resampled.pts = self._next
+            if resampled.pts is not None:
+                self._next = resampled.pts + resampled.samples
             self._output.mux(self._encoder.encode(resampled))
+            self.count += 1
 
 
 def _rate(stream: VideoStream) -> Fraction:

@@ -65,6 +65,14 @@ def picture_stream(container: InputContainer) -> VideoStream | None:
     return None
 
 
+def sound_stream(container: InputContainer) -> AudioStream | None:
+    """Return the first sound there is a decoder for: telephones add tracks only their maker knows."""
+    for stream in container.streams.audio:
+        if stream.codec_context is not None and stream.codec_context.sample_rate:
+            return stream
+    return None
+
+
 def cover(container: InputContainer) -> bytes | None:
     """Return the first picture that is attached to a container, encoded as it is; None where there is none."""
     for stream in container.streams.video:

@@ -12,10 +12,10 @@ import msgspec
 import trio
 
 from lumiliod.domain.errors import LumilioError, Retryable
-from lumiliod.domain.media import Appearance, AssetType, Identified, Metadata, Rendered, WebVideo
+from lumiliod.domain.media import Appearance, AssetType, Identified, Metadata, Rendered
 from lumiliod.media import capacity, confinement, exiftool, forkserver, originals, sandbox
 from lumiliod.media.exiftool import ExifTool
-from lumiliod.media.media_type import Filmstrip, Inspected
+from lumiliod.media.media_type import Converted, Inspected
 from lumiliod.media.metadata import merged, metadata_from_tags
 from lumiliod.media.sandbox import Advance, Sandbox
 from lumiliod.media.wire import Answer, Convert, Drawn, Inspect, Known, Made, Render, Request, Setup
@@ -196,29 +196,29 @@ class Media:
             return rendered, answer.rendering.appearance, answer.rendering.waveform
         raise sandbox.stalled(self._settings.wall_limit_s)
 
-    async def web_video(self, path: str, into: str, advance: Advance) -> tuple[WebVideo | None, Filmstrip | None]:
-        """Write a film's version for the web into the folder ``into``, as ``VERSION_NAME``, and draw its strip.
+    async def web_version(self, path: str, into: str, advance: Advance) -> Converted:
+        """Write the version for the web of a film or a sound into the folder ``into``, as ``VERSION_NAME``.
 
         Args:
-            path: the film.
+            path: the film, of which a strip is drawn, too, or the sound.
             into: a folder of this call's own; what is between lies there, too.
             advance: told the share that is done, 0 to 1.
 
         Returns:
-            No version where every browser plays the film as it is; no strip of one without a length.
+            No version where every browser plays the original as it is; no strip of a film without a length.
 
         Raises:
-            LumilioError: as :meth:`identify`; ``corrupt`` where no frame can be decoded, ``no_space`` where too little
+            LumilioError: as :meth:`identify`; ``corrupt`` where nothing can be decoded, ``no_space`` where too little
                 room is left.
         """
         async with (
-            originals.opened(os.fsencode(_absolute(path)), self._disk) as film,
+            originals.opened(os.fsencode(_absolute(path)), self._disk) as original,
             originals.made(os.path.join(into, "scratch.mp4"), self._disk) as scratch,
             originals.made(os.path.join(into, VERSION_NAME), self._disk) as version,
         ):
-            answer = await self._films.ask(Convert(), film, scratch, version, advance=advance)
+            answer = await self._films.ask(Convert(), original, scratch, version, advance=advance)
         assert isinstance(answer, Made)
-        return answer.converted.version, answer.converted.filmstrip
+        return answer.converted
 
     async def _inspect(self, path: str) -> Inspected:
         answer = await self._asked(Inspect(), path)

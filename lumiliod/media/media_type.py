@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import BinaryIO, Literal, Protocol, runtime_checkable
 
 from lumiliod.domain.errors import Refused
-from lumiliod.domain.media import Appearance, Identified, WebVideo
+from lumiliod.domain.media import Appearance, Identified, WebAudio, WebVideo
 
 HEAD_BYTES = 65536
 """How much of a file's beginning the sniffers see; holds IFD0 of every RAW and the ASF header."""
@@ -96,7 +96,7 @@ class Filmstrip:
 
 @dataclass(frozen=True, slots=True)
 class Conversion:
-    """How a film's version for the web is made.
+    """How the version for the web of a film or a sound is made.
 
     Attributes:
         scratch: an empty file for what is not in its final order yet.
@@ -113,10 +113,11 @@ class Conversion:
 
 @dataclass(frozen=True, slots=True)
 class Converted:
-    """What came of converting a film: no version where every browser plays it as it is; and its strip of frames."""
+    """What came of converting: no version where every browser plays the original as it is; of a film its strip."""
 
     version: WebVideo | None = None
     filmstrip: Filmstrip | None = None
+    sound: WebAudio | None = None
 
 
 class MediaType(Protocol):
@@ -164,7 +165,7 @@ class Convertible(Protocol):
         """Write the version into ``conversion.into``; nothing where the file plays as it is.
 
         Raises:
-            Permanent: ``corrupt``, no frame can be decoded. Refused: ``too_large``.
+            Permanent: ``corrupt``, nothing can be decoded. Refused: ``too_large``.
         """
         ...
 

@@ -10,7 +10,7 @@ from av.video.stream import VideoStream
 
 from lumiliod.domain.errors import Permanent
 from lumiliod.domain.media import AssetType, Identified
-from lumiliod.media import isobmff, libav, picture, sound_picture, web_video
+from lumiliod.media import isobmff, libav, picture, sound_picture, web_audio, web_video
 from lumiliod.media.appearance import Pixels
 from lumiliod.media.asf import asf_mime_type
 from lumiliod.media.film_frame import display_size, frame_pixels
@@ -96,6 +96,10 @@ class Video:
 
     def convert(self, source: Source, sniffed: Sniffed, conversion: Conversion) -> Converted:
         """Write the version for the web where one is needed, and draw the strip of frames."""
+        with libav.opened(source, sniffed.mime_type) as container:
+            is_film = libav.picture_stream(container) is not None
+        if not is_film:
+            return web_audio.converted(source, sniffed, conversion)
         version = None
         if not web_video.plan(source, sniffed, conversion.max_pixels).plays:
             version = web_video.convert(source, sniffed, conversion)

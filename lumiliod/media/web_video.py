@@ -11,20 +11,16 @@ from itertools import chain
 from typing import BinaryIO
 
 import av
-from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from lumiliod.domain.errors import Permanent
 from lumiliod.domain.media import WebVideo
-from lumiliod.media import isobmff, libav
+from lumiliod.media import index_first, isobmff, libav
 from lumiliod.media.film_filter import HDR_TRANSFERS
 from lumiliod.media.film_tracks import LONG_SIDE, SHORT_SIDE, Copied, Drawn, Heard
 from lumiliod.media.media_type import Conversion, Sniffed, Source, check_pixels
-
-MOOV_SPARE_BYTES = 4096
-"""What the index may grow by when it moves to the front: offsets of 64 instead of 32 bits in tiny films."""
 
 _WEB_CONTAINERS = {
     "video/mp4": ({"h264"}, {"aac", "mp3"}),
@@ -71,8 +67,8 @@ def convert(source: Source, sniffed: Sniffed, conversion: Conversion) -> WebVide
         first = None if needs.copies_picture else _first_frame(container, stream, max_pixels)
     with libav.opened(source, sniffed.mime_type) as container:
         copied = _mux(container, _film(container, max_pixels), needs, first, scratch, conversion.progress)
-    _move_index_to_front(scratch, into, conversion.progress)
-    with _reopened(into) as container:
+    index_first.copy(scratch, into, "mp4", conversion.progress)
+    with index_first.reopened(into) as container:
         [film] = container.streams.video
         frame = next(container.decode(film))
         turned = frame.rotation % 180 != 0
@@ -96,7 +92,7 @@ def _starts_at_once(source: Source, sniffed: Sniffed) -> bool:
 
 def _planned(container: InputContainer, sniffed: Sniffed, stream: VideoStream, *, starts_at_once: bool) -> Plan:
     film = libav.codec(container, "video") or ""
-    sound = _sound(container)
+    sound = libav.sound_stream(container)
     sound_codec = sound.codec_context.codec.canonical_name if sound is not None else None
     is_fit = _fits(stream) and not _is_interlaced(stream)
     codecs = _WEB_CONTAINERS.get(sniffed.mime_type)
@@ -122,14 +118,6 @@ def _fits(stream: VideoStream) -> bool:
 def _is_interlaced(stream: VideoStream) -> bool:
     """Tell by the header; what a decoder finds later is woven together all the same."""
     return int(stream.codec_context.field_order or 0) > _PROGRESSIVE
-
-
-def _sound(container: InputContainer) -> AudioStream | None:
-    """Return the first sound there is a decoder for: telephones add tracks only their maker knows."""
-    for stream in container.streams.audio:
-        if stream.codec_context is not None and stream.codec_context.sample_rate:
-            return stream
-    return None
 
 
 def _first_frame(container: InputContainer, stream: VideoStream, max_pixels: int) -> VideoFrame:
@@ -158,7 +146,7 @@ def _mux(
     """Write all streams in the order they come; return whether the picture was copied."""
     length_s = libav.duration_s(container) or 0.0
     start_s = (container.start_time or 0) / 1_000_000
-    sound = _sound(container)
+    sound = libav.sound_stream(container)
     with closing(av.open(scratch, "w", format="mp4")) as output:
         picture_track = Copied(output, stream) if first is None else Drawn(output, stream, first)
         tracks: dict[int, Copied | Drawn | Heard] = {stream.index: picture_track}
@@ -174,23 +162,3 @@ def _mux(
         if not picture_track.count:
             raise Permanent("no frame can be decoded", code="corrupt")
     return needs.copies_picture
-
-
-def _move_index_to_front(scratch: BinaryIO, into: BinaryIO, progress: Callable[[float], object]) -> None:
-    """Copy a finished MP4, its index first: players start before the end has come."""
-    scratch.flush()
-    index_bytes = isobmff.index_bytes(scratch)
-    options = {"moov_size": str(index_bytes + MOOV_SPARE_BYTES)}
-    with _reopened(scratch) as container, closing(av.open(into, "w", format="mp4", options=options)) as output:
-        streams = {stream.index: output.add_stream_from_template(stream) for stream in container.streams}
-        for packet in container.demux():
-            if packet.dts is not None:
-                packet.stream = streams[packet.stream_index]
-                output.mux(packet)
-                progress(1.0)
-    into.flush()
-
-
-def _reopened(file: BinaryIO) -> InputContainer:
-    file.seek(0)
-    return av.open(file, "r", format="mov", options={"protocol_whitelist": "file", "enable_drefs": "0"})

@@ -83,7 +83,10 @@ class Render(msgspec.Struct, frozen=True, tag=True):
 
 
 class Convert(msgspec.Struct, frozen=True, tag=True):
-    """Ask for a film's version for the web; an empty file for what is between, and one for the result, come with it."""
+    """Ask for the version for the web of a film or a sound.
+
+    An empty file for what is between, and one for the result, come with it.
+    """
 
 
 class Known(msgspec.Struct, frozen=True, tag=True):
@@ -147,7 +150,9 @@ def is_sound(answer: Answer, request: Request, setup: Setup) -> bool:
         case Advanced(share=share), Convert():
             return 0 <= share <= 1
         case Made(converted=converted), Convert():
-            return _is_version(converted.version) and _is_strip(converted.filmstrip)
+            sound = converted.sound
+            is_heard = sound is None or (0 <= sound.duration_s <= MAX_DURATION_S and sound.size_bytes > 0)
+            return is_heard and _is_version(converted.version) and _is_strip(converted.filmstrip)
         case _:
             return False
 

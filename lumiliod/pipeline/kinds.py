@@ -1,5 +1,6 @@
 """The kinds of job there are and how to ask for them."""
 
+from collections.abc import Collection
 from uuid import UUID
 
 from lumiliod.db import assets, files, mirrors, relayout, trash
@@ -7,6 +8,7 @@ from lumiliod.db import jobs as db_jobs
 from lumiliod.db.pool import Connection
 from lumiliod.domain.ids import AssetId, JobId, RepositoryId, UserId
 from lumiliod.domain.jobs import PRIORITY_IDLE, PRIORITY_LOW, NewJob, OnConflict
+from lumiliod.domain.media import AssetType
 from lumiliod.jobs.kind import JobSpec
 from lumiliod.storage.staging import Staged
 
@@ -185,9 +187,9 @@ def missing_thumbnails(conn: Connection, after: UUID) -> tuple[list[NewJob], UUI
     return [about(THUMBNAILS, *asset) for asset in found], found[-1][0] if found else None
 
 
-def missing_transcodes(conn: Connection, after: UUID) -> tuple[list[NewJob], UUID | None]:
-    """Return a page of the jobs for films without a version for the web, or with one made by another recipe."""
-    found = assets.without_web_video(conn, after, BACKFILL_PAGE)
+def missing_transcodes(types: Collection[AssetType], conn: Connection, after: UUID) -> tuple[list[NewJob], UUID | None]:
+    """Return a page of the jobs for assets of ``types`` without a version for the web by today's recipe."""
+    found = assets.without_web_version(conn, types, after, BACKFILL_PAGE)
     return [about(TRANSCODE, *asset) for asset in found], found[-1][0] if found else None
 
 

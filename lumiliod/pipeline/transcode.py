@@ -1,4 +1,4 @@
-"""Transcode: a version of a film that every browser plays, where it needs one, and a strip of its frames."""
+"""Transcode: a version of a film or a sound that every browser plays, where it needs one; strips of frames of films."""
 
 import math
 import os
@@ -10,14 +10,14 @@ import trio
 from lumiliod.db import assets
 from lumiliod.db.pool import Connection
 from lumiliod.domain.assets import NewDerivative
-from lumiliod.domain.derivatives import FILMSTRIP, RECIPES, VIDEO_WEB
+from lumiliod.domain.derivatives import AUDIO_WEB, FILMSTRIP, RECIPES, VIDEO_WEB
 from lumiliod.domain.errors import NotFound, Unavailable
 from lumiliod.domain.ids import AssetId, Digest, RepositoryId, path_from_bytes
-from lumiliod.domain.media import WebVideo
+from lumiliod.domain.media import AssetType
 from lumiliod.jobs.engine import Result, Running
 from lumiliod.jobs.kind import Kind, each
 from lumiliod.media.media import VERSION_NAME
-from lumiliod.media.media_type import Filmstrip
+from lumiliod.media.media_type import Converted
 from lumiliod.pipeline import deriving, kinds, prune
 from lumiliod.runtime import Runtime
 from lumiliod.storage import pump
@@ -27,9 +27,6 @@ LIMIT_S = 24 * 3600.0
 COPIES = 2
 """So many times its size a film that is only put into another container takes while that is done."""
 
-Converted = tuple[WebVideo | None, Filmstrip | None]
-"""The version and the strip, as :meth:`Media.web_video` returns them."""
-
 
 def setup(rt: Runtime) -> Kind:
     """Bind the job kind ``transcode``."""
@@ -37,20 +34,26 @@ def setup(rt: Runtime) -> Kind:
     async def run(running: Running) -> None:
         await transcode(rt, running)
 
-    missing = kinds.missing_transcodes if rt.config.media.web_videos else None
+    missing = partial(kinds.missing_transcodes, wanted(rt))
     return Kind(kinds.TRANSCODE.kind, kinds.TRANSCODE.queue, each(run), limit_s=LIMIT_S, missing=missing)
 
 
+def wanted(rt: Runtime) -> frozenset[AssetType]:
+    """Return the types of assets that get versions for the web here."""
+    chosen = {AssetType.VIDEO: rt.config.media.web_videos, AssetType.AUDIO: rt.config.media.web_audios}
+    return frozenset(type_ for type_, is_wanted in chosen.items() if is_wanted)
+
+
 async def transcode(rt: Runtime, running: Running) -> None:
-    """Make the web version of one film; one that plays as it is has none, nor any where nobody wants them.
+    """Make the web version of a film or a sound; one that plays as it is has none, nor any where nobody wants them.
 
     Raises:
         Unavailable: the repository is away, or too little room is left on its disk (``no_space``).
     """
-    if not rt.config.media.web_videos:
-        return
 
-    async def ask(repo: Repository, source: assets.Source, folder: str) -> Converted:
+    async def ask(repo: Repository, source: assets.Source, folder: str) -> Converted | None:
+        if source.type not in wanted(rt):
+            return None
         check = partial(pump.check_room, repo, min_free_bytes=rt.config.storage.min_free_mb << 20)
         await trio.to_thread.run_sync(check, COPIES * source.size_bytes, limiter=rt.disk)
 
@@ -58,7 +61,7 @@ async def transcode(rt: Runtime, running: Running) -> None:
             await trio.to_thread.run_sync(check, 0, limiter=rt.disk)
             await running.progress(round(share * 100), 100, "%", source.original_filename)
 
-        return await rt.media.web_video(repo.absolute(path_from_bytes(source.path)), folder, advance)
+        return await rt.media.web_version(repo.absolute(path_from_bytes(source.path)), folder, advance)
 
     await deriving.derive(rt, running, ask, _store, _record)
     if running.job.repository_id is not None:
@@ -66,9 +69,14 @@ async def transcode(rt: Runtime, running: Running) -> None:
             await prune.evict(rt, rt.repositories.get(running.job.repository_id))
 
 
-def _store(repo: Repository, digest: Digest, folder: str, converted: Converted) -> list[NewDerivative]:
-    version, strip = converted
+def _store(repo: Repository, digest: Digest, folder: str, converted: Converted | None) -> list[NewDerivative] | None:
+    if converted is None:
+        return None
+    version, strip, sound = converted.version, converted.filmstrip, converted.sound
     made = []
+    if sound is not None:
+        path = deriving.put(repo, digest, AUDIO_WEB, os.path.join(folder, VERSION_NAME), ".m4a")
+        made.append(NewDerivative(AUDIO_WEB, path, RECIPES[AUDIO_WEB], "audio/mp4", sound.size_bytes, None, None))
     if version is not None:
         path = deriving.put(repo, digest, VIDEO_WEB, os.path.join(folder, VERSION_NAME), ".mp4")
         size, width, height = version.size_bytes, version.width, version.height
@@ -83,9 +91,12 @@ def _store(repo: Repository, digest: Digest, folder: str, converted: Converted) 
 
 
 def _record(
-    asset_id: AssetId, repository_id: RepositoryId, made: list[NewDerivative], conn: Connection
+    asset_id: AssetId, repository_id: RepositoryId, made: list[NewDerivative] | None, conn: Connection
 ) -> tuple[Result, list[str]]:
+    if made is None:
+        return {}, []
     kinds_made = [one.kind for one in made]
-    assets.set_plays_on_web(conn, asset_id, plays=VIDEO_WEB not in kinds_made)
+    plays = not {VIDEO_WEB, AUDIO_WEB} & set(kinds_made)
+    assets.set_plays_on_web(conn, asset_id, plays=plays)
     replaced = [assets.put_derivative(conn, asset_id, repository_id, one) for one in made]
-    return {"plays": VIDEO_WEB not in kinds_made, "made": kinds_made}, [place for place in replaced if place]
+    return {"plays": plays, "made": kinds_made}, [place for place in replaced if place]

@@ -21,7 +21,6 @@ from lumiliod.storage import marker as markers
 
 FOLDERS: tuple[str, ...] = (
     *derivatives.FOLDERS.values(),
-    "assets/audios/web",
     "staging/incoming",
     "staging/failed",
     "temp",

@@ -10,7 +10,7 @@ from lumiliod.db import appearances, assets, integrity, repositories, trash, use
 from lumiliod.domain.assets import NewDerivative
 from lumiliod.domain.derivatives import FILMSTRIP, RECIPES, THUMBNAIL_RECIPE, VIDEO_WEB
 from lumiliod.domain.ids import AssetId
-from lumiliod.domain.media import Appearance, Metadata
+from lumiliod.domain.media import Appearance, AssetType, Metadata
 from tests.db.test_search import REPOSITORY, admit, home
 
 LOOKS = Appearance(0x8F00_FF00_1234_5678, bytes(range(24)), 12.5, 0.5, 0.25, 0.125)
@@ -84,7 +84,7 @@ def test_films_are_converted_anew_by_a_new_recipe_unless_they_made_room(library:
         derive(library, asset, FILMSTRIP, RECIPES[FILMSTRIP] if asset in (current, plays) else "a")
     library.execute("UPDATE derivatives SET evicted_at = now() WHERE asset_id = %s", (evicted,))
     wanted = [unknown, older, old_strip, plays_with_old_strip]
-    assert [one for one, _ in assets.without_web_video(library, UUID(int=0), 10)] == wanted
+    assert [one for one, _ in assets.without_web_version(library, [AssetType.VIDEO], UUID(int=0), 10)] == wanted
 
 
 def derive(library: psycopg.Connection, asset: AssetId, kind: str, recipe: str) -> None:
