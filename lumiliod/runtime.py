@@ -2,7 +2,7 @@
 
 import datetime as dt
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from uuid import UUID
@@ -15,7 +15,7 @@ from lumiliod.contract.status import Health, ServiceHealth
 from lumiliod.db import repositories as db_repositories
 from lumiliod.db.pool import Database
 from lumiliod.db.repositories import RepositoryRow
-from lumiliod.domain.errors import LumilioError, NotFound, Shape, Unavailable
+from lumiliod.domain.errors import LumilioError, NotFound, Retryable, Shape, Unavailable
 from lumiliod.domain.ids import Digest, RepositoryId, UserId
 from lumiliod.domain.repositories import RepositoryStatus
 from lumiliod.jobs.engine import Engine
@@ -305,6 +305,77 @@ class DigestLocks:
                 self._locks[digest] = (lock, users - 1)
 
 
+@dataclass
+class _Work:
+    make: Callable[[], Awaitable[None]]
+    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+    ended: trio.Event = field(default_factory=trio.Event)
+    waiting: int = 0
+    error: LumilioError | None = None
+    is_done: bool = False
+
+
+class SharedWork:
+    """Work that several may wait for at once is done once, and given up when nobody waits any more.
+
+    :meth:`run` is the service that does it.
+    """
+
+    def __init__(self) -> None:
+        self._works: dict[Hashable, _Work] = {}
+        self._asked = trio.Event()
+        self._new: list[tuple[Hashable, _Work]] = []
+
+    async def done(self, key: Hashable, make: Callable[[], Awaitable[None]]) -> None:
+        """Wait until what ``key`` names was made, by this or another's ``make``.
+
+        Raises:
+            LumilioError: as ``make`` did. Retryable: it was interrupted (``interrupted``).
+        """
+        work = self._works.get(key)
+        if work is None:
+            work = self._works[key] = _Work(make)
+            self._new.append((key, work))
+            self._asked.set()
+        work.waiting += 1
+        try:
+            await work.ended.wait()
+        finally:
+            work.waiting -= 1
+            if not work.waiting and not work.ended.is_set():
+                work.scope.cancel()
+                # whoever comes now begins anew
+                if self._works.get(key) is work:
+                    del self._works[key]
+        if work.error is not None:
+            raise work.error
+        if not work.is_done:
+            raise Retryable("this was interrupted", code="interrupted", after_s=1.0)
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Do what is asked for, until cancelled."""
+        async with trio.open_nursery() as nursery:
+            task_status.started()
+            while True:
+                await self._asked.wait()
+                self._asked = trio.Event()
+                asked, self._new = self._new, []
+                for key, work in asked:
+                    nursery.start_soon(self._do, key, work)
+
+    async def _do(self, key: Hashable, work: _Work) -> None:
+        try:
+            with work.scope:
+                await work.make()
+                work.is_done = True
+        except LumilioError as error:
+            work.error = error
+        finally:
+            if self._works.get(key) is work:
+                del self._works[key]
+            work.ended.set()
+
+
 @dataclass(frozen=True)
 class Runtime:
     """Everything that lives as long as the daemon."""
@@ -317,6 +388,8 @@ class Runtime:
     owner_id: UserId
     health: HealthBoard
     digests: DigestLocks = field(default_factory=DigestLocks)
+    streaming: SharedWork = field(default_factory=SharedWork)
+    """Pieces of films that are being made, for whoever waits for them."""
     adding: trio.Lock = field(default_factory=trio.Lock)
     """Held while a repository is taken in: names and folders are checked against those known."""
     disk: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(16))

@@ -120,7 +120,7 @@ async def _send_span(exchange: Exchange, fd: int, span: Span, status: int, heade
     """Send the bytes of ``span``; a small one goes out in one piece."""
     offset = span.start
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(_cancel_when_gone, exchange, nursery.cancel_scope)
+        nursery.start_soon(cancel_when_gone, exchange, nursery.cancel_scope)
         while offset < span.stop:
             length = min(CHUNK_BYTES, span.stop - offset)
             try:
@@ -142,7 +142,8 @@ async def _send_span(exchange: Exchange, fd: int, span: Span, status: int, heade
         await exchange.write(b"", last=True)
 
 
-async def _cancel_when_gone(exchange: Exchange, scope: trio.CancelScope) -> None:
+async def cancel_when_gone(exchange: Exchange, scope: trio.CancelScope) -> None:
+    """Cancel ``scope`` once the client has gone."""
     await exchange.gone()
     scope.cancel()
 

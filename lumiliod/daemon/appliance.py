@@ -3,9 +3,10 @@
 ::
 
     opened(config)                         lock, database, migrations, repositories, media
-      nursery faces:   API on the socket                     closed last
-        nursery lanes: the job engine                        drained second, with a grace period
-          nursery intake: LISTEN, adoption of what was left  stopped first
+      nursery helpers: what requests wait for together       closed last
+        nursery faces:   API on the socket                   drained third, with a grace period
+          nursery lanes: the job engine                      drained second, likewise
+            nursery intake: LISTEN, what was left            stopped first
 """
 
 import contextlib
@@ -79,23 +80,26 @@ async def _serve(rt: Runtime, stop: trio.Event) -> None:
     await rt.jobs.call(schedules.declare_repositories, rt.repositories)
     await rt.jobs.call(schedules.declare_trash, config.storage.trash_days)
     await rt.jobs.call(schedules.declare_scrub, config.integrity.scrub_days)
-    async with trio.open_nursery() as faces:
-        await faces.start(partial(keep_running, health, "api", serve))
-        async with trio.open_nursery() as lanes:
-            await lanes.start(partial(keep_running, health, "jobs", engine))
-            async with trio.open_nursery() as intake:
-                await intake.start(partial(keep_running, health, "listen", hear))
-                attend = partial(attend_repositories, rt)
-                await intake.start(partial(keep_running, health, "repositories", attend))
-                await intake.start(partial(keep_running, health, "missing work", partial(adopt.missing_work, rt)))
-                await intake.start(partial(keep_running, health, "uploads", partial(upload_sweep.sweep, rt)))
-                systemd.notify("READY=1\nSTATUS=serving")
-                log.info("ready", extra={"socket": config.server.socket})
-                await stop.wait()
-                systemd.notify("STOPPING=1")
-                intake.cancel_scope.cancel()
-            stop_jobs.set()
-        stop_api.set()
+    async with trio.open_nursery() as helpers:
+        await helpers.start(partial(keep_running, health, "streaming", rt.streaming.run))
+        async with trio.open_nursery() as faces:
+            await faces.start(partial(keep_running, health, "api", serve))
+            async with trio.open_nursery() as lanes:
+                await lanes.start(partial(keep_running, health, "jobs", engine))
+                async with trio.open_nursery() as intake:
+                    await intake.start(partial(keep_running, health, "listen", hear))
+                    attend = partial(attend_repositories, rt)
+                    await intake.start(partial(keep_running, health, "repositories", attend))
+                    await intake.start(partial(keep_running, health, "missing work", partial(adopt.missing_work, rt)))
+                    await intake.start(partial(keep_running, health, "uploads", partial(upload_sweep.sweep, rt)))
+                    systemd.notify("READY=1\nSTATUS=serving")
+                    log.info("ready", extra={"socket": config.server.socket})
+                    await stop.wait()
+                    systemd.notify("STOPPING=1")
+                    intake.cancel_scope.cancel()
+                stop_jobs.set()
+            stop_api.set()
+        helpers.cancel_scope.cancel()
 
 
 @asynccontextmanager

@@ -42,9 +42,8 @@ class FilmFilter:
     def __init__(self, stream: VideoStream, first: VideoFrame, box: Box) -> None:
         self._stream, self._box = stream, box
         self._turn = round(first.rotation / 90) % 4 * 90
-        lying = self._fitted(first)
-        self._lying = lying
-        self.size = (lying[1], lying[0]) if self._turn % 180 else lying
+        self._lying = _fitted(stream, first, box)
+        self.size = drawn_size(stream, first, box)
         self._shape = _shape(first)
         self._graph = self._made(first)
 
@@ -67,12 +66,6 @@ class FilmFilter:
                 yield self._graph.vpull()
             except (NothingYet, EndOfStream):
                 return
-
-    def _fitted(self, frame: VideoFrame) -> tuple[int, int]:
-        """Return the size to draw in before it is turned: even, and never enlarged."""
-        width, height = display_size(frame.width, frame.height, self._stream)
-        factor = min(1.0, self._box.long_side / max(width, height), self._box.short_side / min(width, height))
-        return max(2, round(width * factor / 2) * 2), max(2, round(height * factor / 2) * 2)
 
     def _made(self, frame: VideoFrame) -> Graph:
         graph = Graph()
@@ -102,6 +95,19 @@ class FilmFilter:
         elif frame.colorspace == _UNSPECIFIED and frame.height >= HD_LINES:
             scale += ":in_color_matrix=bt709"
         return [*steps, scale, *_TURNS.get(self._turn, []), "format=yuv420p", "setsar=1"]
+
+
+def drawn_size(stream: VideoStream, frame: VideoFrame, box: Box) -> tuple[int, int]:
+    """Return the size, upright, in which a stream that begins with ``frame`` is drawn."""
+    width, height = _fitted(stream, frame, box)
+    return (height, width) if round(frame.rotation / 90) % 2 else (width, height)
+
+
+def _fitted(stream: VideoStream, frame: VideoFrame, box: Box) -> tuple[int, int]:
+    """Return the size to draw in before it is turned: even, and never enlarged."""
+    width, height = display_size(frame.width, frame.height, stream)
+    factor = min(1.0, box.long_side / max(width, height), box.short_side / min(width, height))
+    return max(2, round(width * factor / 2) * 2), max(2, round(height * factor / 2) * 2)
 
 
 def _shape(frame: VideoFrame) -> tuple[int, int, str]:

@@ -1,19 +1,23 @@
 """The streams of a film on their way into an MP4: copied, drawn anew, or heard anew."""
 
+from collections.abc import Mapping
 from contextlib import suppress
 from fractions import Fraction
+from itertools import chain
 from typing import Any
 
 from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
-from av.container import OutputContainer
+from av.container import InputContainer, OutputContainer
 from av.error import FFmpegError
 from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from lumiliod.domain.errors import Permanent
 from lumiliod.media.film_filter import Box, FilmFilter
-from lumiliod.media.libav import Decoding
+from lumiliod.media.libav import Decoding, packets, picture_stream
+from lumiliod.media.media_type import check_pixels
 
 LONG_SIDE, SHORT_SIDE = 1920, 1080
 MAX_RATE = 60
@@ -81,15 +85,10 @@ class Drawn(Decoding):
         super().__init__()
         self._output, self._source = output, stream
         stream.thread_type = "AUTO"
-        rate = _rate(stream)
+        rate = frames_per_second(stream)
         self._filter = FilmFilter(stream, first, Box(LONG_SIDE, SHORT_SIDE, Fraction(MAX_RATE)))
-        self._encoder = output.add_stream("libx264", rate=rate, options={**X264, "g": str(round(rate * KEY_FRAME_S))})
-        self._encoder.width, self._encoder.height = self._filter.size
-        self._encoder.pix_fmt = "yuv420p"
-        context = self._encoder.codec_context
-        context.time_base = first.time_base or stream.time_base or Fraction(1, 1000)
-        context.color_primaries = context.color_trc = context.colorspace = _BT709
-        context.color_range = _LIMITED
+        self._encoder = picture_track(output, rate, self._filter.size, X264)
+        self._encoder.codec_context.time_base = first.time_base or stream.time_base or Fraction(1, 1000)
         self._last: int | None = None
         self.count = 0
 
@@ -169,7 +168,48 @@ class Heard(Decoding):
             self.count += 1
 
 
-def _rate(stream: VideoStream) -> Fraction:
+def picture_track(
+    output: OutputContainer, rate: Fraction, size: tuple[int, int], options: Mapping[str, str]
+) -> VideoStream:
+    """Add a track for pictures made anew: H.264 in the colours of BT.709, with a key frame every ``KEY_FRAME_S``."""
+    track = output.add_stream("libx264", rate=rate, options={**options, "g": str(round(rate * KEY_FRAME_S))})
+    track.width, track.height = size
+    track.pix_fmt = "yuv420p"
+    context = track.codec_context
+    context.color_primaries = context.color_trc = context.colorspace = _BT709
+    context.color_range = _LIMITED
+    return track
+
+
+def film_stream(container: InputContainer, max_pixels: int) -> VideoStream:
+    """Return the film in a container.
+
+    Raises:
+        Permanent: ``corrupt``, there is none. Refused: ``too_large``.
+    """
+    stream = picture_stream(container)
+    if stream is None:
+        raise Permanent("the container holds no film", code="corrupt")
+    check_pixels(stream.codec_context.width, stream.codec_context.height, max_pixels)
+    return stream
+
+
+def first_frame(container: InputContainer, stream: VideoStream, max_pixels: int) -> VideoFrame:
+    """Return the first frame that can be decoded.
+
+    Raises:
+        Permanent: ``corrupt``, there is none. Refused: ``too_large``.
+    """
+    decoding = Decoding()
+    for packet in chain(packets(container, stream), [None]):
+        frame: VideoFrame | None = next(iter(decoding.decoded(packet, stream)), None)
+        if frame is not None:
+            check_pixels(frame.width, frame.height, max_pixels)
+            return frame
+    raise Permanent("no frame can be decoded", code="corrupt")
+
+
+def frames_per_second(stream: VideoStream) -> Fraction:
     """Return frames a second, for the encoder to plan by; what headers claim is taken within reason."""
     for rate in (stream.average_rate, stream.guessed_rate):
         if rate and 1 <= rate <= MAX_RATE * 4:

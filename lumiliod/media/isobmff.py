@@ -59,6 +59,16 @@ def index_bytes(file: BinaryIO) -> int:
     return next((length for kind, length in _boxes(file) if kind == b"moov"), 0)
 
 
+def header_bytes(file: BinaryIO) -> int:
+    """Return where the first fragment (``moof``) of a file begins, after all that they have in common."""
+    length_bytes = 0
+    for kind, length in _boxes(file):
+        if kind == b"moof":
+            break
+        length_bytes += length
+    return length_bytes
+
+
 def _boxes(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
     """Yield kind and length in bytes of the boxes of the top level, until one makes no sense."""
     at, end = 0, file.seek(0, 2)

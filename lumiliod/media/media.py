@@ -13,12 +13,27 @@ import trio
 
 from lumiliod.domain.errors import LumilioError, Retryable
 from lumiliod.domain.media import Appearance, AssetType, Identified, Metadata, Rendered
+from lumiliod.domain.streaming import FilmSurvey, Piece
 from lumiliod.media import capacity, confinement, exiftool, forkserver, originals, sandbox
 from lumiliod.media.exiftool import ExifTool
 from lumiliod.media.media_type import Converted, Inspected
 from lumiliod.media.metadata import merged, metadata_from_tags
 from lumiliod.media.sandbox import Advance, Sandbox
-from lumiliod.media.wire import Answer, Convert, Drawn, Inspect, Known, Made, Render, Request, Setup
+from lumiliod.media.wire import (
+    Answer,
+    Convert,
+    Cut,
+    Drawn,
+    Inspect,
+    Known,
+    Made,
+    Render,
+    Request,
+    Setup,
+    Survey,
+    Surveyed,
+    Wrote,
+)
 
 THUMBNAIL_SIZES = (150, 300, 1024)
 """Long sides in pixels of the derivatives every asset has."""
@@ -34,7 +49,8 @@ _SUFFIXES = {"jpeg": ".jpg", "webp": ".webp"}
 class MediaSettings:
     """How much machine the media room may take at most; ``workers`` 0 means one per core.
 
-    :func:`capacity.planned` says what of it, where memory is short. Beside them ``conversions`` run.
+    :func:`capacity.planned` says what of it, where memory is short. Beside them ``conversions`` run, and as many
+    pieces of films for streaming are made, for which somebody waits.
     """
 
     workers: int = 0
@@ -76,9 +92,10 @@ async def opened(settings: MediaSettings, media_types: Sequence[str] | None = No
         forkserver.opened(setup.media_types) as forks,
         sandbox.opened(forks, setup, workers, settings.wall_limit_s) as box,
         sandbox.opened(forks, writing, settings.conversions, settings.wall_limit_s) as films,
+        sandbox.opened(forks, writing, settings.conversions, settings.wall_limit_s) as streams,
         exiftool.opened(settings.exiftool, workers, settings.wall_limit_s) as tool,
     ):
-        yield Media(settings, box, films, tool if exiftool_version else None, exiftool_version)
+        yield Media(settings, box, films, streams, tool if exiftool_version else None, exiftool_version)
 
 
 class Media:
@@ -89,12 +106,14 @@ class Media:
         settings: MediaSettings,
         box: Sandbox,
         films: Sandbox,
+        streams: Sandbox,
         tool: ExifTool | None,
         exiftool_version: str | None,
     ) -> None:
         self._settings = settings
         self._sandbox = box
         self._films = films
+        self._streams = streams
         self._exiftool = tool
         self._exiftool_version = exiftool_version
         self._disk = trio.CapacityLimiter(_DISK_THREADS)
@@ -128,7 +147,9 @@ class Media:
     @property
     def pids(self) -> tuple[int, ...]:
         """Return the ids of all processes this room has running, for supervision and for tests."""
-        return self._sandbox.pids + self._films.pids + (self._exiftool.pids if self._exiftool else ())
+        return (
+            self._sandbox.pids + self._films.pids + self._streams.pids + (self._exiftool.pids if self._exiftool else ())
+        )
 
     async def identify(self, path: str) -> Identified:
         """Tell by content what a file is, without decoding its pixels.
@@ -219,6 +240,27 @@ class Media:
             answer = await self._films.ask(Convert(), original, scratch, version, advance=advance)
         assert isinstance(answer, Made)
         return answer.converted
+
+    async def film_survey(self, path: str) -> FilmSurvey:
+        """Tell what must be known of a film to stream it. Raises as :meth:`web_version`."""
+        answer = await self._asked(Survey(), path)
+        assert isinstance(answer, Surveyed)
+        return answer.survey
+
+    async def film_piece(self, path: str, piece: Piece, into: str) -> str:
+        """Write a piece of a film for streaming into the folder ``into``; return its path there.
+
+        Raises as :meth:`web_version`.
+        """
+        written = os.path.join(into, "piece.mp4")
+        async with (
+            originals.opened(os.fsencode(_absolute(path)), self._disk) as original,
+            originals.made(os.path.join(into, "scratch.mp4"), self._disk) as scratch,
+            originals.made(written, self._disk) as version,
+        ):
+            answer = await self._streams.ask(Cut(piece), original, scratch, version)
+        assert isinstance(answer, Wrote)
+        return written
 
     async def _inspect(self, path: str) -> Inspected:
         answer = await self._asked(Inspect(), path)

@@ -11,6 +11,7 @@ from typing import BinaryIO, Literal, Protocol, runtime_checkable
 
 from lumiliod.domain.errors import Refused
 from lumiliod.domain.media import Appearance, Identified, WebAudio, WebVideo
+from lumiliod.domain.streaming import FilmSurvey, Piece
 
 HEAD_BYTES = 65536
 """How much of a file's beginning the sniffers see; holds IFD0 of every RAW and the ASF header."""
@@ -167,6 +168,23 @@ class Convertible(Protocol):
         Raises:
             Permanent: ``corrupt``, nothing can be decoded. Refused: ``too_large``.
         """
+        ...
+
+
+@runtime_checkable
+class Streamable(Protocol):
+    """A media type whose files can be streamed in pieces."""
+
+    def survey(self, source: Source, sniffed: Sniffed, max_pixels: int) -> FilmSurvey:
+        """Tell what must be known to stream a file.
+
+        Raises:
+            Permanent: ``corrupt``, no frame can be decoded. Refused: ``too_large``.
+        """
+        ...
+
+    def cut(self, source: Source, sniffed: Sniffed, piece: Piece, conversion: Conversion) -> int:
+        """Write a piece into ``conversion.into``; return its bytes. Raises as :meth:`survey`."""
         ...
 
 

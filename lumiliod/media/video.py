@@ -10,7 +10,8 @@ from av.video.stream import VideoStream
 
 from lumiliod.domain.errors import Permanent
 from lumiliod.domain.media import AssetType, Identified
-from lumiliod.media import isobmff, libav, picture, sound_picture, web_audio, web_video
+from lumiliod.domain.streaming import FilmSurvey, Piece
+from lumiliod.media import film_pieces, isobmff, libav, picture, sound_picture, web_audio, web_video
 from lumiliod.media.appearance import Pixels
 from lumiliod.media.asf import asf_mime_type
 from lumiliod.media.film_frame import display_size, frame_pixels
@@ -104,6 +105,14 @@ class Video:
         if not web_video.plan(source, sniffed, conversion.max_pixels).plays:
             version = web_video.convert(source, sniffed, conversion)
         return Converted(version, filmstrip(source, sniffed, conversion.max_pixels))
+
+    def survey(self, source: Source, sniffed: Sniffed, max_pixels: int) -> FilmSurvey:
+        """Tell what must be known of a film to stream it."""
+        return film_pieces.survey(source, sniffed, max_pixels)
+
+    def cut(self, source: Source, sniffed: Sniffed, piece: Piece, conversion: Conversion) -> int:
+        """Write a piece of a film for streaming."""
+        return film_pieces.write(source, sniffed, piece, conversion)
 
 
 def _inspected(container: InputContainer, sniffed: Sniffed, max_pixels: int) -> Inspected:

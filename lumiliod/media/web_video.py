@@ -7,7 +7,6 @@ standard dynamic range. Everything runs inside a worker process; bytes go throug
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import chain
 from typing import BinaryIO
 
 import av
@@ -19,8 +18,8 @@ from lumiliod.domain.errors import Permanent
 from lumiliod.domain.media import WebVideo
 from lumiliod.media import index_first, isobmff, libav
 from lumiliod.media.film_filter import HDR_TRANSFERS
-from lumiliod.media.film_tracks import LONG_SIDE, SHORT_SIDE, Copied, Drawn, Heard
-from lumiliod.media.media_type import Conversion, Sniffed, Source, check_pixels
+from lumiliod.media.film_tracks import LONG_SIDE, SHORT_SIDE, Copied, Drawn, Heard, film_stream, first_frame
+from lumiliod.media.media_type import Conversion, Sniffed, Source
 
 _WEB_CONTAINERS = {
     "video/mp4": ({"h264"}, {"aac", "mp3"}),
@@ -50,7 +49,7 @@ def plan(source: Source, sniffed: Sniffed, max_pixels: int) -> Plan:
     """
     starts_at_once = _starts_at_once(source, sniffed)  # before: who opens it moves the file
     with libav.opened(source, sniffed.mime_type) as container:
-        return _planned(container, sniffed, _film(container, max_pixels), starts_at_once=starts_at_once)
+        return _planned(container, sniffed, film_stream(container, max_pixels), starts_at_once=starts_at_once)
 
 
 def convert(source: Source, sniffed: Sniffed, conversion: Conversion) -> WebVideo:
@@ -62,11 +61,11 @@ def convert(source: Source, sniffed: Sniffed, conversion: Conversion) -> WebVide
     max_pixels, scratch, into = conversion.max_pixels, conversion.scratch, conversion.into
     starts_at_once = _starts_at_once(source, sniffed)  # before: who opens it moves the file
     with libav.opened(source, sniffed.mime_type) as container:
-        stream = _film(container, max_pixels)
+        stream = film_stream(container, max_pixels)
         needs = _planned(container, sniffed, stream, starts_at_once=starts_at_once)
-        first = None if needs.copies_picture else _first_frame(container, stream, max_pixels)
+        first = None if needs.copies_picture else first_frame(container, stream, max_pixels)
     with libav.opened(source, sniffed.mime_type) as container:
-        copied = _mux(container, _film(container, max_pixels), needs, first, scratch, conversion.progress)
+        copied = _mux(container, film_stream(container, max_pixels), needs, first, scratch, conversion.progress)
     index_first.copy(scratch, into, "mp4", conversion.progress)
     with index_first.reopened(into) as container:
         [film] = container.streams.video
@@ -76,14 +75,6 @@ def convert(source: Source, sniffed: Sniffed, conversion: Conversion) -> WebVide
         duration = libav.duration_s(container) or 0.0
     into.seek(0, 2)
     return WebVideo(width, height, duration, into.tell(), copied)
-
-
-def _film(container: InputContainer, max_pixels: int) -> VideoStream:
-    stream = libav.picture_stream(container)
-    if stream is None:
-        raise Permanent("the container holds no film", code="corrupt")
-    check_pixels(stream.codec_context.width, stream.codec_context.height, max_pixels)
-    return stream
 
 
 def _starts_at_once(source: Source, sniffed: Sniffed) -> bool:
@@ -118,21 +109,6 @@ def _fits(stream: VideoStream) -> bool:
 def _is_interlaced(stream: VideoStream) -> bool:
     """Tell by the header; what a decoder finds later is woven together all the same."""
     return int(stream.codec_context.field_order or 0) > _PROGRESSIVE
-
-
-def _first_frame(container: InputContainer, stream: VideoStream, max_pixels: int) -> VideoFrame:
-    """Return the first frame that can be decoded.
-
-    Raises:
-        Permanent: ``corrupt``, there is none. Refused: ``too_large``.
-    """
-    decoding = libav.Decoding()
-    for packet in chain(libav.packets(container, stream), [None]):
-        frame: VideoFrame | None = next(iter(decoding.decoded(packet, stream)), None)
-        if frame is not None:
-            check_pixels(frame.width, frame.height, max_pixels)
-            return frame
-    raise Permanent("no frame can be decoded", code="corrupt")
 
 
 def _mux(

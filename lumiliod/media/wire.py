@@ -13,6 +13,7 @@ from typing import Literal
 import msgspec
 
 from lumiliod.domain.media import Appearance, Identified, WebVideo
+from lumiliod.domain.streaming import RENDITIONS, FilmSurvey, Piece
 from lumiliod.media.media_type import Converted, Filmstrip, Inspected, Picture, Rendering
 
 MAX_FRAME_BYTES = 16 << 20
@@ -20,6 +21,7 @@ MAX_TAGS, MAX_TEXT, MAX_MESSAGE = 256, 4096, 400
 MAX_SIDE_PX, MAX_DURATION_S = 1 << 31, 1e9
 MAX_WAVEFORM_BYTES = 1 << 16
 MAX_STRIP_FRAMES, MAX_STRIP_PX = 1000, 1000
+MAX_RATE = 1000
 
 _MIME_TYPE = re.compile(r"[a-z]{1,20}/[a-z0-9][a-z0-9.+-]{0,60}")
 _EXTENSION = re.compile(r"\.[a-z0-9]{1,8}")
@@ -89,6 +91,16 @@ class Convert(msgspec.Struct, frozen=True, tag=True):
     """
 
 
+class Survey(msgspec.Struct, frozen=True, tag=True):
+    """Ask what must be known of a film to stream it."""
+
+
+class Cut(msgspec.Struct, frozen=True, tag=True):
+    """Ask for a piece of a film; files come with it as with Convert."""
+
+    piece: Piece
+
+
 class Known(msgspec.Struct, frozen=True, tag=True):
     """Answer to Inspect."""
 
@@ -113,6 +125,18 @@ class Made(msgspec.Struct, frozen=True, tag=True):
     converted: Converted
 
 
+class Surveyed(msgspec.Struct, frozen=True, tag=True):
+    """Answer to Survey."""
+
+    survey: FilmSurvey
+
+
+class Wrote(msgspec.Struct, frozen=True, tag=True):
+    """Answer to Cut."""
+
+    size_bytes: int
+
+
 class Failed(msgspec.Struct, frozen=True, tag=True):
     """The request failed; ``kind`` names the error class the daemon raises."""
 
@@ -121,8 +145,8 @@ class Failed(msgspec.Struct, frozen=True, tag=True):
     message: str
 
 
-Request = Inspect | Render | Convert
-Answer = Known | Drawn | Advanced | Made | Failed
+Request = Inspect | Render | Convert | Survey | Cut
+Answer = Known | Drawn | Advanced | Made | Surveyed | Wrote | Failed
 
 
 ZygoteOrder = Warm | Fork | Reap
@@ -147,14 +171,28 @@ def is_sound(answer: Answer, request: Request, setup: Setup) -> bool:
                 return False
             is_drawn = all(_is_picture(picture, setup) for picture in pictures) and _is_seen(rendering.appearance)
             return is_drawn and (rendering.waveform is None or len(rendering.waveform) <= MAX_WAVEFORM_BYTES)
-        case Advanced(share=share), Convert():
+        case Advanced(share=share), Convert() | Cut():
             return 0 <= share <= 1
         case Made(converted=converted), Convert():
             sound = converted.sound
             is_heard = sound is None or (0 <= sound.duration_s <= MAX_DURATION_S and sound.size_bytes > 0)
             return is_heard and _is_version(converted.version) and _is_strip(converted.filmstrip)
+        case Surveyed(survey=survey), Survey():
+            return _is_survey(survey)
+        case Wrote(size_bytes=size_bytes), Cut():
+            return size_bytes > 0
         case _:
             return False
+
+
+def _is_survey(survey: FilmSurvey) -> bool:
+    return (
+        0 <= survey.duration_s <= MAX_DURATION_S
+        and 0 < survey.rate <= MAX_RATE
+        and bool(survey.sizes)
+        and all(name in RENDITIONS for name in survey.sizes)
+        and all(0 < side <= MAX_SIDE_PX for size in survey.sizes.values() for side in size)
+    )
 
 
 def _is_picture(picture: Picture, setup: Setup) -> bool:

@@ -22,12 +22,22 @@ import msgspec
 
 from lumiliod.domain.errors import LumilioError, Permanent, Refused
 from lumiliod.media import confinement
-from lumiliod.media.media_type import HEAD_BYTES, Conversion, Convertible, MediaType, Recipe, Sniffed, Source
+from lumiliod.media.media_type import (
+    HEAD_BYTES,
+    Conversion,
+    Convertible,
+    MediaType,
+    Recipe,
+    Sniffed,
+    Source,
+    Streamable,
+)
 from lumiliod.media.wire import (
     MAX_MESSAGE,
     Advanced,
     Answer,
     Convert,
+    Cut,
     Drawn,
     Failed,
     Inspect,
@@ -37,6 +47,9 @@ from lumiliod.media.wire import (
     Render,
     Request,
     Setup,
+    Survey,
+    Surveyed,
+    Wrote,
     frame,
 )
 
@@ -124,11 +137,13 @@ def _answer(
             case Convert():
                 if not isinstance(media_type, Convertible):
                     raise Permanent("nothing of this kind is converted", code="unsupported")
-                _, scratch, into = files
-                for file in (scratch, into):  # an attempt before this one may have been ended in the middle
-                    file.truncate(0)
-                conversion = Conversion(scratch, into, setup.max_pixels, progress)
-                return Made(media_type.convert(source, sniffed, conversion))
+                return Made(media_type.convert(source, sniffed, _conversion(files, setup, progress)))
+            case Survey() | Cut() if not isinstance(media_type, Streamable):
+                raise Permanent("nothing of this kind is streamed", code="unsupported")
+            case Survey():
+                return Surveyed(media_type.survey(source, sniffed, setup.max_pixels))
+            case Cut(piece=piece):
+                return Wrote(media_type.cut(source, sniffed, piece, _conversion(files, setup, progress)))
     except Refused as error:
         return _failed("refused", error.code, error.message)
     except LumilioError as error:
@@ -141,6 +156,13 @@ def _answer(
         return _corrupt(error)
     except Exception as error:  # the edge: decoders raise whatever they like about broken files
         return _corrupt(error)
+
+
+def _conversion(files: list[BinaryIO], setup: Setup, progress: _Progress) -> Conversion:
+    _, scratch, into = files
+    for file in (scratch, into):  # an attempt before this one may have been ended in the middle
+        file.truncate(0)
+    return Conversion(scratch, into, setup.max_pixels, progress)
 
 
 def _corrupt(error: Exception) -> Failed:

@@ -61,7 +61,7 @@ async def derive(
         await trio.to_thread.run_sync(repository.check_identity, repo, limiter=rt.disk)
         verdict: LumilioError
         try:
-            async with _scratch(rt, repo) as folder:
+            async with scratch(rt, repo) as folder:
                 try:
                     asked = await ask(repo, source, folder)
                 except NotFound as error:
@@ -129,7 +129,7 @@ def put_bytes(repo: Repository, digest: Digest, kind: str, folder: str, data: by
 
 
 @asynccontextmanager
-async def _scratch(rt: Runtime, repo: Repository) -> AsyncIterator[str]:
+async def scratch(rt: Runtime, repo: Repository) -> AsyncIterator[str]:
     """Give a private folder on the repository's file system, removed afterwards, cancelled or not."""
     stack = ExitStack()
     folder = await trio.to_thread.run_sync(stack.enter_context, derivatives.scratch(repo), limiter=rt.disk)

@@ -23,7 +23,7 @@ from lumiliod.jobs.kind import FIRST, Kind, each
 from lumiliod.pipeline import kinds
 from lumiliod.pipeline.retire import note_of
 from lumiliod.runtime import Runtime, reaching
-from lumiliod.storage import derivatives
+from lumiliod.storage import derivatives, film_cache
 from lumiliod.storage import trash as storage
 from lumiliod.storage.repository import Repository
 
@@ -146,6 +146,7 @@ async def _remove(rt: Runtime, found: TrashItem) -> int:
             await _at(rt, repository_id, derivatives.remove, path)
     freed_bytes = 0
     for file in found.files:
+        await _at(rt, file.repository_id, film_cache.forget, found.asset_id)
         freed_bytes += await _at(rt, file.repository_id, storage.remove, note_of(found, file), file.stat)
         await rt.db.call(trash.drop_files, [file.id])
     await rt.db.call(trash.delete, found.asset_id)
