@@ -74,8 +74,19 @@ class Appearance(Struct, kw_only=True):
 
 
 class AssetDetail(Asset, kw_only=True):
-    """An asset with everything its file says of itself, and what it looks like."""
+    """An asset with everything its file says of itself, and what it looks like.
 
+    ``orientation`` is EXIF's, 1 to 8, as it is written: what is shown is upright. ``content_id`` is what the photo and
+    the film of a live photo have in common, ``burst_id`` what the photos of a burst do.
+    """
+
+    orientation: int | None
+    content_id: str | None
+    burst_id: str | None
+    video_codec: str | None
+    audio_codec: str | None
+    artist: str | None
+    album: str | None
     tags: dict[str, Any]
     appearance: Appearance | None
 

@@ -11,7 +11,7 @@ from psycopg.types.json import Jsonb
 
 from lumiliod.db.pool import Connection
 from lumiliod.db.sql import Queries
-from lumiliod.domain.assets import Admitted, AssetRow, AssetStatus, NewAsset, NewDerivative
+from lumiliod.domain.assets import Admitted, AssetDetails, AssetRow, AssetStatus, NewAsset, NewDerivative
 from lumiliod.domain.derivatives import AUDIO_WEB, FILMSTRIP, RECIPES, THUMBNAIL_RECIPE, VIDEO_WEB
 from lumiliod.domain.ids import AssetId, Digest, RepositoryId, UserId
 from lumiliod.domain.media import AssetType, Metadata
@@ -188,13 +188,14 @@ def rows(conn: Connection, ids: Sequence[AssetId]) -> dict[AssetId, AssetRow]:
     }
 
 
-def show(conn: Connection, asset_id: AssetId) -> tuple[AssetRow, dict[str, Any]] | None:
-    """Return one asset with its full tag set; not from the trash."""
+def show(conn: Connection, asset_id: AssetId) -> tuple[AssetRow, AssetDetails] | None:
+    """Return one asset with everything its file says of itself; not from the trash."""
     found = select(conn, "WHERE a.id = %(id)s AND a.deleted_at IS NULL", {"id": asset_id})
     if not found:
         return None
-    row = conn.execute(Q["tags"], {"id": asset_id}).fetchone()
-    return found[0], row[0] if row else {}
+    with conn.cursor(row_factory=class_row(AssetDetails)) as cursor:
+        details = cursor.execute(Q["details"], {"id": asset_id}).fetchone()
+    return (found[0], details) if details else None
 
 
 def counts(conn: Connection) -> list[tuple[str, str, int]]:

@@ -86,8 +86,9 @@ LEFT JOIN appearances ap ON ap.asset_id = a.id
 LEFT JOIN file_records f ON f.asset_id = a.id AND f.outcome = 'asset'
 LEFT JOIN repositories r ON r.id = f.repository_id
 
--- name: tags
-SELECT tags FROM assets WHERE id = %(id)s::uuid
+-- name: details
+SELECT orientation, content_id, burst_id, video_codec, audio_codec, artist, album_title AS album, tags
+FROM assets WHERE id = %(id)s::uuid
 
 -- name: undone
 SELECT metadata_at IS NULL AS metadata, status = 'processing' AS thumbnails,

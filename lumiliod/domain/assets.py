@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import BinaryIO
+from typing import Any, BinaryIO
 from uuid import UUID
 
 from lumiliod.domain.ids import AssetId, Digest, RepoPath, RepositoryId, UserId
@@ -105,6 +105,20 @@ class AssetRow:
     thumbhash: bytes | None
     thumbnail_recipe: str | None
     thumbnails_made_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class AssetDetails:
+    """What is told of one asset alone; see ``contract.assets.AssetDetail``."""
+
+    orientation: int | None
+    content_id: str | None
+    burst_id: str | None
+    video_codec: str | None
+    audio_codec: str | None
+    artist: str | None
+    album: str | None
+    tags: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)

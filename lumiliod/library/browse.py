@@ -1,7 +1,6 @@
 """Look at assets and read their bytes."""
 
 import os
-from typing import Any
 from uuid import UUID
 
 import trio
@@ -9,7 +8,7 @@ import trio
 from lumiliod.contract.assets import AssetDetail, AssetPage, NearDuplicate, NearDuplicates
 from lumiliod.db import appearances, assets, files, trash
 from lumiliod.db.pool import Connection
-from lumiliod.domain.assets import AssetRow, FileRecord, ServedFile
+from lumiliod.domain.assets import AssetDetails, AssetRow, FileRecord, ServedFile
 from lumiliod.domain.errors import NotFound, Unavailable
 from lumiliod.domain.ids import AssetId, path_from_bytes
 from lumiliod.domain.media import Appearance
@@ -44,7 +43,7 @@ async def show(rt: Runtime, asset_id: UUID) -> AssetDetail:
     return convert.asset_detail(rt, *result)
 
 
-def _shown(conn: Connection, asset_id: AssetId) -> tuple[AssetRow, dict[str, Any], Appearance | None] | None:
+def _shown(conn: Connection, asset_id: AssetId) -> tuple[AssetRow, AssetDetails, Appearance | None] | None:
     found = assets.show(conn, asset_id)
     return None if found is None else (*found, appearances.get(conn, asset_id))
 

@@ -11,7 +11,7 @@ from lumiliod.contract.jobs import Cause, Job, JobError, Progress
 from lumiliod.contract.live import RunningJob
 from lumiliod.db.job_admin import CauseRow, JobRow, RunningRow
 from lumiliod.domain import media as domain
-from lumiliod.domain.assets import AssetRow
+from lumiliod.domain.assets import AssetDetails, AssetRow
 from lumiliod.domain.derivatives import version
 from lumiliod.domain.errors import Shape
 from lumiliod.domain.ids import path_from_bytes, shown
@@ -27,9 +27,10 @@ def asset(rt: Runtime, row: AssetRow) -> Asset:
     return Asset(**_asset_fields(rt, row))
 
 
-def asset_detail(rt: Runtime, row: AssetRow, tags: dict[str, Any], looks: domain.Appearance | None) -> AssetDetail:
-    """Return the wire form of an asset with its full tag set and what it looks like."""
-    return AssetDetail(**_asset_fields(rt, row), tags=tags, appearance=_appearance(looks) if looks else None)
+def asset_detail(rt: Runtime, row: AssetRow, details: AssetDetails, looks: domain.Appearance | None) -> AssetDetail:
+    """Return the wire form of an asset with everything its file says of itself and what it looks like."""
+    fields = {name: getattr(details, name) for name in AssetDetail.__struct_fields__ if hasattr(details, name)}
+    return AssetDetail(**_asset_fields(rt, row), **fields, appearance=_appearance(looks) if looks else None)
 
 
 def _appearance(looks: domain.Appearance) -> Appearance:

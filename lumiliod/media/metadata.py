@@ -16,18 +16,15 @@ MAX_KEYWORDS = 500
 MAX_TEXT_CHARACTERS = 4096
 MAX_IDENTIFIER_CHARACTERS = 200
 
+_LENS = re.compile(r"(\d+(?:\.\d+)?) (\d+(?:\.\d+)?) (\d+(?:\.\d+)?) (\d+(?:\.\d+)?)", re.ASCII)
 _NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?(?:e[+-]?\d+)?", re.IGNORECASE | re.ASCII)
 
 
 def metadata_from_tags(tags: Mapping[str, object], now: datetime) -> Metadata:
     """Return what a tag set (``group:name``, numeric values) says; what it does not say, or says absurdly, is None."""
     names: dict[str, list[object]] = {}
-    for key, value in tags.items():
-        group, _, name = key.rpartition(":")
-        if group == "Composite":
-            names.setdefault(name, []).insert(0, value)  # signed coordinates before their parts
-        else:
-            names.setdefault(name, []).append(value)
+    for key, value in sorted(tags.items(), key=_rank):
+        names.setdefault(key.rpartition(":")[2], []).append(value)
     orientation = _whole(names, "Orientation")
     orientation = orientation if orientation in range(1, 9) else None
     width, height = _shown(tags, names, orientation or 1)
@@ -43,7 +40,7 @@ def metadata_from_tags(tags: Mapping[str, object], now: datetime) -> Metadata:
         altitude_m=_within(_number(names, "GPSAltitude"), LOWEST_M, HIGHEST_M) if latitude is not None else None,
         camera_make=_text(names, "Make", "AndroidMake"),
         camera_model=_text(names, "Model", "AndroidModel"),
-        lens_model=_text(names, "LensModel", "Lens"),
+        lens_model=_lens(names),
         iso=_iso(names),
         f_number=_positive(names, "FNumber", "Aperture"),
         exposure_s=_positive(names, "ExposureTime"),
@@ -71,6 +68,12 @@ def merged(metadata: Metadata, identified: Identified | None, inspected: Inspect
     if inspected is not None:
         metadata = replace(metadata, video_codec=inspected.video_codec, audio_codec=inspected.audio_codec)
     return metadata
+
+
+def _rank(tag: tuple[str, object]) -> int:
+    """Return what is believed first: EXIF's exposure before the maker's own, signed coordinates before their parts."""
+    group = tag[0].rpartition(":")[0]
+    return 0 if group == "ExifIFD" else 1 if group == "Composite" else 2
 
 
 def _values(names: Mapping[str, list[object]], *wanted: str) -> Iterator[object]:
@@ -109,6 +112,20 @@ def _text(names: Mapping[str, list[object]], *wanted: str) -> str | None:
             text = str(value).strip()
             if text:
                 return text[:MAX_TEXT_CHARACTERS]
+    return None
+
+
+def _lens(names: Mapping[str, list[object]]) -> str | None:
+    """Return the lens's name, else its focal lengths and apertures; a number alone is a maker's code, or a length."""
+    for name in ("LensModel", "CameraLensModel", "Lens", "LensInfo"):
+        for value in _values(names, name):
+            text = str(value).strip()
+            if any(character.isalpha() for character in text):
+                return text[:MAX_TEXT_CHARACTERS]
+            if match := _LENS.fullmatch(text):
+                shortest, longest, *apertures = match.groups()
+                lengths = shortest if shortest == longest else f"{shortest}-{longest}"
+                return f"{lengths} mm f/{'-'.join(dict.fromkeys(apertures))}"
     return None
 
 
