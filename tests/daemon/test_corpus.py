@@ -1,8 +1,6 @@
 """Every file of the corpus reaches the outcome its manifest names, through a real daemon and the command line."""
 
-import csv
 import json
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,18 +8,10 @@ from typing import Any
 
 import pytest
 
+from bench import corpus
 from tests.conftest import CORPUS, Daemon
 
 pytestmark = pytest.mark.skipif(not CORPUS.is_dir(), reason="the corpus is not beside this checkout")
-
-ALLOWED = {
-    "ingest": {"asset", "duplicate"},
-    "reject": {"unsupported", "corrupt", "ignored"},
-    "sidecar": {"sidecar"},
-    "no crash": {"asset", "duplicate", "corrupt", "unsupported"},
-    "bounded": {"asset", "too_large", "corrupt"},
-}
-"""Outcomes by the first word of the manifest's expectation."""
 
 
 @dataclass(frozen=True)
@@ -31,20 +21,17 @@ class Ingested:
     root: Path
     files: dict[str, dict[str, Any]]
     assets: dict[str, dict[str, Any]]
+    checked: list[corpus.Checked]
 
 
-def rows() -> list[dict[str, str]]:
-    if not CORPUS.is_dir():
-        return []
-    with (CORPUS / "MANIFEST.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
+def rows() -> list[corpus.Row]:
+    return corpus.rows(CORPUS) if CORPUS.is_dir() else []
 
 
 @pytest.fixture(scope="module")
 def ingested(make_module_daemon: Callable[[], Daemon], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ingested]:
     root = tmp_path_factory.mktemp("corpus") / "library"
-    shutil.copytree(CORPUS, root, ignore=shutil.ignore_patterns("MANIFEST.csv"))
-    root.chmod(0o755)
+    corpus.copy(CORPUS, root)
     daemon = make_module_daemon().start()
     daemon.cli("repos", "add", str(root), "--name", "corpus")
     daemon.cli("scan", "corpus", "--wait")
@@ -55,33 +42,26 @@ def ingested(make_module_daemon: Callable[[], Daemon], tmp_path_factory: pytest.
     assets = {
         asset["id"]: asset for asset in json.loads(daemon.cli("assets", "list", "--all", "--json").stdout)["items"]
     }
-    yield Ingested(root, files, assets)
+    with daemon.client as client:
+        checked = corpus.checked(CORPUS, corpus.seen(client, "corpus"))
+    yield Ingested(root, files, assets, checked)
     assert daemon.stop() == 0
 
 
-@pytest.mark.parametrize("row", rows(), ids=lambda row: row["file"])
-def test_outcome(ingested: Ingested, row: dict[str, str]) -> None:
-    file = ingested.files[row["file"]]
-    allowed = next(outcomes for start, outcomes in ALLOWED.items() if row["expect"].startswith(start))
-    assert file["outcome"] in allowed, file
-    if file["outcome"] in {"asset", "duplicate"}:
-        asset = ingested.assets[file["asset_id"]]
-        assert asset["status"] in {"ready", "undecodable"}
-        if row["expect"] == "ingest":
-            assert asset["status"] == "ready", asset["status_reason"]
-            assert asset["thumbnails"] == [150, 300, 1024]
-    elif file["outcome"] != "sidecar":
-        assert file["reason"]
+def test_every_field_is_as_the_manifest_says_or_has_a_reason(ingested: Ingested) -> None:
+    assert corpus.unexplained(ingested.checked, corpus.reasons()) == []
+    assert len({one.field for one in ingested.checked}) == 25
+    assert len(ingested.checked) > 2500
 
 
-@pytest.mark.parametrize(
-    "row", [row for row in rows() if row["taken"] and row["expect"] == "ingest"], ids=lambda row: row["file"]
-)
-def test_capture_time(ingested: Ingested, row: dict[str, str]) -> None:
-    asset = ingested.assets[ingested.files[row["file"]]["asset_id"]]
-    assert asset["taken_source"] == "capture"
-    assert asset["taken_at_local"][:16] == row["taken"][:16]
-    assert (asset["tz_source"] == "unknown") <= (not row["taken_offset"])
+def test_nothing_is_explained_by_a_reason_for_something_else(ingested: Ingested) -> None:
+    known = corpus.reasons()
+    [problem] = corpus.unexplained(ingested.checked, known[1:])
+    assert problem == f"{known[0].file!r}: {known[0].field} is {known[0].got} instead of image/heif"
+    stale = corpus.Reason(known[0].file, known[0].field, "image/x", "none")
+    assert corpus.unexplained(ingested.checked, [*known, stale]) == [
+        f"{stale.file!r}: {stale.field} is not image/x: a reason without a difference"
+    ]
 
 
 SIZES = {
