@@ -95,13 +95,11 @@ def copy(corpus: Path, to: Path) -> None:
 
 def seen(client: Client, repository: str) -> dict[str, Seen]:
     """Return what the daemon says of every file of a repository, by path."""
-    files = list(client.files(repository))
-    wanted = {file.asset_id for file in files if file.asset_id is not None and file.outcome in HAS_ASSET}
-    assets = {asset_id: client.asset(asset_id) for asset_id in wanted}
-    return {
-        file.path: Seen(file, assets[file.asset_id] if file.asset_id in assets and file.outcome in HAS_ASSET else None)
-        for file in files
-    }
+    found = dict[str, Seen]()
+    for file in client.files(repository):
+        asset_id = file.asset_id if file.outcome in HAS_ASSET else None
+        found[file.path] = Seen(file, client.asset(asset_id) if asset_id else None)
+    return found
 
 
 def checked(corpus: Path, told: Mapping[str, Seen]) -> list[Checked]:

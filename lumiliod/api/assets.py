@@ -26,7 +26,7 @@ from lumiliod.api.sending import send_file
 from lumiliod.contract.assets import AssetDetail, AssetPage, NearDuplicates, SearchPage, SearchRequest
 from lumiliod.domain.assets import ServedFile
 from lumiliod.domain.errors import Shape
-from lumiliod.library import browse, derived, search
+from lumiliod.library import browse, derived, motion, search
 from lumiliod.runtime import Runtime
 
 DISTANCE, MAX_DISTANCE = 8, 16
@@ -95,6 +95,18 @@ def blueprint(rt: Runtime) -> Blueprint:
         """Send the original's bytes, or a range of them."""
         parse_query(exchange.query, NoQuery)
         file = await browse.original(rt, exchange.arguments["asset_id"])
+        await send_file(exchange, file, cache_control=_REVALIDATE)
+
+    @streams(
+        room,
+        "GET",
+        "/assets/<uuid:asset_id>/motion",
+        Operation(answers={200: "video/*", 206: "video/*", 304: None}),
+    )
+    async def moving(exchange: Exchange) -> None:
+        """Send the film of a motion photo or live photo; 404 `motion_missing`, 503 `motion_pending` when not read."""
+        parse_query(exchange.query, NoQuery)
+        file = await motion.film(rt, exchange.arguments["asset_id"])
         await send_file(exchange, file, cache_control=_REVALIDATE)
 
     @streams(

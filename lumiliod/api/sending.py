@@ -113,18 +113,19 @@ async def _send_open(exchange: Exchange, file: ServedFile, cache_control: str) -
         await exchange.begin(200, headers)
         await exchange.write(b"", last=True)
         return
-    await _send_span(exchange, file.opened.fileno(), span, 206 if is_partial else 200, headers)
+    await _send_span(exchange, file, span, 206 if is_partial else 200, headers)
 
 
-async def _send_span(exchange: Exchange, fd: int, span: Span, status: int, headers: dict[str, str]) -> None:
+async def _send_span(exchange: Exchange, file: ServedFile, span: Span, status: int, headers: dict[str, str]) -> None:
     """Send the bytes of ``span``; a small one goes out in one piece."""
-    offset = span.start
+    offset, fd = span.start, file.opened.fileno()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(cancel_when_gone, exchange, nursery.cancel_scope)
         while offset < span.stop:
             length = min(CHUNK_BYTES, span.stop - offset)
             try:
-                chunk = await trio.to_thread.run_sync(os.pread, fd, length, offset, limiter=_threads)
+                at = file.offset_bytes + offset
+                chunk = await trio.to_thread.run_sync(os.pread, fd, length, at, limiter=_threads)
             except OSError as error:
                 if exchange.has_begun:
                     raise

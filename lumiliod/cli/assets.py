@@ -17,15 +17,14 @@ import msgspec
 
 from lumiliod.cli.output import note, pairs, print_items, print_json, size, table, wall_clock
 from lumiliod.cli.program import Command, Failed, Group, Options, connected
-from lumiliod.contract.assets import Asset
+from lumiliod.contract.assets import Asset, AssetDetail
 from lumiliod.contract.problems import Problem
 
 if TYPE_CHECKING:
     from lumiliod.client import Client
 
 PAGE = 500
-
-_FOR_PROGRAMS = {"thumbhash", "thumbnail_version"}
+_TOLD_APART = {"thumbhash", "thumbnail_version", "appearance", "regions", "tags"}
 
 
 @click.group(cls=Group)
@@ -57,10 +56,15 @@ def show(options: Options, asset_id: UUID) -> None:
     if options.json:
         print_json(found)
         return
-    told = [(field, getattr(found, field)) for field in Asset.__struct_fields__ if field not in _FOR_PROGRAMS]
+    told = [(field, getattr(found, field)) for field in AssetDetail.__struct_fields__ if field not in _TOLD_APART]
     if found.appearance is not None:
         told += [(field, getattr(found.appearance, field)) for field in found.appearance.__struct_fields__]
     pairs((name, ", ".join(map(str, value)) if isinstance(value, list) else value) for name, value in told)
+    if found.regions:
+        click.echo()
+        places = (((r.x, r.y, r.w, r.h), r) for r in found.regions)
+        rows = [(r.type, r.name, *(f"{share:.3f}" for share in place)) for place, r in places]
+        table(("Region", "Name", "Left", "Top", "Width", "Height"), rows, right=["Left", "Top", "Width", "Height"])
     click.echo()
     pairs(sorted(found.tags.items()))
 

@@ -57,6 +57,25 @@ class Asset(Struct, kw_only=True):
     thumbhash: str | None
     """ThumbHash in base64: what to show until a thumbnail is there (https://evanw.github.io/thumbhash/)."""
 
+    motion: bool
+    """Whether a photo moves: `/assets/{id}/motion` has its film."""
+    live_id: UUID | None
+    """The film of a live photo, or the photo of its film, where that is an asset of its own."""
+
+
+class Region(Struct, kw_only=True):
+    """A part of a picture that its file names: left, top, width, height in shares of the upright picture, 0 to 1.
+
+    ``type`` is ``face | pet | focus | barcode``.
+    """
+
+    name: str | None
+    type: str
+    x: float
+    y: float
+    w: float
+    h: float
+
 
 class Appearance(Struct, kw_only=True):
     """What a picture looks like in numbers; a film's are those of its poster.
@@ -87,6 +106,7 @@ class AssetDetail(Asset, kw_only=True):
     audio_codec: str | None
     artist: str | None
     album: str | None
+    regions: list[Region]
     tags: dict[str, Any]
     appearance: Appearance | None
 

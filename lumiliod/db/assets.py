@@ -1,7 +1,7 @@
 """Assets and their derivatives."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, LiteralString
 from uuid import UUID
@@ -139,6 +139,9 @@ def set_metadata(conn: Connection, asset_id: AssetId, original_filename: str, me
         "audio_codec": metadata.audio_codec,
         "artist": metadata.artist,
         "album_title": metadata.album,
+        "motion_offset": metadata.motion.offset_bytes if metadata.motion else None,
+        "motion_bytes": metadata.motion.size_bytes if metadata.motion else None,
+        "regions": Jsonb(storable([asdict(region) for region in metadata.regions])),
         "tags": Jsonb(storable(metadata.tags)),
         "search_text": search_text(
             original_filename,

@@ -105,6 +105,9 @@ class AssetRow:
     thumbhash: bytes | None
     thumbnail_recipe: str | None
     thumbnails_made_at: datetime | None
+    motion_offset: int | None
+    motion_bytes: int | None
+    live_id: AssetId | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +121,7 @@ class AssetDetails:
     audio_codec: str | None
     artist: str | None
     album: str | None
+    regions: list[dict[str, Any]]
     tags: dict[str, Any]
 
 
@@ -174,3 +178,5 @@ class ServedFile:
     """The bytes are not those the library knows: what was read before must not be continued with them."""
     version: str | None = None
     """Of a derivative, its name as it was made once: asked for by that, it may be kept for ever."""
+    offset_bytes: int = 0
+    """Where in ``opened`` its bytes begin."""

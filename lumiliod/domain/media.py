@@ -68,6 +68,29 @@ class Identified:
 
 
 @dataclass(frozen=True, slots=True)
+class MotionVideo:
+    """Where the film of a motion photo lies in the photo's file, in bytes."""
+
+    offset_bytes: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A part of a picture that somebody named: left, top, width, height in shares of the upright picture, 0 to 1.
+
+    ``type`` is ``face``, ``pet``, ``focus`` or ``barcode``.
+    """
+
+    name: str | None
+    type: str
+    x: float
+    y: float
+    w: float
+    h: float
+
+
+@dataclass(frozen=True, slots=True)
 class Metadata:
     """Everything worth a column that a file says of itself; absent values are None.
 
@@ -101,6 +124,8 @@ class Metadata:
     audio_codec: str | None = None
     artist: str | None = None
     album: str | None = None
+    motion: MotionVideo | None = None
+    regions: tuple[Region, ...] = ()
     tags: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from lumiliod.contract.assets import Appearance, Asset, AssetDetail
+from lumiliod.contract.assets import Appearance, Asset, AssetDetail, Region
 from lumiliod.contract.jobs import Cause, Job, JobError, Progress
 from lumiliod.contract.live import RunningJob
 from lumiliod.db.job_admin import CauseRow, JobRow, RunningRow
@@ -15,6 +15,7 @@ from lumiliod.domain.assets import AssetDetails, AssetRow
 from lumiliod.domain.derivatives import version
 from lumiliod.domain.errors import Shape
 from lumiliod.domain.ids import path_from_bytes, shown
+from lumiliod.domain.media import AssetType
 from lumiliod.runtime import Runtime
 
 T = TypeVar("T")
@@ -30,6 +31,7 @@ def asset(rt: Runtime, row: AssetRow) -> Asset:
 def asset_detail(rt: Runtime, row: AssetRow, details: AssetDetails, looks: domain.Appearance | None) -> AssetDetail:
     """Return the wire form of an asset with everything its file says of itself and what it looks like."""
     fields = {name: getattr(details, name) for name in AssetDetail.__struct_fields__ if hasattr(details, name)}
+    fields["regions"] = msgspec.convert(details.regions, list[Region])
     return AssetDetail(**_asset_fields(rt, row), **fields, appearance=_appearance(looks) if looks else None)
 
 
@@ -46,6 +48,8 @@ def _asset_fields(rt: Runtime, row: AssetRow) -> dict[str, Any]:
     fields["thumbhash"] = base64.b64encode(row.thumbhash).decode() if row.thumbhash is not None else None
     made_at = row.thumbnails_made_at
     fields["thumbnail_version"] = version(row.thumbnail_recipe or "", made_at) if made_at is not None else None
+    is_live = row.type == AssetType.PHOTO and row.live_id is not None
+    fields["motion"] = row.motion_offset is not None or is_live
     return fields
 
 

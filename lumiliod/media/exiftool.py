@@ -29,7 +29,7 @@ Tag = Any
 """A value as exiftool's JSON has it: text, number, list or mapping."""
 
 COMMAND = (
-    "-json", "-n", "-G1", "-fast", "-api", "QuickTimeUTC=1", "-api", "largefilesupport=1",
+    "-json", "-struct", "-n", "-G1", "-fast", "-api", "QuickTimeUTC=1", "-api", "largefilesupport=1",
     "-charset", "filename=utf8",
 )  # fmt: skip  # -fast2 would lose HEIC and video values
 READY = b"{ready}\n"

@@ -48,7 +48,7 @@ def mime_type(head: bytes, size: int) -> str | None:
 
 def index_comes_first(file: BinaryIO) -> bool:
     """Tell whether the index (``moov``) of a film comes before what it is of, so that playing can begin at once."""
-    for kind, _ in _boxes(file):
+    for kind, _ in boxes(file, 0, file.seek(0, 2)):
         if kind in (b"moov", b"mdat"):
             return kind == b"moov"
     return False
@@ -56,23 +56,24 @@ def index_comes_first(file: BinaryIO) -> bool:
 
 def index_bytes(file: BinaryIO) -> int:
     """Return how long the index (``moov``) of a film is; 0 where there is none."""
-    return next((length for kind, length in _boxes(file) if kind == b"moov"), 0)
+    return next((length for kind, length in boxes(file, 0, file.seek(0, 2)) if kind == b"moov"), 0)
 
 
 def header_bytes(file: BinaryIO) -> int:
     """Return where the first fragment (``moof``) of a file begins, after all that they have in common."""
     length_bytes = 0
-    for kind, length in _boxes(file):
+    for kind, length in boxes(file, 0, file.seek(0, 2)):
         if kind == b"moof":
             break
         length_bytes += length
     return length_bytes
 
 
-def _boxes(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
-    """Yield kind and length in bytes of the boxes of the top level, until one makes no sense."""
-    at, end = 0, file.seek(0, 2)
+def boxes(file: BinaryIO, at: int, end: int) -> Iterator[tuple[bytes, int]]:
+    """Yield kind and length in bytes of the boxes of the top level from ``at`` on, until one makes no sense."""
     for _ in range(MAX_BOXES):
+        if at + 8 > end:
+            return
         file.seek(at)
         header = file.read(16)
         if len(header) < 8:

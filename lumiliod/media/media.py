@@ -12,9 +12,9 @@ import msgspec
 import trio
 
 from lumiliod.domain.errors import LumilioError, Retryable
-from lumiliod.domain.media import Appearance, AssetType, Identified, Metadata, Rendered
+from lumiliod.domain.media import Appearance, AssetType, Identified, Metadata, MotionVideo, Rendered
 from lumiliod.domain.streaming import FilmSurvey, Piece
-from lumiliod.media import capacity, confinement, exiftool, forkserver, originals, sandbox
+from lumiliod.media import capacity, confinement, exiftool, forkserver, motion, originals, sandbox
 from lumiliod.media.exiftool import ExifTool
 from lumiliod.media.media_type import Converted, Inspected
 from lumiliod.media.metadata import merged, metadata_from_tags
@@ -26,6 +26,8 @@ from lumiliod.media.wire import (
     Drawn,
     Inspect,
     Known,
+    Locate,
+    Located,
     Made,
     Render,
     Request,
@@ -303,7 +305,19 @@ class Media:
         metadata = metadata_from_tags(tags if tags is not None else inspected.tags if inspected else {}, now)
         if tags is None:
             metadata = replace(metadata, tags={})
-        return merged(metadata, identified, inspected)
+        metadata = merged(metadata, identified, inspected)
+        from_end = motion.claims(tags) if tags and is_photo else None
+        return metadata if from_end is None else replace(metadata, motion=await self._motion(path, from_end))
+
+    async def _motion(self, path: str, from_end: tuple[int, ...]) -> MotionVideo | None:
+        try:
+            answer = await self._asked(Locate(from_end), path)
+        except Retryable:
+            raise
+        except LumilioError:
+            return None
+        assert isinstance(answer, Located)
+        return answer.motion
 
 
 def _absolute(path: str) -> str:

@@ -9,6 +9,7 @@ from datetime import datetime
 from lumiliod.domain.media import Identified, Metadata
 from lumiliod.domain.taken import taken_from_tags
 from lumiliod.media.media_type import Inspected, shown_size
+from lumiliod.media.regions import regions
 
 HIGHEST_M, LOWEST_M = 100_000.0, -12_000.0
 """Altitudes between the deepest trench and the edge of space; what lies beyond is an overflow."""
@@ -53,6 +54,7 @@ def metadata_from_tags(tags: Mapping[str, object], now: datetime) -> Metadata:
         burst_id=_identifier(names, "BurstUUID", "BurstID"),
         artist=_text(names, "Artist", "Author", "Creator", "By-line"),
         album=_text(names, "Album"),
+        regions=regions(tags, orientation or 1),
         tags=tags,
     )
 

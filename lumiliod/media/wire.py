@@ -12,7 +12,7 @@ from typing import Literal
 
 import msgspec
 
-from lumiliod.domain.media import Appearance, Identified, WebVideo
+from lumiliod.domain.media import Appearance, Identified, MotionVideo, WebVideo
 from lumiliod.domain.streaming import RENDITIONS, FilmSurvey, Piece
 from lumiliod.media.media_type import Converted, Filmstrip, Inspected, Picture, Rendering
 
@@ -84,6 +84,12 @@ class Render(msgspec.Struct, frozen=True, tag=True):
     sizes: tuple[int, ...]
 
 
+class Locate(msgspec.Struct, frozen=True, tag=True):
+    """Ask where the film of a motion photo lies; its tags say so many bytes before the end."""
+
+    from_end: tuple[int, ...]
+
+
 class Convert(msgspec.Struct, frozen=True, tag=True):
     """Ask for the version for the web of a film or a sound.
 
@@ -111,6 +117,12 @@ class Drawn(msgspec.Struct, frozen=True, tag=True):
     """Answer to Render."""
 
     rendering: Rendering
+
+
+class Located(msgspec.Struct, frozen=True, tag=True):
+    """Answer to Locate."""
+
+    motion: MotionVideo | None
 
 
 class Advanced(msgspec.Struct, frozen=True, tag=True):
@@ -145,8 +157,8 @@ class Failed(msgspec.Struct, frozen=True, tag=True):
     message: str
 
 
-Request = Inspect | Render | Convert | Survey | Cut
-Answer = Known | Drawn | Advanced | Made | Surveyed | Wrote | Failed
+Request = Inspect | Render | Locate | Convert | Survey | Cut
+Answer = Known | Drawn | Located | Advanced | Made | Surveyed | Wrote | Failed
 
 
 ZygoteOrder = Warm | Fork | Reap
@@ -171,6 +183,8 @@ def is_sound(answer: Answer, request: Request, setup: Setup) -> bool:
                 return False
             is_drawn = all(_is_picture(picture, setup) for picture in pictures) and _is_seen(rendering.appearance)
             return is_drawn and (rendering.waveform is None or len(rendering.waveform) <= MAX_WAVEFORM_BYTES)
+        case Located(motion=motion), Locate():
+            return motion is None or (0 < motion.offset_bytes < 1 << 62 and 0 < motion.size_bytes < 1 << 62)
         case Advanced(share=share), Convert() | Cut():
             return 0 <= share <= 1
         case Made(converted=converted), Convert():

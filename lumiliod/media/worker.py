@@ -21,7 +21,7 @@ from typing import BinaryIO, Literal, cast
 import msgspec
 
 from lumiliod.domain.errors import LumilioError, Permanent, Refused
-from lumiliod.media import confinement
+from lumiliod.media import confinement, motion
 from lumiliod.media.media_type import (
     HEAD_BYTES,
     Conversion,
@@ -42,6 +42,8 @@ from lumiliod.media.wire import (
     Failed,
     Inspect,
     Known,
+    Locate,
+    Located,
     Made,
     Ready,
     Render,
@@ -134,6 +136,8 @@ def _answer(
             case Render(sizes=sizes):
                 recipe = Recipe(sizes, setup.thumbnail_format, setup.thumbnail_quality, setup.max_pixels)
                 return Drawn(media_type.render(source, sniffed, recipe))
+            case Locate(from_end=from_end):
+                return Located(motion.locate(source, from_end))
             case Convert():
                 if not isinstance(media_type, Convertible):
                     raise Permanent("nothing of this kind is converted", code="unsupported")
