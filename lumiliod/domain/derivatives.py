@@ -25,7 +25,7 @@ FOLDERS: Mapping[str, str] = {
 }
 """The folder of each kind below ``.lumilio``."""
 
-THUMBNAIL_RECIPE = "thumbnail-3"
+THUMBNAIL_RECIPE = "thumbnail-4"
 """Of pictures, what they look like in numbers, and waveforms, which are made together."""
 
 RECIPES: Mapping[str, str] = {
