@@ -31,6 +31,25 @@ def load(group: str, name: str) -> object:
         ConfigError: it is not installed (``plugin_missing``), two packages claim the name
             (``plugin_ambiguous``) or it cannot be imported (``plugin_broken``).
     """
+    point = _only(group, name)
+    try:
+        return point.load()
+    except _BROKEN as error:
+        raise ConfigError(
+            f"plugin '{name}' for {group} ({point.value}) cannot be loaded: {type(error).__name__}: {error}; "
+            f"installed: {', '.join(names(group))}",
+            code="plugin_broken",
+            group=group,
+            name=name,
+        ) from error
+
+
+def _only(group: str, name: str) -> EntryPoint:
+    """Return the entry point ``name`` of ``group``.
+
+    Raises:
+        ConfigError: there is none (``plugin_missing``), or several that differ (``plugin_ambiguous``).
+    """
     found = {point.value: point for point in entry_points(group=group) if point.name == name}
     if not found:
         installed = ", ".join(names(group)) or "none"
@@ -49,16 +68,7 @@ def load(group: str, name: str) -> object:
             name=name,
         )
     (point,) = found.values()
-    try:
-        return point.load()
-    except _BROKEN as error:
-        raise ConfigError(
-            f"plugin '{name}' for {group} ({point.value}) cannot be loaded: {type(error).__name__}: {error}; "
-            f"installed: {', '.join(names(group))}",
-            code="plugin_broken",
-            group=group,
-            name=name,
-        ) from error
+    return point
 
 
 def load_all(group: str) -> dict[str, object]:
@@ -71,8 +81,12 @@ def load_all(group: str) -> dict[str, object]:
 
 
 def targets(group: str) -> dict[str, str]:
-    """Return ``module:attribute`` of every plugin of ``group`` by name, without importing any."""
-    return {point.name: point.value for point in sorted(entry_points(group=group), key=lambda point: point.name)}
+    """Return ``module:attribute`` of every plugin of ``group`` by name, without importing any.
+
+    Raises:
+        ConfigError: two packages claim a name (``plugin_ambiguous``).
+    """
+    return {name: _only(group, name).value for name in names(group)}
 
 
 def _claimant(point: EntryPoint) -> str:

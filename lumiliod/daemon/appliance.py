@@ -125,6 +125,8 @@ async def opened(config: Config, environ: Mapping[str, str], health: HealthBoard
         if room.degraded:
             log.warning("metadata is degraded", extra={"reason": room.degraded})
             health.set("exiftool", "degraded", room.degraded)
+        if room.left_out:
+            health.set("media types", "degraded", room.left_out)
         health.set("sandbox", "degraded" if room.unprotected else "ready", room.unprotected or room.protections)
         yield rt
 
@@ -181,7 +183,11 @@ def job_kinds(rt: Runtime) -> list[Kind]:
 
 
 def media_types() -> list[str]:
-    """Return the media types that plugins provide, as ``module:attribute``; only worker processes import them."""
+    """Return the media types that plugins provide, as ``module:attribute``; only worker processes import them.
+
+    Raises:
+        ConfigError: two packages claim a name.
+    """
     return list(plugins.targets("lumilio.media").values())
 
 

@@ -168,7 +168,7 @@ def doctor(config_path: str | None, state_dir: str | None) -> None:
         async with media.opened(settings, appliance.media_types()) as room:
             for name, version in sorted(room.tools.items()):
                 click.echo(f"{name:24} {version}")
-            for reason in filter(None, (room.degraded, room.unprotected)):
+            for reason in filter(None, (room.degraded, room.left_out, room.unprotected)):
                 click.echo(f"degraded: {reason}")
 
     trio.run(main)

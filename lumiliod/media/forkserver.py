@@ -19,7 +19,7 @@ import trio
 
 from lumiliod.domain.errors import Unavailable
 from lumiliod.media.processes import CLOSE_LIMIT_S, REAP_LIMIT_S, end_process, environment, stopped_tree
-from lumiliod.media.wire import Fork, Reap, Spawned, Warm, frame
+from lumiliod.media.wire import Failed, Fork, Reap, Spawned, Warm, frame
 
 START_LIMIT_S = 120.0
 """How long the imports may take, on a slow disk."""
@@ -69,7 +69,7 @@ class _Zygote:
         """Return the process id it answers an order with.
 
         Raises:
-            OSError: it does not answer any more.
+            OSError: it does not answer any more. Unavailable: ``no_worker``, what it is to import cannot be.
         """
         async with self._asking:
             is_answered = False
@@ -77,7 +77,11 @@ class _Zygote:
                 passed = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
                 await self._control.sendmsg([frame(order)], passed)
                 header = await self._exactly(4)
-                answer = msgspec.msgpack.decode(await self._exactly(int.from_bytes(header, "big")), type=Spawned)
+                answer = msgspec.msgpack.decode(
+                    await self._exactly(int.from_bytes(header, "big")), type=Spawned | Failed
+                )
+                if isinstance(answer, Failed):
+                    raise _no_worker(f"media workers cannot be started: {answer.message}")
                 is_answered = True
                 return answer.pid
             finally:

@@ -1,7 +1,7 @@
 """The media room's door: identify, read metadata, draw thumbnails; all in supervised processes."""
 
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -14,7 +14,7 @@ import trio
 from lumiliod.domain.errors import LumilioError, Retryable
 from lumiliod.domain.media import Appearance, AssetType, Identified, Metadata, MotionVideo, Rendered
 from lumiliod.domain.streaming import FilmSurvey, Piece
-from lumiliod.media import capacity, confinement, exiftool, forkserver, motion, originals, sandbox
+from lumiliod.media import capacity, confinement, exiftool, foreign_types, forkserver, motion, originals, sandbox
 from lumiliod.media.exiftool import ExifTool
 from lumiliod.media.media_type import Converted, Inspected
 from lumiliod.media.metadata import merged, metadata_from_tags
@@ -88,6 +88,7 @@ async def opened(settings: MediaSettings, media_types: Sequence[str] | None = No
         thumbnail_format=settings.thumbnail_format,
         thumbnail_quality=settings.thumbnail_quality,
     )
+    setup, broken = await foreign_types.without_broken(setup, builtin_types())
     writing = msgspec.structs.replace(setup, writes_files=True)
     exiftool_version = await exiftool.version(settings.exiftool)
     async with (
@@ -97,7 +98,7 @@ async def opened(settings: MediaSettings, media_types: Sequence[str] | None = No
         sandbox.opened(forks, writing, settings.conversions, settings.wall_limit_s) as streams,
         exiftool.opened(settings.exiftool, workers, settings.wall_limit_s) as tool,
     ):
-        yield Media(settings, box, films, streams, tool if exiftool_version else None, exiftool_version)
+        yield Media(settings, box, films, streams, tool if exiftool_version else None, exiftool_version, broken)
 
 
 class Media:
@@ -111,6 +112,7 @@ class Media:
         streams: Sandbox,
         tool: ExifTool | None,
         exiftool_version: str | None,
+        broken_types: Mapping[str, str],
     ) -> None:
         self._settings = settings
         self._sandbox = box
@@ -118,6 +120,7 @@ class Media:
         self._streams = streams
         self._exiftool = tool
         self._exiftool_version = exiftool_version
+        self._broken_types = broken_types
         self._disk = trio.CapacityLimiter(_DISK_THREADS)
 
     @property
@@ -135,6 +138,11 @@ class Media:
     def degraded(self) -> str | None:
         """Return in one line what works worse than it should, or None."""
         return None if self._exiftool else "exiftool is missing: metadata is limited to what the decoders read"
+
+    @property
+    def left_out(self) -> str | None:
+        """Return in one line which media types could not be loaded, or None."""
+        return "; ".join(f"{name} is left out: {reason}" for name, reason in self._broken_types.items()) or None
 
     @property
     def protections(self) -> str:
@@ -293,7 +301,8 @@ class Media:
         )
         inspected = None
         await trio.lowlevel.checkpoint()
-        if tags is None or not is_photo:
+        is_foreign = not tags or "File:FileType" not in tags  # to exiftool, or there is none
+        if is_foreign or not is_photo:
             try:
                 inspected = await self._inspect(path)
             except Retryable:
@@ -301,8 +310,8 @@ class Media:
             except LumilioError as error:
                 if tags is None:
                     return error
-        now = datetime.now(UTC)
-        metadata = metadata_from_tags(tags if tags is not None else inspected.tags if inspected else {}, now)
+        told = tags if tags and not is_foreign else inspected.tags if inspected else {}
+        metadata = metadata_from_tags(told, datetime.now(UTC))
         if tags is None:
             metadata = replace(metadata, tags={})
         metadata = merged(metadata, identified, inspected)

@@ -121,6 +121,7 @@ class Converted:
     sound: WebAudio | None = None
 
 
+@runtime_checkable
 class MediaType(Protocol):
     """One kind of media; found by name through the entry points of ``lumilio.media``."""
 
@@ -135,7 +136,10 @@ class MediaType(Protocol):
         ...
 
     def sniff(self, head: bytes, size: int) -> Sniffed | None:
-        """Tell from the first bytes whether a file of ``size`` bytes is of this type; never raises."""
+        """Tell from the first bytes whether a file of ``size`` bytes is of this type; never raises.
+
+        A type that raises is passed over.
+        """
         ...
 
     def inspect(self, source: Source, sniffed: Sniffed, max_pixels: int) -> Inspected:

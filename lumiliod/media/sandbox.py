@@ -167,6 +167,14 @@ class Sandbox:
             raise Permanent(f"not decoded within {self._wall_limit_s:g} s", code="timeout")
         raise Permanent("the file ended two media workers", code="poison")
 
+    async def start(self) -> None:
+        """Have a worker ready before anything is asked.
+
+        Raises:
+            Unavailable: ``no_worker``.
+        """
+        self._idle.append(await self._started())
+
     async def close(self) -> None:
         """Kill and reap every worker."""
         await trio.lowlevel.cancel_shielded_checkpoint()

@@ -45,7 +45,7 @@ class Reap(msgspec.Struct, frozen=True, tag=True):
     pid: int
 
 
-class Spawned(msgspec.Struct, frozen=True):
+class Spawned(msgspec.Struct, frozen=True, tag=True):
     """A zygote's answer: the process there is now."""
 
     pid: int
@@ -64,7 +64,7 @@ class Setup(msgspec.Struct, frozen=True):
     """Whether it may write to the files that are handed to it."""
 
 
-class Ready(msgspec.Struct, frozen=True):
+class Ready(msgspec.Struct, frozen=True, tag=True):
     """The worker's first answer: its imports are warm, and it has given up the rest.
 
     ``libraries`` maps what only it can know to versions; ``protections`` are those in force.

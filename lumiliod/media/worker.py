@@ -98,7 +98,10 @@ def sniff(source: Source, media_types: tuple[MediaType, ...]) -> tuple[MediaType
         Permanent: ``unsupported``, or ``corrupt`` where there is nothing but zeros (a failed copy).
     """
     for media_type in media_types:
-        sniffed = media_type.sniff(source.head, source.size_bytes)
+        try:
+            sniffed = media_type.sniff(source.head, source.size_bytes)
+        except Exception:  # noqa: S112  # one type's mistake says nothing of the files of the others
+            continue
         if sniffed is not None:
             return media_type, sniffed
     if not source.head.strip(b"\0"):
@@ -149,14 +152,14 @@ def _answer(
             case Cut(piece=piece):
                 return Wrote(media_type.cut(source, sniffed, piece, _conversion(files, setup, progress)))
     except Refused as error:
-        return _failed("refused", error.code, error.message)
+        return failed("refused", error.code, error.message)
     except LumilioError as error:
-        return _failed("permanent", error.code, error.message)
+        return failed("permanent", error.code, error.message)
     except MemoryError:
-        return _failed("refused", "too_large", "decoding needs more memory than a media worker may use")
+        return failed("refused", "too_large", "decoding needs more memory than a media worker may use")
     except OSError as error:
         if error.errno in _PASSING_ERRNOS:
-            return _failed("unavailable", "io_error", f"the disk failed: {os.strerror(error.errno or 0)}")
+            return failed("unavailable", "io_error", f"the disk failed: {os.strerror(error.errno or 0)}")
         return _corrupt(error)
     except Exception as error:  # the edge: decoders raise whatever they like about broken files
         return _corrupt(error)
@@ -173,10 +176,11 @@ def _corrupt(error: Exception) -> Failed:
     said = str(error)[:300]
     if "cannot identify image file" in said:  # Pillow names its file object
         said = "no decoder knows this picture"
-    return _failed("permanent", "corrupt", f"cannot be decoded: {type(error).__name__}: {said}")
+    return failed("permanent", "corrupt", f"cannot be decoded: {type(error).__name__}: {said}")
 
 
-def _failed(kind: Literal["permanent", "refused", "unavailable"], code: str, message: str) -> Failed:
+def failed(kind: Literal["permanent", "refused", "unavailable"], code: str, message: str) -> Failed:
+    """Return an error as it is told to the daemon: printable, and of a bounded length."""
     readable = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in message)
     return Failed(kind, code, readable[:MAX_MESSAGE])
 
@@ -198,8 +202,15 @@ def _exactly(daemon: socket.socket, count: int) -> bytes:
 
 
 def loaded(names: tuple[str, ...]) -> tuple[MediaType, ...]:
-    """Import media types, ``module:attribute``, and return them in the order in which they are asked."""
-    media_types: list[MediaType] = [resolve_name(name)() for name in names]
+    """Import media types, ``module:attribute``, and return them in the order in which they are asked.
+
+    Raises:
+        Exception, SystemExit: whatever other people's packages raise.
+    """
+    media_types = [resolve_name(name)() for name in names]
+    for name, media_type in zip(names, media_types, strict=True):
+        if not isinstance(media_type, MediaType):
+            raise TypeError(f"{name} gives no media type")
     return tuple(sorted(media_types, key=lambda media_type: (media_type.order, media_type.name)))
 
 

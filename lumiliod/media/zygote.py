@@ -9,7 +9,6 @@ import contextlib
 import gc
 import os
 import socket
-import sys
 from pathlib import Path
 
 import msgspec
@@ -30,9 +29,13 @@ def main() -> None:
     first, _ = worker.received(control)
     if first is None:
         return
-    media_types = worker.loaded(msgspec.msgpack.decode(first, type=Warm).media_types)
-    if len(os.listdir("/proc/self/task")) != 1:
-        sys.exit("zygote: an import started a thread, which its forks would lack")
+    try:
+        media_types = worker.loaded(msgspec.msgpack.decode(first, type=Warm).media_types)
+        if len(os.listdir("/proc/self/task")) != 1:
+            raise RuntimeError("an import started a thread, which forks would lack")
+    except (Exception, SystemExit) as error:  # the edge: other people's packages raise whatever they like
+        control.sendall(frame(worker.failed("permanent", "no_worker", f"{type(error).__name__}: {error}")))
+        return
     gc.collect()
     gc.freeze()  # what is never looked at stays shared
     control.sendall(frame(Spawned(os.getpid())))

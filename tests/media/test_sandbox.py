@@ -51,7 +51,7 @@ async def test_a_stopped_worker_condemns_no_file(tmp_path: Path) -> None:
 
 ODD = """
 import time
-from lumiliod.media.media_type import Sniffed
+from lumiliod.media.media_type import Rendering, Sniffed
 
 class Odd:
     name = "odd"
@@ -64,6 +64,9 @@ class Odd:
         while source.head == b"spin":
             pass
         time.sleep(60)
+
+    def render(self, source, sniffed, recipe):
+        return Rendering()
 """
 
 
@@ -97,7 +100,7 @@ async def test_only_a_file_that_takes_the_time_is_condemned(
 
 HOARDING = """
 from lumiliod.domain.media import AssetType, Identified
-from lumiliod.media.media_type import Inspected, Sniffed
+from lumiliod.media.media_type import Inspected, Rendering, Sniffed
 
 class Hoarding:
     name = "hoarding"
@@ -110,6 +113,9 @@ class Hoarding:
     def inspect(self, source, sniffed, max_pixels):
         self.kept.append(b"x" * int(source.head))
         return Inspected(Identified(AssetType.PHOTO, sniffed.mime_type, sniffed.extension))
+
+    def render(self, source, sniffed, recipe):
+        return Rendering()
 """
 
 
