@@ -41,6 +41,8 @@ START_LIMIT_S = 20.0
 OUTPUT_LIMIT_BYTES = 16 << 20
 MAX_STRING_CHARACTERS = 4096
 MAX_TAGS_BYTES = 256 << 10
+MAX_DEPTH = 16
+"""Of structures within each other; what lies deeper is left out. XMP's own are some four deep."""
 ATTEMPTS = 2
 
 # group:name of what would be noise in a library: paths, thumbnails, exiftool's own words
@@ -288,22 +290,26 @@ def _parsed(output: bytes) -> dict[str, Tag]:
     except msgspec.MsgspecError:
         try:
             documents = json.loads(text)  # knows numbers beyond a float and half surrogates
-        except ValueError:
+        except (ValueError, RecursionError):
             return {}
+    except RecursionError:
+        return {}
     first = documents[0] if isinstance(documents, list) and documents else None
     return first if isinstance(first, dict) else {}
 
 
-def _trimmed(value: Tag) -> Tag:
+def _trimmed(value: Tag, depth: int = 0) -> Tag:
     match value:
+        case list() | dict() if depth == MAX_DEPTH:
+            return None
         case str():
             return _cut(value)
         case float() if not math.isfinite(value):
             return None
         case list():
-            return [_trimmed(item) for item in value]
+            return [_trimmed(item, depth + 1) for item in value]
         case dict():
-            return {_cut(key): _trimmed(item) for key, item in value.items()}
+            return {_cut(key): _trimmed(item, depth + 1) for key, item in value.items()}
         case _:
             return value
 

@@ -6,13 +6,14 @@ believed of bytes that are an ISO base media file with an index.
 """
 
 from collections.abc import Iterator, Mapping
+from itertools import chain, islice
 from typing import BinaryIO, cast
 
 from lumiliod.domain.media import MotionVideo
 from lumiliod.media import isobmff
 from lumiliod.media.media_type import Source
 
-MAX_CLAIMS = 8
+MAX_CLAIMS, MAX_PLACES = 8, 16
 MAX_SIZE_BYTES = 1 << 40
 """No file is so long; a number beyond is not worth a look."""
 
@@ -44,8 +45,8 @@ def claims(tags: Mapping[str, object]) -> tuple[int, ...] | None:
 
 def locate(source: Source, from_end: tuple[int, ...]) -> MotionVideo | None:
     """Return where a photo's film lies; None where there is none."""
-    places = [*_in_box(source), *_in_trailer(source), *((source.size_bytes - length, length) for length in from_end)]
-    for offset, size in places:
+    counted = ((source.size_bytes - length, length) for length in from_end)
+    for offset, size in islice(chain(_in_box(source), _in_trailer(source), counted), MAX_PLACES):
         if 0 < offset < source.size_bytes and (film := _film(source, offset, min(size, source.size_bytes - offset))):
             return film
     return None

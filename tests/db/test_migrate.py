@@ -97,5 +97,29 @@ def test_gaps_and_bad_names_are_refused(tmp_path: Path) -> None:
         migrate.load(tmp_path)
 
 
+def test_files_whose_films_and_regions_were_not_read_are_read_again(empty: str) -> None:
+    ours = migrate.load(migrate.folder())
+    number = next(one.number for one in ours if one.name == "motion_and_regions")
+    told = {
+        "film": '{"XMP-GCamera:MotionPhoto": 1}',
+        "faces": '{"XMP-mwg-rs:RegionName": ["Ada"]}',
+        "none": '{"IFD0:Make": "Canon"}',
+    }
+    with psycopg.connect(empty, autocommit=True) as conn:
+        migrate.migrate(conn, ours[: number - 1])
+        owner = uuid4()
+        conn.execute("INSERT INTO users (id, name, role) VALUES (%s, 'ada', 'admin')", (owner,))
+        for name, tags in told.items():
+            conn.execute(
+                "INSERT INTO assets (id, owner_id, type, digest, size_bytes, mime_type, original_filename, taken_at,"
+                " taken_at_local, tz_source, taken_source, tags, metadata_at) VALUES (gen_random_uuid(), %s, 'photo',"
+                " sha256(%s), 1, 'image/jpeg', %s, now(), now(), 'utc', 'file', %s, now())",
+                (owner, name.encode(), name, tags),
+            )
+        migrate.migrate(conn, ours)
+        again = conn.execute("SELECT original_filename FROM assets WHERE metadata_at IS NULL ORDER BY 1").fetchall()
+    assert again == [("faces",), ("film",)]
+
+
 def test_our_own_are_well_formed() -> None:
     assert migrate.load(migrate.folder())

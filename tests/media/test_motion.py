@@ -1,5 +1,7 @@
 """The film of a motion photo is found wherever it lies, and what is no film is not taken for one."""
 
+import io
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,7 +9,8 @@ import pytest
 
 from lumiliod.domain.media import Metadata, MotionVideo
 from lumiliod.media.media import Media
-from lumiliod.media.motion import claims
+from lumiliod.media.media_type import HEAD_BYTES, Source
+from lumiliod.media.motion import MAX_PLACES, claims, locate
 from tests.media import moving
 from tests.media.moving import exiftool
 
@@ -57,6 +60,24 @@ async def test_a_trailer_that_lies_finds_nothing(media: Media, tmp_path: Path) -
         path.write_bytes(whole[:at] + b"\xff" + whole[at + 1 :])
         found = (await read(media, path)).motion
         assert found is None or whole[found.offset_bytes :].startswith(film)
+
+
+def test_a_trailer_of_many_films_is_looked_at_a_few_times() -> None:
+    film = b"\0\0\0\x18ftypmp42\0\0\0\0isommp42" + b"\0\0\0\x08free" * 100
+    block = bytes(4) + (0).to_bytes(4, "little") + film
+    directory = b"SEFH" + struct.pack("<II", 107, 10_000)
+    directory += struct.pack("<HHII", 0, 0x0A30, len(block), len(block)) * 10_000
+    content = b"\xff\xd8\xff" + block + directory + struct.pack("<I", len(directory)) + b"SEFT"
+    reads = 0
+
+    class Counted(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            nonlocal reads
+            reads += 1
+            return super().read(size)
+
+    assert locate(Source(Counted(content), content[:HEAD_BYTES], len(content)), ()) is None
+    assert reads < MAX_PLACES * 110
 
 
 async def test_a_photo_of_a_burst_and_a_live_photo(media: Media, tmp_path: Path) -> None:
