@@ -130,19 +130,6 @@ class Metadata:
 
 
 @dataclass(frozen=True, slots=True)
-class Rendered:
-    """One derivative picture written to a file by a media worker: pixels as shown, bytes on disk."""
-
-    size: int
-    """Requested long side in pixels (150, 300, 1024); the picture is never enlarged."""
-    path: str
-    mime_type: str
-    width: int
-    height: int
-    size_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
 class Appearance:
     """What a picture looks like, in numbers; a film's are those of its poster."""
 

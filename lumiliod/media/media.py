@@ -12,11 +12,11 @@ import msgspec
 import trio
 
 from lumiliod.domain.errors import LumilioError, Retryable
-from lumiliod.domain.media import Appearance, AssetType, Identified, Metadata, MotionVideo, Rendered
+from lumiliod.domain.media import AssetType, Identified, Metadata, MotionVideo
 from lumiliod.domain.streaming import FilmSurvey, Piece
 from lumiliod.media import capacity, confinement, exiftool, foreign_types, forkserver, motion, originals, sandbox
 from lumiliod.media.exiftool import ExifTool
-from lumiliod.media.media_type import Converted, Inspected
+from lumiliod.media.media_type import Converted, Inspected, Rendering
 from lumiliod.media.metadata import merged, metadata_from_tags
 from lumiliod.media.sandbox import Advance, Sandbox
 from lumiliod.media.wire import (
@@ -44,7 +44,6 @@ VERSION_NAME = "web.mp4"
 _PACKAGES = ("pillow", "simplejpeg", "opencv-python-headless", "rawpy", "pi-heif", "pillow-jxl-plugin", "av")
 _DISK_THREADS = 32
 """How many may wait for disks that hang before those that do not have to."""
-_SUFFIXES = {"jpeg": ".jpg", "webp": ".webp"}
 
 
 @dataclass(frozen=True)
@@ -196,36 +195,19 @@ class Media:
             results[position] = tags if isinstance(tags, LumilioError) else await self._one(*files[position], tags)
         return results
 
-    async def thumbnails(
-        self, path: str, mime_type: str, into: str, sizes: tuple[int, ...] = THUMBNAIL_SIZES
-    ) -> tuple[list[Rendered], Appearance | None, bytes | None]:
-        """Write a picture per size into the existing folder ``into``, as ``<size>.jpg`` or ``.webp``; describe it.
+    async def thumbnails(self, path: str, sizes: tuple[int, ...] = THUMBNAIL_SIZES) -> Rendering:
+        """Draw a picture per size, in the format of the settings, and describe it.
 
         One decode; upright, sRGB, never enlarged. Photos, RAW, films (the poster at 10 %) and sounds (the cover, or
-        their shape); of these the waveform comes last. The content decides; ``mime_type`` is what :meth:`identify` said
-        of it.
+        their shape); of these the waveform, too.
 
         Raises:
             LumilioError: as :meth:`identify`; ``corrupt`` where the pixels cannot be decoded.
         """
         await trio.lowlevel.checkpoint()
-        if not sizes:
-            return [], None, None
         answer = await self._asked(Render(sizes), path)
         assert isinstance(answer, Drawn)
-        rendered: list[Rendered] = []
-        files: dict[str, bytes] = {}
-        chosen = self._settings.thumbnail_format
-        for picture in answer.rendering.pictures:
-            to = os.path.join(into, f"{picture.size}{_SUFFIXES[chosen]}")
-            files[to] = picture.data
-            rendered.append(
-                Rendered(picture.size, to, f"image/{chosen}", picture.width, picture.height, len(picture.data))
-            )
-        with trio.move_on_after(self._settings.wall_limit_s):
-            await originals.write(files, self._disk)
-            return rendered, answer.rendering.appearance, answer.rendering.waveform
-        raise sandbox.stalled(self._settings.wall_limit_s)
+        return answer.rendering
 
     async def web_version(self, path: str, into: str, advance: Advance) -> Converted:
         """Write the version for the web of a film or a sound into the folder ``into``, as ``VERSION_NAME``.

@@ -1,4 +1,4 @@
-"""Open originals, and write what was drawn of them, in threads: a disk that hangs holds up nothing else."""
+"""Open originals, and files that are written for them, in threads: a disk that hangs holds up nothing else."""
 
 import errno
 import os
@@ -6,7 +6,6 @@ import stat
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from pathlib import Path
 
 import trio
 
@@ -89,20 +88,3 @@ async def made(path: str, limiter: trio.CapacityLimiter) -> AsyncIterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
-
-
-async def write(files: dict[str, bytes], limiter: trio.CapacityLimiter) -> None:
-    """Write files of these paths; a caller that gives up does not wait for the disk.
-
-    Raises:
-        Unavailable: ``io_error``, the disk fails.
-    """
-    await trio.to_thread.run_sync(_write, files, abandon_on_cancel=True, limiter=limiter)
-
-
-def _write(files: dict[str, bytes]) -> None:
-    try:
-        for path, data in files.items():
-            Path(path).write_bytes(data)
-    except OSError as error:
-        raise disk_failed(error) from error

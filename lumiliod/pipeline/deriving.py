@@ -1,9 +1,7 @@
 """Derivatives of one asset, whatever they are: ask for them, put them into the store, then their rows."""
 
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager, suppress
-from pathlib import Path
 from typing import TypeVar
 from uuid import UUID
 
@@ -18,7 +16,7 @@ from lumiliod.domain.errors import LumilioError, NotFound, Permanent, Unavailabl
 from lumiliod.domain.ids import AssetId, Digest, RepositoryId
 from lumiliod.jobs.engine import Result, Running
 from lumiliod.runtime import Runtime, reaching
-from lumiliod.storage import derivatives, durable, repository
+from lumiliod.storage import derivatives, repository
 from lumiliod.storage.repository import Repository
 
 Asked = TypeVar("Asked")
@@ -34,8 +32,8 @@ class Args(msgspec.Struct):
 async def derive(
     rt: Runtime,
     running: Running,
-    ask: Callable[[Repository, Source, str], Awaitable[Asked]],
-    store: Callable[[Repository, Digest, str, Asked], Stored],
+    ask: Callable[[Repository, Source], Awaitable[Asked]],
+    store: Callable[[Repository, Digest, Asked], Stored],
     record: Callable[[AssetId, RepositoryId, Stored, Connection], tuple[Result, Sequence[str]]],
 ) -> None:
     """Make the derivatives of one asset and end the job with their rows.
@@ -43,8 +41,8 @@ async def derive(
     Args:
         rt: the library.
         running: the job; its arguments are :class:`Args`.
-        ask: makes them of the original, in a folder that is removed afterwards.
-        store: moves them into the store, in a thread; returns what is to be written down.
+        ask: makes them of the original.
+        store: puts them into the store, in a thread; returns what is to be written down.
         record: writes it down; returns the job's result and the places of what this replaces.
 
     Raises:
@@ -58,25 +56,29 @@ async def derive(
     opened = rt.repositories.get(source.repository_id)
     with reaching(rt.repositories, opened):
         repo = opened.repository
-        await trio.to_thread.run_sync(repository.check_identity, repo, limiter=rt.disk)
+
+        def stored_there(asked: Asked) -> Stored:
+            # where another disk is mounted by now, the file was another's, too
+            repository.check_identity(repo)
+            return store(repo, source.digest, asked)
+
         verdict: LumilioError
         try:
-            async with scratch(rt, repo) as folder:
-                try:
-                    asked = await ask(repo, source, folder)
-                except NotFound as error:
-                    raise Permanent("the original is not where it was", code="original_missing") from error
-                # nobody removes these bytes' derivatives while they have no row
-                async with rt.digests.holding(source.digest):
-                    stored = await trio.to_thread.run_sync(store, repo, source.digest, folder, asked, limiter=rt.disk)
-                    replaced = list[str]()
+            try:
+                asked = await ask(repo, source)
+            except NotFound as error:
+                raise Permanent("the original is not where it was", code="original_missing") from error
+            # nobody removes these bytes' derivatives while they have no row
+            async with rt.digests.holding(source.digest):
+                stored = await trio.to_thread.run_sync(stored_there, asked, limiter=rt.disk)
+                replaced = list[str]()
 
-                    def effect(conn: Connection) -> Result:
-                        result, replaced[:] = record(asset_id, repo.marker.id, stored, conn)
-                        return result
+                def effect(conn: Connection) -> Result:
+                    result, replaced[:] = record(asset_id, repo.marker.id, stored, conn)
+                    return result
 
-                    await running.complete(effect)
-                    await forget(rt, repo, replaced)
+                await running.complete(effect)
+                await forget(rt, repo, replaced)
         except (NotFound, Permanent) as error:
             verdict = error
         else:
@@ -117,15 +119,14 @@ def put(repo: Repository, digest: Digest, kind: str, source: str, extension: str
     return place
 
 
-def put_bytes(repo: Repository, digest: Digest, kind: str, folder: str, data: bytes, extension: str) -> str:
-    """Write a derivative into ``folder`` and move it into the store; return its place there. Blocks.
+def put_bytes(repo: Repository, digest: Digest, kind: str, data: bytes, extension: str) -> str:
+    """Write a derivative into the store; return its place there. Blocks.
 
-    Raises as :func:`derivatives.put`.
+    Raises as :func:`derivatives.put_bytes`.
     """
-    written = os.path.join(folder, f"{kind}{extension}")
-    with durable.translated("write", written, writing=True):
-        Path(written).write_bytes(data)
-    return put(repo, digest, kind, written, extension)
+    place = derivative_place(kind, digest, extension)
+    derivatives.put_bytes(repo, data, place)
+    return place
 
 
 @asynccontextmanager

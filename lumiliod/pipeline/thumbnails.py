@@ -1,23 +1,21 @@
 """Thumbnails: three sizes from one decode, and what they look like; of a sound its shape."""
 
-from pathlib import Path
-
 from lumiliod.db import appearances, assets
 from lumiliod.db.pool import Connection
 from lumiliod.domain.assets import AssetStatus, NewDerivative
 from lumiliod.domain.derivatives import RECIPES, WAVEFORM, thumbnail
 from lumiliod.domain.ids import AssetId, Digest, RepositoryId, path_from_bytes
 from lumiliod.domain.jobs import ClaimedJob, FailedAttempt
-from lumiliod.domain.media import Appearance, Rendered
+from lumiliod.domain.media import Appearance
 from lumiliod.domain.repositories import THUMBNAIL_SIZES
 from lumiliod.jobs.engine import Result, Running
 from lumiliod.jobs.kind import Kind, each
+from lumiliod.media.media_type import Rendering
 from lumiliod.pipeline import deriving, kinds
 from lumiliod.runtime import Runtime
 from lumiliod.storage.repository import Repository
 
-Drawn = tuple[list[Rendered], Appearance | None, bytes | None]
-"""Pictures, what they look like, a waveform: as :meth:`Media.thumbnails` returns them."""
+_FORMATS = {"jpeg": ("image/jpeg", ".jpg"), "webp": ("image/webp", ".webp")}
 
 
 def setup(rt: Runtime) -> Kind:
@@ -32,38 +30,24 @@ def setup(rt: Runtime) -> Kind:
 
 async def render(rt: Runtime, running: Running) -> None:
     """Make the thumbnails of one asset; an asset without a picture is ready without them."""
+    mime_type, extension = _FORMATS[rt.config.media.thumbnail_format]
 
-    async def ask(repo: Repository, source: assets.Source, folder: str) -> Drawn:
-        path = repo.absolute(path_from_bytes(source.path))
-        return await rt.media.thumbnails(path, source.mime_type, folder, THUMBNAIL_SIZES)
+    async def ask(repo: Repository, source: assets.Source) -> Rendering:
+        return await rt.media.thumbnails(repo.absolute(path_from_bytes(source.path)), THUMBNAIL_SIZES)
 
-    await deriving.derive(rt, running, ask, _store, _record)
+    def store(repo: Repository, digest: Digest, drawn: Rendering) -> tuple[list[NewDerivative], Appearance | None]:
+        made = []
+        for one in drawn.pictures:
+            kind, size_bytes = thumbnail(one.size), len(one.data)
+            path = deriving.put_bytes(repo, digest, kind, one.data, extension)
+            made.append(NewDerivative(kind, path, RECIPES[kind], mime_type, size_bytes, one.width, one.height))
+        if drawn.waveform is not None:
+            path, size_bytes = deriving.put_bytes(repo, digest, WAVEFORM, drawn.waveform, ".dat"), len(drawn.waveform)
+            recipe = RECIPES[WAVEFORM]
+            made.append(NewDerivative(WAVEFORM, path, recipe, "application/octet-stream", size_bytes, None, None))
+        return made, drawn.appearance
 
-
-def _store(
-    repo: Repository, digest: Digest, folder: str, drawn: Drawn
-) -> tuple[list[NewDerivative], Appearance | None]:
-    rendered, appearance, waveform = drawn
-    made = []
-    for picture in rendered:
-        kind, extension = thumbnail(picture.size), Path(picture.path).suffix
-        stored = deriving.put(repo, digest, kind, picture.path, extension)
-        made.append(
-            NewDerivative(
-                kind=kind,
-                path=stored,
-                recipe=RECIPES[kind],
-                mime_type=picture.mime_type,
-                size_bytes=picture.size_bytes,
-                width=picture.width,
-                height=picture.height,
-            )
-        )
-    if waveform is not None:
-        path = deriving.put_bytes(repo, digest, WAVEFORM, folder, waveform, ".dat")
-        mime_type, size_bytes = "application/octet-stream", len(waveform)
-        made.append(NewDerivative(WAVEFORM, path, RECIPES[WAVEFORM], mime_type, size_bytes, None, None))
-    return made, appearance
+    await deriving.derive(rt, running, ask, store, _record)
 
 
 def _record(

@@ -2,7 +2,7 @@
 
 import math
 import os
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from functools import partial
 
 import trio
@@ -50,10 +50,12 @@ async def transcode(rt: Runtime, running: Running) -> None:
     Raises:
         Unavailable: the repository is away, or too little room is left on its disk (``no_space``).
     """
+    stack = AsyncExitStack()
 
-    async def ask(repo: Repository, source: assets.Source, folder: str) -> Converted | None:
+    async def ask(repo: Repository, source: assets.Source) -> tuple[str, Converted] | None:
         if source.type not in wanted(rt):
             return None
+        folder = await stack.enter_async_context(deriving.scratch(rt, repo))
         check = partial(pump.check_room, repo, min_free_bytes=rt.config.storage.min_free_mb << 20)
         await trio.to_thread.run_sync(check, COPIES * source.size_bytes, limiter=rt.disk)
 
@@ -61,17 +63,19 @@ async def transcode(rt: Runtime, running: Running) -> None:
             await trio.to_thread.run_sync(check, 0, limiter=rt.disk)
             await running.progress(round(share * 100), 100, "%", source.original_filename)
 
-        return await rt.media.web_version(repo.absolute(path_from_bytes(source.path)), folder, advance)
+        return folder, await rt.media.web_version(repo.absolute(path_from_bytes(source.path)), folder, advance)
 
-    await deriving.derive(rt, running, ask, _store, _record)
+    async with stack:
+        await deriving.derive(rt, running, ask, _store, _record)
     if running.job.repository_id is not None:
         with suppress(NotFound, Unavailable):  # it is there with the next one
             await prune.evict(rt, rt.repositories.get(running.job.repository_id))
 
 
-def _store(repo: Repository, digest: Digest, folder: str, converted: Converted | None) -> list[NewDerivative] | None:
-    if converted is None:
+def _store(repo: Repository, digest: Digest, made_in: tuple[str, Converted] | None) -> list[NewDerivative] | None:
+    if made_in is None:
         return None
+    folder, converted = made_in
     version, strip, sound = converted.version, converted.filmstrip, converted.sound
     made = []
     if sound is not None:
@@ -82,7 +86,7 @@ def _store(repo: Repository, digest: Digest, folder: str, converted: Converted |
         size, width, height = version.size_bytes, version.width, version.height
         made.append(NewDerivative(VIDEO_WEB, path, RECIPES[VIDEO_WEB], "video/mp4", size, width, height))
     if strip is not None:
-        path = deriving.put_bytes(repo, digest, FILMSTRIP, folder, strip.data, ".jpg")
+        path = deriving.put_bytes(repo, digest, FILMSTRIP, strip.data, ".jpg")
         width, height = strip.columns * strip.width, math.ceil(strip.frames / strip.columns) * strip.height
         details = {name: getattr(strip, name) for name in ("frames", "columns", "interval_s", "width", "height")}
         recipe, size = RECIPES[FILMSTRIP], len(strip.data)

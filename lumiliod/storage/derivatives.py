@@ -5,7 +5,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
 from lumiliod.domain.errors import Conflict, NotFound, Permanent, Shape, Unavailable
 from lumiliod.domain.ids import shown
@@ -26,6 +26,30 @@ def put(repo: Repository, source: str, place: str) -> None:
     *folders, name = place.split("/")
     with durable.translated("store", place, writing=True), _our_folder(repo, *folders) as folder:
         os.rename(source, name, dst_dir_fd=folder)
+
+
+def put_bytes(repo: Repository, data: bytes, place: str) -> None:
+    """Write a derivative to its place; as :func:`put`, and as little forced to the disk.
+
+    Raises:
+        Unavailable: as :func:`put`.
+    """
+    *folders, name = place.split("/")
+    with (
+        durable.translated("store", place, writing=True),
+        _our_folder(repo, "temp") as temp,
+        _our_folder(repo, *folders) as folder,
+    ):
+        scratch, fd = _owned_file(temp)
+        try:
+            durable.write_all(fd, data)
+            os.rename(scratch, name, src_dir_fd=temp, dst_dir_fd=folder)
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(scratch, dir_fd=temp)
+            raise
+        finally:
+            os.close(fd)
 
 
 def remove(repo: Repository, path: str) -> None:
@@ -118,6 +142,17 @@ def _owned_folder(parent: int) -> tuple[str, int]:
             fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
         except FileNotFoundError:
             continue
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        if os.fstat(fd).st_nlink:
+            return name, fd
+        os.close(fd)
+
+
+def _owned_file(parent: int) -> tuple[str, int]:
+    """Make a file to write to with an flock held; a sweeper may come between making and locking."""
+    while True:
+        name = f"scratch-{secrets.token_hex(8)}"
+        fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644, dir_fd=parent)
         fcntl.flock(fd, fcntl.LOCK_EX)
         if os.fstat(fd).st_nlink:
             return name, fd

@@ -23,10 +23,10 @@ from typing import TypeVar
 import trio
 
 from lumiliod.domain.errors import LumilioError
-from lumiliod.domain.media import AssetType, Identified, Rendered
+from lumiliod.domain.media import AssetType, Identified
 from lumiliod.media import jpeg
 from lumiliod.media.media import Media, MediaSettings, builtin_types, opened
-from lumiliod.media.media_type import HEAD_BYTES, MediaType, Recipe, Source
+from lumiliod.media.media_type import HEAD_BYTES, MediaType, Picture, Recipe, Source
 from lumiliod.media.photo import render_jpeg
 
 T = TypeVar("T")
@@ -130,13 +130,13 @@ def claims_nothing_else(target: str, _sample: Sample) -> None:
 def draws_every_size(target: str, sample: Sample) -> None:
     """One upright JPEG per size, in the proportions of the file, none enlarged, that can be decoded."""
 
-    async def draw(media: Media, folder: Path) -> list[Rendered]:
-        return (await media.thumbnails(_written(folder, sample.content), "", str(folder), SIZES))[0]
+    async def draw(media: Media, folder: Path) -> tuple[Picture, ...]:
+        return (await media.thumbnails(_written(folder, sample.content), SIZES)).pictures
 
-    def look(pictures: list[Rendered]) -> None:
+    def look(pictures: tuple[Picture, ...]) -> None:
         assert sorted(picture.size for picture in pictures) == sorted(SIZES)
         for picture in pictures:
-            data = Path(picture.path).read_bytes()
+            data = picture.data
             file = io.BytesIO(data)
             header = jpeg.read_header(file)
             assert (header.width, header.height, header.components) == (picture.width, picture.height, 3)
@@ -155,8 +155,8 @@ def is_deterministic(target: str, sample: Sample) -> None:
 
     async def look(media: Media, folder: Path) -> tuple[Identified, list[bytes]]:
         path = _written(folder, sample.content)
-        pictures, _, _ = await media.thumbnails(path, "", str(folder))
-        return await media.identify(path), [Path(picture.path).read_bytes() for picture in pictures]
+        pictures = (await media.thumbnails(path)).pictures
+        return await media.identify(path), [picture.data for picture in pictures]
 
     assert _with_media(target, look) == _with_media(target, look)
 
@@ -177,7 +177,7 @@ def survives_damage(target: str, sample: Sample) -> None:
             path = _written(folder, content)
             try:
                 await media.identify(path)
-                await media.thumbnails(path, "", str(folder))
+                await media.thumbnails(path)
             except LumilioError as error:
                 codes.add(error.code)
         return codes

@@ -1,4 +1,5 @@
 from fractions import Fraction
+from io import BytesIO
 from pathlib import Path
 
 import av
@@ -49,14 +50,14 @@ def sound(path: Path, codec: str, length_s: int = 2) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".avi", ".ts", ".3gp"])
-async def test_poster_and_numbers(suffix: str, media: Media, tmp_path: Path, into: Path) -> None:
+async def test_poster_and_numbers(suffix: str, media: Media, tmp_path: Path) -> None:
     path = tmp_path / f"film{suffix}"
     film(path)
     identified = await media.identify(str(path))
     assert (identified.type, identified.width, identified.height) == (AssetType.VIDEO, 320, 160)
     assert identified.duration_s == pytest.approx(4, abs=0.1)
-    pictures, *_ = await media.thumbnails(str(path), identified.mime_type, str(into), (150,))
-    with Image.open(pictures[0].path) as image:
+    pictures = (await media.thumbnails(str(path), (150,))).pictures
+    with Image.open(BytesIO(pictures[0].data)) as image:
         assert image.size == (150, 75)
         above, below = image.getpixel((75, 10)), image.getpixel((75, 65))
     assert isinstance(above, tuple)
@@ -68,14 +69,14 @@ async def test_poster_and_numbers(suffix: str, media: Media, tmp_path: Path, int
     assert (metadata.width, metadata.video_codec, metadata.audio_codec) == (320, "mpeg4", None)
 
 
-async def test_turned_film_is_shown_upright(media: Media, tmp_path: Path, into: Path) -> None:
+async def test_turned_film_is_shown_upright(media: Media, tmp_path: Path) -> None:
     path = tmp_path / "turned.mp4"
     film(path, rotation=90)
     identified = await media.identify(str(path))
     assert (identified.width, identified.height) == (160, 320)
-    [picture], *_ = await media.thumbnails(str(path), identified.mime_type, str(into), (300,))
+    [picture] = (await media.thumbnails(str(path), (300,))).pictures
     assert (picture.width, picture.height) == (150, 300)
-    with Image.open(picture.path) as image:
+    with Image.open(BytesIO(picture.data)) as image:
         left, right = image.getpixel((20, 150)), image.getpixel((130, 150))
     assert isinstance(left, tuple)
     assert isinstance(right, tuple)
@@ -83,12 +84,12 @@ async def test_turned_film_is_shown_upright(media: Media, tmp_path: Path, into: 
     assert right[2] > 180
 
 
-async def test_anamorphic_film_is_widened(media: Media, tmp_path: Path, into: Path) -> None:
+async def test_anamorphic_film_is_widened(media: Media, tmp_path: Path) -> None:
     path = tmp_path / "wide.mkv"
     film(path, aspect=Fraction(2, 1))
     identified = await media.identify(str(path))
     assert (identified.width, identified.height) == (640, 160)
-    [picture], *_ = await media.thumbnails(str(path), identified.mime_type, str(into), (300,))
+    [picture] = (await media.thumbnails(str(path), (300,))).pictures
     assert (picture.width, picture.height) == (300, 75)
 
 
@@ -111,13 +112,14 @@ async def test_container_time_is_utc(media: Media, tmp_path: Path) -> None:
         (".aiff", "pcm_s16be", "audio/x-aiff"), (".mp3", "libmp3lame", "audio/mpeg"), (".opus", "libopus", "audio/ogg"),
     ],
 )  # fmt: skip
-async def test_sound(suffix: str, codec: str, mime_type: str, media: Media, tmp_path: Path, into: Path) -> None:
+async def test_sound(suffix: str, codec: str, mime_type: str, media: Media, tmp_path: Path) -> None:
     path = tmp_path / f"sound{suffix}"
     sound(path, codec)
     identified = await media.identify(str(path))
     assert (identified.type, identified.mime_type) == (AssetType.AUDIO, mime_type)
     assert identified.duration_s == pytest.approx(2, abs=0.15)
-    pictures, _, waveform = await media.thumbnails(str(path), identified.mime_type, str(into))
+    drawn = await media.thumbnails(str(path))
+    pictures, waveform = drawn.pictures, drawn.waveform
     assert [(one.width, one.height) for one in pictures] == [(1024, 256), (300, 75), (150, 38)]
     assert waveform is not None
     [metadata] = await media.metadata([(str(path), identified)])
@@ -126,12 +128,12 @@ async def test_sound(suffix: str, codec: str, mime_type: str, media: Media, tmp_
     assert metadata.video_codec is None
 
 
-async def test_broken_film_is_identified_but_corrupt(media: Media, tmp_path: Path, into: Path) -> None:
+async def test_broken_film_is_identified_but_corrupt(media: Media, tmp_path: Path) -> None:
     path = tmp_path / "film.mp4"
     film(path)
     path.write_bytes(path.read_bytes()[:2000])  # the index lies at the end
     identified = await media.identify(str(path))
     assert identified.type is AssetType.VIDEO
     with pytest.raises(Permanent) as raised:
-        await media.thumbnails(str(path), identified.mime_type, str(into))
+        await media.thumbnails(str(path))
     assert raised.value.code == "corrupt"

@@ -110,11 +110,12 @@ def test_the_picture_is_tall_where_the_sound_is_loud() -> None:
     assert (waveform.drawn(np.empty((0, 2), np.int8), 40, 11) == waveform.FOREGROUND).all(axis=2).sum() == 40
 
 
-async def test_a_sound_is_shown_by_its_shape(media: Media, tmp_path: Path, into: Path) -> None:
+async def test_a_sound_is_shown_by_its_shape(media: Media, tmp_path: Path) -> None:
     path = sound(tmp_path / "a.flac", swelling(6), "flac")
-    pictures, appearance, data = await media.thumbnails(str(path), "audio/flac", str(into))
+    drawn = await media.thumbnails(str(path))
+    pictures, appearance, data = drawn.pictures, drawn.appearance, drawn.waveform
     assert [(one.width, one.height) for one in pictures] == [(1024, 256), (300, 75), (150, 38)]
-    with Image.open(pictures[0].path) as image:
+    with Image.open(BytesIO(pictures[0].data)) as image:
         pixels = np.asarray(image.convert("RGB")).astype(int)
     is_blue = np.abs(pixels - waveform.FOREGROUND).sum(axis=2) < 90
     heights = is_blue.sum(axis=0)
@@ -125,7 +126,7 @@ async def test_a_sound_is_shown_by_its_shape(media: Media, tmp_path: Path, into:
 
 
 @pytest.mark.parametrize("is_broken", [False, True])
-async def test_a_cover_is_shown_where_there_is_one(media: Media, tmp_path: Path, into: Path, is_broken: bool) -> None:
+async def test_a_cover_is_shown_where_there_is_one(media: Media, tmp_path: Path, is_broken: bool) -> None:
     path = sound(tmp_path / "a.mp3", swelling(2), "libmp3lame")
     file = BytesIO()
     Image.new("RGB", (600, 600), (200, 30, 30)).save(file, "JPEG")
@@ -138,9 +139,10 @@ async def test_a_cover_is_shown_where_there_is_one(media: Media, tmp_path: Path,
     if content[:3] == b"ID3":
         content = content[10 + int.from_bytes(content[6:10], "big") :]
     path.write_bytes(b"ID3\3\0\0" + size + tag + content)
-    pictures, _, data = await media.thumbnails(str(path), "audio/mpeg", str(into))
+    drawn = await media.thumbnails(str(path))
+    pictures, data = drawn.pictures, drawn.waveform
     assert data is not None
-    with Image.open(pictures[1].path) as image:
+    with Image.open(BytesIO(pictures[1].data)) as image:
         shown = image.convert("RGB")
     if is_broken:
         assert shown.size == (300, 75)
@@ -150,6 +152,6 @@ async def test_a_cover_is_shown_where_there_is_one(media: Media, tmp_path: Path,
 
 
 @pytest.mark.skipif(not CORPUS.exists(), reason="the corpus is not at hand")
-async def test_the_covers_of_the_corpus(media: Media, into: Path) -> None:
-    pictures, _, _ = await media.thumbnails(str(CORPUS / "id4.m4a"), "audio/mp4", str(into))
+async def test_the_covers_of_the_corpus(media: Media) -> None:
+    pictures = (await media.thumbnails(str(CORPUS / "id4.m4a"))).pictures
     assert pictures[0].height * 4 > pictures[0].width
