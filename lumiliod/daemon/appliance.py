@@ -108,7 +108,7 @@ async def opened(config: Config, environ: Mapping[str, str], health: HealthBoard
     async with (
         opened_database(config, environ, health) as database,
         opened_repositories(database) as repositories,
-        media.opened(media_settings(config), media_types()) as room,
+        media.opened(media_settings(config), media_types(), partial(_report, health, "encoder")) as room,
     ):
         engine = Engine(database, [], lease_s=float(config.jobs.lease_s), history_days=config.jobs.history_days)
         rt = Runtime(
@@ -203,6 +203,7 @@ def media_settings(config: Config) -> MediaSettings:
         thumbnail_quality=chosen.thumbnail_quality,
         exiftool=chosen.exiftool,
         conversions=config.jobs.concurrency.transcode,
+        video_encoder=chosen.video_encoder,
     )
 
 

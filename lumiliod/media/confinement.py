@@ -10,7 +10,7 @@ import resource
 import struct
 import sys
 import sysconfig
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from lumiliod.media import landlock, seccomp
@@ -44,15 +44,16 @@ def missing(protections: Iterable[str]) -> str | None:
     return "; ".join(reason for name, reason in reasons.items() if name not in names) or None
 
 
-def bound(memory_limit_bytes: int, *, writes_files: bool = False) -> None:
+def bound(memory_limit_bytes: int, *, writes_files: bool = False, maps_devices: bool = False) -> None:
     """Set the limits, memory on top of what the imports already took, and let everybody else go first.
 
-    Without ``writes_files`` no file can grow.
+    Without ``writes_files`` no file can grow. With ``maps_devices`` what is only reserved does not count: drivers
+    reserve more than any machine has.
     """
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
-    memory = pages * resource.getpagesize() + memory_limit_bytes
+    statm = Path("/proc/self/statm").read_text().split()
+    memory = int(statm[5 if maps_devices else 0]) * resource.getpagesize() + memory_limit_bytes
     for limit, value in (
-        (resource.RLIMIT_AS, memory),
+        (resource.RLIMIT_DATA if maps_devices else resource.RLIMIT_AS, memory),
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_FSIZE, resource.RLIM_INFINITY if writes_files else 0),
         (resource.RLIMIT_NOFILE, OPEN_FILES),
@@ -70,10 +71,15 @@ def bound(memory_limit_bytes: int, *, writes_files: bool = False) -> None:
             Path("/proc/self", name).write_text(text)
 
 
-def confine(packages: Iterable[str]) -> tuple[str, ...]:
+def confine(packages: Iterable[str], devices: Sequence[str] = (), readable_too: Sequence[str] = ()) -> tuple[str, ...]:
     """Give up everything but thinking, what is open, and reading Python's folders and those of ``packages``.
 
     The process must have one thread. What fails is not among what is returned.
+
+    Args:
+        packages: loaded already.
+        devices: what stays within reach to write to, too, where landlock keeps all else from it.
+        readable_too: paths that stay within reach.
 
     Returns:
         The names of the protections in force.
@@ -83,14 +89,14 @@ def confine(packages: Iterable[str]) -> tuple[str, ...]:
     _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     _drop_capabilities()
     try:
-        if version := landlock.enforce(readable(packages)):
+        if version := landlock.enforce([*readable(packages), *readable_too], devices):
             protections.append(f"landlock {version}")
     except OSError:
         pass
     has_filter = False
     if seccomp.is_offered():
         try:
-            seccomp.enforce()
+            seccomp.enforce(opens_devices=bool(devices and protections))
             has_filter = True
             protections.append("seccomp")
         except OSError:

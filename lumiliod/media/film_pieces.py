@@ -33,7 +33,6 @@ from lumiliod.media.film_tracks import (
     AUDIO_RATE,
     MAX_RATE,
     SKEW_S,
-    X264,
     film_stream,
     first_frame,
     frames_per_second,
@@ -101,7 +100,7 @@ def write(source: Source, sniffed: Sniffed, piece: Piece, conversion: Conversion
     limits = {"maxrate": str(rendition.bits_per_s), "bufsize": str(2 * rendition.bits_per_s), "level": rendition.level}
     options = {**_MOVIE, "fragment_index": str((piece.number or 0) + 1)}
     with closing(av.open(scratch, "w", format="mp4", options=options)) as output:
-        picture = picture_track(output, rate, size, {**X264, **limits, "bf": "0"})
+        picture = picture_track(output, rate, size, {**limits, "bf": "0"})
         picture.codec_context.time_base = picture.time_base = TICK
         sound = None
         if channels:

@@ -15,6 +15,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from lumiliod.domain.errors import Permanent
+from lumiliod.media.encoders import ENCODERS, SOFTWARE, Encoder
 from lumiliod.media.film_filter import Box, FilmFilter
 from lumiliod.media.libav import Decoding, packets, picture_stream
 from lumiliod.media.media_type import check_pixels
@@ -23,7 +24,6 @@ LONG_SIDE, SHORT_SIDE = 1920, 1080
 MAX_RATE = 60
 """Frames a second; slow motion has more, and nobody's screen."""
 KEY_FRAME_S = 2
-X264 = {"preset": "veryfast", "crf": "23", "profile": "high", "forced-idr": "1"}
 AUDIO_RATE, AUDIO_BITS_PER_S = 48_000, 160_000
 """Hertz, and bits a second, of the sound of a film."""
 SKEW_S = 0.2
@@ -81,14 +81,17 @@ class Copied:
 class Drawn(Decoding):
     """A picture made anew."""
 
-    def __init__(self, output: OutputContainer, stream: VideoStream, first: VideoFrame) -> None:
+    def __init__(
+        self, output: OutputContainer, stream: VideoStream, first: VideoFrame, encoder: str = SOFTWARE
+    ) -> None:
         super().__init__()
         self._output, self._source = output, stream
         stream.thread_type = "AUTO"
         rate = frames_per_second(stream)
         self._filter = FilmFilter(stream, first, Box(LONG_SIDE, SHORT_SIDE, Fraction(MAX_RATE)))
-        self._encoder = picture_track(output, rate, self._filter.size, X264)
+        self._encoder = picture_track(output, rate, self._filter.size, {}, encoder)
         self._encoder.codec_context.time_base = first.time_base or stream.time_base or Fraction(1, 1000)
+        open_encoder(self._encoder)
         self._last: int | None = None
         self.count = 0
 
@@ -103,7 +106,7 @@ class Drawn(Decoding):
             self._draw(frame)
         for drawn in self._filter.end():
             self._encode(drawn)
-        self._output.mux(self._encoder.encode(None))
+        self._output.mux(encoded(self._encoder, None))
 
     def _draw(self, frame: VideoFrame) -> None:
         if frame.pts is None:
@@ -115,7 +118,7 @@ class Drawn(Decoding):
         if drawn.pts is None or (self._last is not None and drawn.pts <= self._last):
             return
         self._last = drawn.pts
-        self._output.mux(self._encoder.encode(drawn))
+        self._output.mux(encoded(self._encoder, drawn))
         self.count += 1
 
 
@@ -169,16 +172,46 @@ class Heard(Decoding):
 
 
 def picture_track(
-    output: OutputContainer, rate: Fraction, size: tuple[int, int], options: Mapping[str, str]
+    output: OutputContainer,
+    rate: Fraction,
+    size: tuple[int, int],
+    options: Mapping[str, str],
+    encoder: str = SOFTWARE,
 ) -> VideoStream:
     """Add a track for pictures made anew: H.264 in the colours of BT.709, with a key frame every ``KEY_FRAME_S``."""
-    track = output.add_stream("libx264", rate=rate, options={**options, "g": str(round(rate * KEY_FRAME_S))})
+    how = ENCODERS.get(encoder, Encoder())
+    told = {**how.options, **options, "g": str(round(rate * KEY_FRAME_S))}
+    track: VideoStream = output.add_stream(encoder, rate=rate, options=told)  # type: ignore[assignment]  # by its name
     track.width, track.height = size
-    track.pix_fmt = "yuv420p"
+    track.pix_fmt = how.pix_fmt
     context = track.codec_context
     context.color_primaries = context.color_trc = context.colorspace = _BT709
     context.color_range = _LIMITED
     return track
+
+
+def open_encoder(track: VideoStream) -> None:
+    """Open the encoder of a track, before the first packet of another would. Raises as :func:`encoded`."""
+    try:
+        track.codec_context.open()
+    except FFmpegError as error:
+        raise _encoder_failed(track, error) from error
+
+
+def encoded(track: VideoStream, drawn: VideoFrame | None) -> "list[Packet[Any]]":
+    """Return what comes out of the encoder of a track.
+
+    Raises:
+        Permanent: ``encoder_failed``; the film is not to blame.
+    """
+    try:
+        return list(track.encode(drawn))
+    except FFmpegError as error:
+        raise _encoder_failed(track, error) from error
+
+
+def _encoder_failed(track: VideoStream, error: FFmpegError) -> Permanent:
+    return Permanent(f"the encoder {track.codec_context.name} failed: {error.strerror}", code="encoder_failed")
 
 
 def film_stream(container: InputContainer, max_pixels: int) -> VideoStream:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446  # the same on every machine
 _VERSION, _PATH_BENEATH = 1, 1
-_READ_FILE, _READ_DIR = 1 << 2, 1 << 3
+_WRITE_FILE, _READ_FILE, _READ_DIR, _IOCTL_DEV = 1 << 1, 1 << 2, 1 << 3, 1 << 15
 _FILE_RIGHTS = {1: 13, 2: 14, 3: 15, 5: 16}
 """From which version on how many rights over files there are: REFER, TRUNCATE and IOCTL_DEV came later."""
 _TCP, _TCP_SINCE = 0b11, 4
@@ -23,8 +23,10 @@ def version() -> int:
     return max(0, int(_libc.syscall(ctypes.c_long(_CREATE_RULESET), None, ctypes.c_size_t(0), ctypes.c_uint(_VERSION))))
 
 
-def enforce(readable: Iterable[str]) -> int:
+def enforce(readable: Iterable[str], devices: Iterable[str] = ()) -> int:
     """Give up, as far as the kernel's version goes, all files but those below ``readable``, TCP and signals to others.
+
+    What is in ``devices`` can be read, written and asked for what devices do besides.
 
     What is open stays open. The thread must have no new privileges.
 
@@ -46,20 +48,22 @@ def enforce(readable: Iterable[str]) -> int:
     rules = _checked(_CREATE_RULESET, attributes, ctypes.c_size_t(len(attributes)), ctypes.c_uint(0))
     try:
         for path in readable:
-            _allow_reading(rules, path)
+            _allow(rules, path, _READ_FILE | _READ_DIR)
+        for path in devices:
+            _allow(rules, path, (_READ_FILE | _WRITE_FILE | _IOCTL_DEV) & rights)
         _checked(_RESTRICT_SELF, ctypes.c_int(rules), ctypes.c_uint(0))
     finally:
         os.close(rules)
     return abi
 
 
-def _allow_reading(rules: int, path: str) -> None:
+def _allow(rules: int, path: str, rights: int) -> None:
     try:
         descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
     except OSError:
         return  # what is not there needs no leave
     try:
-        allowed = _READ_FILE | (_READ_DIR if Path(path).is_dir() else 0)
+        allowed = rights if Path(path).is_dir() else rights & ~_READ_DIR
         _checked(
             _ADD_RULE,
             ctypes.c_int(rules),

@@ -1,7 +1,7 @@
 """The media room's door: identify, read metadata, draw thumbnails; all in supervised processes."""
 
 import os
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -14,21 +14,30 @@ import trio
 from lumiliod.domain.errors import LumilioError, Retryable
 from lumiliod.domain.media import AssetType, Identified, Metadata, MotionVideo
 from lumiliod.domain.streaming import FilmSurvey, Piece
-from lumiliod.media import capacity, confinement, exiftool, foreign_types, forkserver, motion, originals, sandbox
+from lumiliod.media import (
+    capacity,
+    confinement,
+    encoders,
+    exiftool,
+    foreign_types,
+    forkserver,
+    motion,
+    originals,
+    sandbox,
+)
+from lumiliod.media.converter import Converter
 from lumiliod.media.exiftool import ExifTool
 from lumiliod.media.media_type import Converted, Inspected, Rendering
 from lumiliod.media.metadata import merged, metadata_from_tags
 from lumiliod.media.sandbox import Advance, Sandbox
 from lumiliod.media.wire import (
     Answer,
-    Convert,
     Cut,
     Drawn,
     Inspect,
     Known,
     Locate,
     Located,
-    Made,
     Render,
     Request,
     Setup,
@@ -62,6 +71,8 @@ class MediaSettings:
     thumbnail_quality: int = 80
     exiftool: str = "exiftool"
     conversions: int = 1
+    video_encoder: str = "auto"
+    """``auto``, ``software``, or libav's name of a hardware encoder."""
 
 
 def builtin_types() -> tuple[str, ...]:
@@ -70,12 +81,17 @@ def builtin_types() -> tuple[str, ...]:
 
 
 @asynccontextmanager
-async def opened(settings: MediaSettings, media_types: Sequence[str] | None = None) -> AsyncIterator["Media"]:
+async def opened(
+    settings: MediaSettings,
+    media_types: Sequence[str] | None = None,
+    report: Callable[[str | None], object] = lambda _: None,
+) -> AsyncIterator["Media"]:
     """Hand out the media room; no worker and no exiftool outlives the block.
 
     Args:
         settings: limits and formats.
         media_types: what the workers load, as entry points name it; by default our own.
+        report: told in one line why films are not encoded by the hardware that should, None when they are.
     """
     cores, memory_bytes = len(os.sched_getaffinity(0)), await trio.to_thread.run_sync(capacity.memory_bytes)
     workers, memory_limit_mb = capacity.planned(settings.workers, settings.memory_limit_mb, cores, memory_bytes)
@@ -89,15 +105,21 @@ async def opened(settings: MediaSettings, media_types: Sequence[str] | None = No
     )
     setup, broken = await foreign_types.without_broken(setup, builtin_types())
     writing = msgspec.structs.replace(setup, writes_files=True)
+    hardware = encoders.candidates(settings.video_encoder)
     exiftool_version = await exiftool.version(settings.exiftool)
     async with (
         forkserver.opened(setup.media_types) as forks,
         sandbox.opened(forks, setup, workers, settings.wall_limit_s) as box,
         sandbox.opened(forks, writing, settings.conversions, settings.wall_limit_s) as films,
         sandbox.opened(forks, writing, settings.conversions, settings.wall_limit_s) as streams,
+        sandbox.opened(
+            forks, msgspec.structs.replace(writing, encoders=hardware), settings.conversions, settings.wall_limit_s
+        ) as cards,
         exiftool.opened(settings.exiftool, workers, settings.wall_limit_s) as tool,
     ):
-        yield Media(settings, box, films, streams, tool if exiftool_version else None, exiftool_version, broken)
+        is_named = settings.video_encoder != "auto"
+        converter = Converter(films, cards, hardware, is_named=is_named, report=report)
+        yield Media(settings, box, converter, streams, tool if exiftool_version else None, exiftool_version, broken)
 
 
 class Media:
@@ -107,7 +129,7 @@ class Media:
         self,
         settings: MediaSettings,
         box: Sandbox,
-        films: Sandbox,
+        converter: Converter,
         streams: Sandbox,
         tool: ExifTool | None,
         exiftool_version: str | None,
@@ -115,7 +137,7 @@ class Media:
     ) -> None:
         self._settings = settings
         self._sandbox = box
-        self._films = films
+        self._converter = converter
         self._streams = streams
         self._exiftool = tool
         self._exiftool_version = exiftool_version
@@ -131,6 +153,8 @@ class Media:
                 tools[package] = version(package)
             except PackageNotFoundError:
                 continue
+        if self._converter.encoder is not None:
+            tools["encoder"] = self._converter.encoder
         return tools | self._sandbox.libraries | {"sandbox": self.protections}
 
     @property
@@ -157,7 +181,10 @@ class Media:
     def pids(self) -> tuple[int, ...]:
         """Return the ids of all processes this room has running, for supervision and for tests."""
         return (
-            self._sandbox.pids + self._films.pids + self._streams.pids + (self._exiftool.pids if self._exiftool else ())
+            self._sandbox.pids
+            + self._converter.pids
+            + self._streams.pids
+            + (self._exiftool.pids if self._exiftool else ())
         )
 
     async def identify(self, path: str) -> Identified:
@@ -229,9 +256,7 @@ class Media:
             originals.made(os.path.join(into, "scratch.mp4"), self._disk) as scratch,
             originals.made(os.path.join(into, VERSION_NAME), self._disk) as version,
         ):
-            answer = await self._films.ask(Convert(), original, scratch, version, advance=advance)
-        assert isinstance(answer, Made)
-        return answer.converted
+            return await self._converter.convert(original, scratch, version, advance)
 
     async def film_survey(self, path: str) -> FilmSurvey:
         """Tell what must be known of a film to stream it. Raises as :meth:`web_version`."""

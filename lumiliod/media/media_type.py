@@ -104,12 +104,14 @@ class Conversion:
         into: an empty file for the version.
         max_pixels: more in a frame are refused.
         progress: to be told the share that is done, 0 to 1, every few seconds.
+        encoder: libav's name of the encoder of H.264 to use.
     """
 
     scratch: BinaryIO
     into: BinaryIO
     max_pixels: int
     progress: Callable[[float], object]
+    encoder: str = "libx264"
 
 
 @dataclass(frozen=True, slots=True)

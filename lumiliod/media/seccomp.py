@@ -101,13 +101,15 @@ def number(name: str) -> int | None:
     return SYSCALLS[name][machine[1]] if machine else None
 
 
-def enforce() -> None:
+def enforce(*, opens_devices: bool = False) -> None:
     """Filter this thread's calls from now on, and those of all it starts; it must have no new privileges.
+
+    With ``opens_devices`` what is there may be opened to read and write: landlock has to say what.
 
     Raises:
         OSError: the kernel does not take the filter.
     """
-    code = program(platform.machine(), os.getpid())
+    code = program(platform.machine(), os.getpid(), opens_devices=opens_devices)
     libc = ctypes.CDLL(None, use_errno=True)
     given = _Program(len(code) // 8, code)
     if libc.prctl(_PR_SET_SECCOMP, _MODE_FILTER, ctypes.byref(given), 0, 0):
@@ -115,7 +117,7 @@ def enforce() -> None:
         raise OSError(number, os.strerror(number))
 
 
-def program(machine: str, pid: int) -> bytes:
+def program(machine: str, pid: int, *, opens_devices: bool = False) -> bytes:
     """Return the filter as ``struct sock_filter`` after ``struct sock_filter``, for the process ``pid``."""
     arch, column = _MACHINES[machine]
     refused, unknown = _ERRNO | errno.EPERM, _ERRNO | errno.ENOSYS
@@ -132,9 +134,10 @@ def program(machine: str, pid: int) -> bytes:
     # their arguments are in memory, where no filter sees them; the C library goes back to the older ones
     for numbers in (_OPENAT2, _CLONE3):
         code += _when(numbers[column], [(_RETURN, 0, 0, unknown)])
+    writing = _WRITING & ~os.O_RDWR if opens_devices else _WRITING
     allow, refuse = (_RETURN, 0, 0, _ALLOW), (_RETURN, 0, 0, refused)
     for numbers, position in ((_OPEN, 1), (_OPENAT, 2)):
-        code += _when(numbers[column], [_argument(position), (_ANY_BIT, 0, 1, _WRITING), refuse, allow])
+        code += _when(numbers[column], [_argument(position), (_ANY_BIT, 0, 1, writing), refuse, allow])
     code += _when(_CLONE[column], [_argument(0), (_ANY_BIT, 1, 0, _CLONE_THREAD), refuse, allow])
     code += _when(_TGKILL[column], [_argument(0), (_EQUAL, 1, 0, pid), refuse, allow])
     code += _when(_PRLIMIT64[column], [_argument(0), (_EQUAL, 1, 0, 0), refuse, allow])

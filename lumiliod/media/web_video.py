@@ -4,10 +4,8 @@ What plays already is left alone; streams that comply are copied, the others mad
 standard dynamic range. Everything runs inside a worker process; bytes go through open files, never names.
 """
 
-from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
-from typing import BinaryIO
 
 import av
 from av.container import InputContainer
@@ -65,7 +63,7 @@ def convert(source: Source, sniffed: Sniffed, conversion: Conversion) -> WebVide
         needs = _planned(container, sniffed, stream, starts_at_once=starts_at_once)
         first = None if needs.copies_picture else first_frame(container, stream, max_pixels)
     with libav.opened(source, sniffed.mime_type) as container:
-        copied = _mux(container, film_stream(container, max_pixels), needs, first, scratch, conversion.progress)
+        copied = _mux(container, film_stream(container, max_pixels), needs, first, conversion)
     index_first.copy(scratch, into, "mp4", conversion.progress)
     with index_first.reopened(into) as container:
         [film] = container.streams.video
@@ -116,15 +114,14 @@ def _mux(
     stream: VideoStream,
     needs: Plan,
     first: VideoFrame | None,
-    scratch: BinaryIO,
-    progress: Callable[[float], object],
+    conversion: Conversion,
 ) -> bool:
     """Write all streams in the order they come; return whether the picture was copied."""
     length_s = libav.duration_s(container) or 0.0
     start_s = (container.start_time or 0) / 1_000_000
     sound = libav.sound_stream(container)
-    with closing(av.open(scratch, "w", format="mp4")) as output:
-        picture_track = Copied(output, stream) if first is None else Drawn(output, stream, first)
+    with closing(av.open(conversion.scratch, "w", format="mp4")) as output:
+        picture_track = Copied(output, stream) if first is None else Drawn(output, stream, first, conversion.encoder)
         tracks: dict[int, Copied | Drawn | Heard] = {stream.index: picture_track}
         if sound is not None:
             tracks[sound.index] = Copied(output, sound) if needs.copies_sound else Heard(output, sound)
@@ -132,7 +129,7 @@ def _mux(
             tracks[packet.stream_index].take(packet)
             if packet.stream_index == stream.index and packet.pts is not None and length_s:
                 done_s = float(packet.pts * packet.time_base) - start_s
-                progress(min(max(done_s / length_s, 0.0), 1.0))
+                conversion.progress(min(max(done_s / length_s, 0.0), 1.0))
         for track in tracks.values():
             track.end()
         if not picture_track.count:

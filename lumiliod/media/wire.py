@@ -62,6 +62,8 @@ class Setup(msgspec.Struct, frozen=True):
     thumbnail_quality: int
     writes_files: bool = False
     """Whether it may write to the files that are handed to it."""
+    encoders: tuple[str, ...] = ()
+    """Hardware encoders whose devices stay within its reach."""
 
 
 class Ready(msgspec.Struct, frozen=True, tag=True):
@@ -96,6 +98,8 @@ class Convert(msgspec.Struct, frozen=True, tag=True):
     An empty file for what is between, and one for the result, come with it.
     """
 
+    encoder: str = "libx264"
+
 
 class Survey(msgspec.Struct, frozen=True, tag=True):
     """Ask what must be known of a film to stream it."""
@@ -105,6 +109,12 @@ class Cut(msgspec.Struct, frozen=True, tag=True):
     """Ask for a piece of a film; files come with it as with Convert."""
 
     piece: Piece
+
+
+class Probe(msgspec.Struct, frozen=True, tag=True):
+    """Ask which of some encoders works; the file that comes with it is not looked at."""
+
+    encoders: tuple[str, ...]
 
 
 class Known(msgspec.Struct, frozen=True, tag=True):
@@ -149,6 +159,13 @@ class Wrote(msgspec.Struct, frozen=True, tag=True):
     size_bytes: int
 
 
+class Probed(msgspec.Struct, frozen=True, tag=True):
+    """Answer to Probe: one that works, if any, and why those before do not."""
+
+    works: str | None
+    reasons: dict[str, str]
+
+
 class Failed(msgspec.Struct, frozen=True, tag=True):
     """The request failed; ``kind`` names the error class the daemon raises."""
 
@@ -157,8 +174,8 @@ class Failed(msgspec.Struct, frozen=True, tag=True):
     message: str
 
 
-Request = Inspect | Render | Locate | Convert | Survey | Cut
-Answer = Known | Drawn | Located | Advanced | Made | Surveyed | Wrote | Failed
+Request = Inspect | Render | Locate | Convert | Survey | Cut | Probe
+Answer = Known | Drawn | Located | Advanced | Made | Surveyed | Wrote | Probed | Failed
 
 
 ZygoteOrder = Warm | Fork | Reap
@@ -195,6 +212,10 @@ def is_sound(answer: Answer, request: Request, setup: Setup) -> bool:
             return _is_survey(survey)
         case Wrote(size_bytes=size_bytes), Cut():
             return size_bytes > 0
+        case Probed(works=works, reasons=reasons), Probe(encoders=encoders):
+            return (works is None or works in encoders) and all(
+                name in encoders and len(reason) <= MAX_MESSAGE for name, reason in reasons.items()
+            )
         case _:
             return False
 

@@ -21,7 +21,7 @@ from typing import BinaryIO, Literal, cast
 import msgspec
 
 from lumiliod.domain.errors import LumilioError, Permanent, Refused
-from lumiliod.media import confinement, motion
+from lumiliod.media import confinement, encoder_probe, encoders, motion
 from lumiliod.media.media_type import (
     HEAD_BYTES,
     Conversion,
@@ -45,6 +45,8 @@ from lumiliod.media.wire import (
     Locate,
     Located,
     Made,
+    Probe,
+    Probed,
     Ready,
     Render,
     Request,
@@ -67,9 +69,13 @@ def serve(daemon: socket.socket, media_types: tuple[MediaType, ...]) -> None:
     if setup_frame is None:
         return
     setup = msgspec.msgpack.decode(setup_frame, type=Setup)
-    confinement.bound(setup.memory_limit_bytes, writes_files=setup.writes_files)
+    devices = encoders.devices(setup.encoders)
+    encoders.load_drivers(setup.encoders)
+    confinement.bound(setup.memory_limit_bytes, writes_files=setup.writes_files, maps_devices=bool(devices))
     packages = {type(media_type).__module__.partition(".")[0] for media_type in media_types}
-    protections = confinement.confine(packages | {confinement.__name__.partition(".")[0]})
+    protections = confinement.confine(
+        packages | {confinement.__name__.partition(".")[0]}, devices, encoders.READABLE if devices else ()
+    )
     # of a thread that ran already the kernel would have left everything as it was
     threading.Thread(target=_exit_at_hang_up, args=(daemon.fileno(),), daemon=True).start()
     warnings.simplefilter("ignore")
@@ -129,6 +135,8 @@ def _answer(
     request: Request, files: list[BinaryIO], media_types: tuple[MediaType, ...], setup: Setup, progress: _Progress
 ) -> Answer:
     try:
+        if isinstance(request, Probe):
+            return Probed(*encoder_probe.probe(request.encoders))
         original = files[0]
         original.seek(0)
         source = Source(original, original.read(HEAD_BYTES), os.fstat(original.fileno()).st_size)
@@ -141,10 +149,10 @@ def _answer(
                 return Drawn(media_type.render(source, sniffed, recipe))
             case Locate(from_end=from_end):
                 return Located(motion.locate(source, from_end))
-            case Convert():
+            case Convert(encoder=encoder):
                 if not isinstance(media_type, Convertible):
                     raise Permanent("nothing of this kind is converted", code="unsupported")
-                return Made(media_type.convert(source, sniffed, _conversion(files, setup, progress)))
+                return Made(media_type.convert(source, sniffed, _conversion(files, setup, progress, encoder)))
             case Survey() | Cut() if not isinstance(media_type, Streamable):
                 raise Permanent("nothing of this kind is streamed", code="unsupported")
             case Survey():
@@ -165,11 +173,13 @@ def _answer(
         return _corrupt(error)
 
 
-def _conversion(files: list[BinaryIO], setup: Setup, progress: _Progress) -> Conversion:
+def _conversion(
+    files: list[BinaryIO], setup: Setup, progress: _Progress, encoder: str = encoders.SOFTWARE
+) -> Conversion:
     _, scratch, into = files
     for file in (scratch, into):  # an attempt before this one may have been ended in the middle
         file.truncate(0)
-    return Conversion(scratch, into, setup.max_pixels, progress)
+    return Conversion(scratch, into, setup.max_pixels, progress, encoder)
 
 
 def _corrupt(error: Exception) -> Failed:
