@@ -23,6 +23,8 @@ from lumiliod.media.wire import Failed, Fork, Reap, Spawned, Warm, frame
 
 START_LIMIT_S = 120.0
 """How long the imports may take, on a slow disk."""
+END_LIMIT_S = 1.0
+"""How long a zygote may take to end by itself."""
 NO_WORKER_AFTER_S = 30.0
 
 
@@ -95,8 +97,14 @@ class _Zygote:
                 await self._control.send(frame(Reap(pid)))
 
     async def end(self) -> None:
-        """Kill and reap it, even in a cancelled scope."""
+        """Have it end, or kill it, and reap it, even in a cancelled scope.
+
+        It reaps first what it was told to: its children would be left to whoever reaps orphans, and a container may
+        have nobody who does.
+        """
         self._control.close()
+        with trio.move_on_after(END_LIMIT_S, shield=True):
+            await self.process.wait()
         await end_process(self.process)
 
     async def _exactly(self, count: int) -> bytes:

@@ -42,7 +42,7 @@ def main() -> None:
     own = _obey(control)
     if own is not None:
         worker.serve(own, media_types)
-        os._exit(0)  # what is to be done at the end is the zygote's
+    os._exit(0)  # nothing is to be done at the end, and nothing shared to be touched
 
 
 def _obey(control: socket.socket) -> socket.socket | None:

@@ -11,6 +11,8 @@ import pytest
 from PIL import Image
 
 from lumiliod.client import ApiError, Client, Unreachable
+from lumiliod.domain.derivatives import place, thumbnail
+from lumiliod.domain.ids import Digest
 from tests.conftest import Daemon
 
 PHOTOS = int(os.environ.get("LUMILIO_KILL_PHOTOS", "40"))
@@ -116,7 +118,7 @@ def assert_whole(daemon: Daemon, root: Path, acknowledged: dict[str, str]) -> No
         assert asset.status == "ready", asset
         assert asset.thumbnails == SIZES
         for size in SIZES:
-            found = root / ".lumilio" / "assets" / "thumbnails" / str(size) / asset.id.hex[-2:] / f"{asset.id}.jpg"
+            found = root / ".lumilio" / place(thumbnail(size), Digest(asset.digest), "jpg")
             assert found.stat().st_size > 0
     on_disk = {str(path.relative_to(root)) for path in (root / "inbox").rglob("*") if path.is_file()}
     assert on_disk == set(files)

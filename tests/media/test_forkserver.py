@@ -92,6 +92,18 @@ async def test_who_gives_up_waiting_leaves_the_next_his_own_answer(forks: ForkSe
         await second.end()
 
 
+async def test_none_is_left_to_others_to_reap() -> None:
+    async with forkserver.opened(builtin_types()) as server:
+        child, socket = await server.start()
+        [zygote] = server.pids
+        with socket:
+            os.kill(zygote, signal.SIGSTOP)
+            await child.end()
+            os.kill(zygote, signal.SIGCONT)
+    assert state(child.pid) is None
+    assert state(zygote) is None
+
+
 async def test_what_cannot_be_imported_starts_no_worker() -> None:
     async with forkserver.opened(("lumiliod.media.nothing:Nothing",)) as server:
         with pytest.raises(Unavailable) as caught:
