@@ -79,6 +79,8 @@ def counting(
         stream: Any = container.add_stream(codec, rate=rate)
         stream.width, stream.height, stream.pix_fmt = 160, 96, "yuv420p"
         stream.codec_context.gop_size = gop
+        if codec == "mpeg2video":  # of a picture at a cut libav writes, or reads, a time that is one frame late
+            stream.codec_context.options = {"sc_threshold": "1000000000"}
         hertz = 48_000 if sound == "libopus" else 44_100
         tone: Any = container.add_stream(sound, rate=hertz, layout="mono") if sound else None
         for number in range(round(seconds * rate)):
