@@ -153,12 +153,10 @@ def _answer(
                 if not isinstance(media_type, Convertible):
                     raise Permanent("nothing of this kind is converted", code="unsupported")
                 return Made(media_type.convert(source, sniffed, _conversion(files, setup, progress, encoder)))
-            case Survey() | Cut() if not isinstance(media_type, Streamable):
-                raise Permanent("nothing of this kind is streamed", code="unsupported")
             case Survey():
-                return Surveyed(media_type.survey(source, sniffed, setup.max_pixels))
+                return Surveyed(_streamable(media_type).survey(source, sniffed, setup.max_pixels))
             case Cut(piece=piece):
-                return Wrote(media_type.cut(source, sniffed, piece, _conversion(files, setup, progress)))
+                return Wrote(_streamable(media_type).cut(source, sniffed, piece, _conversion(files, setup, progress)))
     except Refused as error:
         return failed("refused", error.code, error.message)
     except LumilioError as error:
@@ -171,6 +169,12 @@ def _answer(
         return _corrupt(error)
     except Exception as error:  # the edge: decoders raise whatever they like about broken files
         return _corrupt(error)
+
+
+def _streamable(media_type: MediaType) -> Streamable:
+    if not isinstance(media_type, Streamable):
+        raise Permanent("nothing of this kind is streamed", code="unsupported")
+    return media_type
 
 
 def _conversion(

@@ -13,6 +13,7 @@ from uuid import UUID
 
 import av
 import pytest
+from av.filter import Graph
 
 from tests.conftest import CORPUS, Daemon
 from tests.daemon.test_bad_input import UnixConnection, wait_until
@@ -101,7 +102,7 @@ def test_what_is_kept_is_limited_and_made_again(make_daemon: Callable[..., Daemo
     with av.open(str(noise), "w") as container:
         stream = container.add_stream("mpeg4", rate=25, options={"qscale": "2"})
         stream.width, stream.height, stream.pix_fmt = 640, 480, "yuv420p"
-        graph = av.filter.Graph()
+        graph = Graph()
         steps = [graph.add("color", "s=640x480:r=25:d=14"), graph.add("noise", "alls=60:allf=t"),
                  graph.add("format", "yuv420p"), graph.add("buffersink")]  # fmt: skip
         for one, following in itertools.pairwise(steps):
