@@ -88,7 +88,7 @@ class Media(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Concurrency(Struct, frozen=True, forbid_unknown_fields=True):
-    """How many jobs of each queue run at once; ``media`` 0 means one per core."""
+    """How many jobs of each queue run at once; ``media`` 0 means two more than cores."""
 
     ingest: _Lanes = 5
     media: _Count = 0

@@ -44,6 +44,8 @@ from lumiliod.runtime import HealthBoard, Opened, Runtime, opened_repositories, 
 
 log = logging.getLogger(__name__)
 
+WAITING_MEDIA_JOBS = 2
+"""So many have their next file ready for the first worker that is free."""
 REOPEN_FIRST_S, REOPEN_MAX_S = 2.0, 60.0
 """How soon, and how often at last, an offline repository is tried again."""
 
@@ -208,11 +210,14 @@ def media_settings(config: Config) -> MediaSettings:
 
 
 def concurrency(config: Config) -> dict[str, int]:
-    """Return how many jobs of each queue run at once."""
+    """Return how many jobs of each queue run at once.
+
+    More media jobs than workers: what comes before and after a worker's part is done while the workers are busy.
+    """
     lanes = config.jobs.concurrency
     return {
         "ingest": lanes.ingest,
-        "media": lanes.media or len(os.sched_getaffinity(0)),
+        "media": lanes.media or len(os.sched_getaffinity(0)) + WAITING_MEDIA_JOBS,
         "transcode": lanes.transcode,
         "ml": lanes.ml,
         "maintenance": lanes.maintenance,

@@ -83,7 +83,7 @@ class _Zygote:
                     await self._exactly(int.from_bytes(header, "big")), type=Spawned | Failed
                 )
                 if isinstance(answer, Failed):
-                    raise _no_worker(f"media workers cannot be started: {answer.message}")
+                    raise _no_worker(answer.message)
                 is_answered = True
                 return answer.pid
             finally:
@@ -150,7 +150,7 @@ class ForkServer:
             except (OSError, msgspec.DecodeError) as error:
                 own.close()
                 if is_last:
-                    raise _no_worker("the zygote ends") from error
+                    raise _no_worker("the process that starts them ends") from error
             except BaseException:
                 own.close()
                 raise
@@ -188,7 +188,7 @@ class ForkServer:
                     start_new_session=True,  # the terminal's Ctrl-C is for the daemon
                 )
             except OSError as error:
-                raise _no_worker("no zygote can be started") from error
+                raise _no_worker("no process can be started") from error
             stack.pop_all()
         zygote, is_warm = _Zygote(process, own), False
         try:
@@ -197,12 +197,12 @@ class ForkServer:
                 is_warm = True
                 return zygote
         except (OSError, msgspec.DecodeError) as error:
-            raise _no_worker("the zygote does not start") from error
+            raise _no_worker("the process that starts them ended") from error
         finally:
             if not is_warm:
                 with trio.move_on_after(CLOSE_LIMIT_S, shield=True):
                     await zygote.end()
-        raise _no_worker("the zygote does not start in time")
+        raise _no_worker("their imports take too long")
 
 
 @asynccontextmanager
@@ -222,5 +222,5 @@ def _has_ended(pidfd: int) -> bool:
     return bool(poll.poll(0))
 
 
-def _no_worker(message: str) -> Unavailable:
-    return Unavailable(message, code="no_worker", after_s=NO_WORKER_AFTER_S)
+def _no_worker(reason: str) -> Unavailable:
+    return Unavailable(f"media workers do not start: {reason}", code="no_worker", after_s=NO_WORKER_AFTER_S)

@@ -196,9 +196,9 @@ def test_broken_ones_are_left_out_and_told_of(
     [told] = [service for service in health.services if service.name == "media types"]
     assert (health.status, told.state) == ("degraded", "degraded")
     for said in (
-        "acme_absent:Type is left out: a media worker does not start: ModuleNotFoundError: No module named",
-        "acme_bad:Nothing is left out: a media worker does not start: TypeError: acme_bad:Nothing gives no media type",
-        "acme_deadly:Type is left out: a media worker does not start",
+        "acme_absent:Type is left out: media workers do not start: ModuleNotFoundError: No module named",
+        "acme_bad:Nothing is left out: media workers do not start: TypeError: acme_bad:Nothing gives no media type",
+        "acme_deadly:Type is left out: media workers do not start",
     ):
         assert said in str(told.reason)
     assert "acme_glyph" not in str(told.reason)
