@@ -19,6 +19,7 @@ from lumiliod.domain.errors import LumilioError, NotFound, Retryable, Shape, Una
 from lumiliod.domain.ids import Digest, RepositoryId, UserId
 from lumiliod.domain.repositories import RepositoryStatus
 from lumiliod.jobs.engine import Engine
+from lumiliod.jobs.failures import log_defect
 from lumiliod.media.media import Media
 from lumiliod.storage import repository as storage
 from lumiliod.storage.backend import Backend
@@ -305,6 +306,10 @@ class DigestLocks:
                 self._locks[digest] = (lock, users - 1)
 
 
+SHARED_WORKS_MAX = 32
+"""Each holds some descriptors and a folder while it waits for its turn."""
+
+
 @dataclass
 class _Work:
     make: Callable[[], Awaitable[None]]
@@ -330,10 +335,13 @@ class SharedWork:
         """Wait until what ``key`` names was made, by this or another's ``make``.
 
         Raises:
-            LumilioError: as ``make`` did. Retryable: it was interrupted (``interrupted``).
+            LumilioError: as ``make`` did. Retryable: it was interrupted (``interrupted``), or too much is being made
+                (``busy``).
         """
         work = self._works.get(key)
         if work is None:
+            if len(self._works) >= SHARED_WORKS_MAX:
+                raise Retryable("too much is being made at once", code="busy", after_s=1.0)
             work = self._works[key] = _Work(make)
             self._new.append((key, work))
             self._asked.set()
@@ -370,6 +378,9 @@ class SharedWork:
                 work.is_done = True
         except LumilioError as error:
             work.error = error
+        except Exception as error:  # what one asked for must not end what the others wait for
+            log_defect("shared work failed", error, work=str(key))
+            work.error = Retryable("this failed for a reason nobody foresaw", code="interrupted", after_s=5.0)
         finally:
             if self._works.get(key) is work:
                 del self._works[key]

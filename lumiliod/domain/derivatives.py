@@ -43,6 +43,12 @@ MADE_BY: Mapping[str, tuple[str, ...]] = {
 }
 """Which job kind makes which kinds."""
 
+TELLING: Mapping[str, tuple[str, ...]] = {
+    "thumbnails": (thumbnail(min(THUMBNAIL_SIZES)), WAVEFORM),
+    "transcode": (VIDEO_WEB, FILMSTRIP, AUDIO_WEB),
+}
+"""By whose recipes missing work finds what each job kind is to make anew: what is made together is told by one."""
+
 _OUR_FOLDERS = frozenset(FOLDERS.values())
 _NAME = re.compile(r"([0-9a-f]{2})/\1[0-9a-f]{62}\.[a-z0-9-]+\.[a-z0-9]+", re.ASCII)
 

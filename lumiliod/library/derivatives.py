@@ -15,7 +15,7 @@ from lumiliod.db import assets, derivatives
 from lumiliod.db import jobs as db_jobs
 from lumiliod.db.derivatives import KindRow
 from lumiliod.db.pool import Connection
-from lumiliod.domain.derivatives import MADE_BY, RECIPES
+from lumiliod.domain.derivatives import MADE_BY, RECIPES, TELLING
 from lumiliod.domain.errors import NotFound, Shape
 from lumiliod.domain.jobs import PRIORITY_NORMAL
 from lumiliod.domain.media import AssetType
@@ -56,7 +56,7 @@ async def rebuild(rt: Runtime, wanted: RebuildRequest) -> Rebuilt:
     repository_id = rt.repositories.row(wanted.repository).id if wanted.repository is not None else None
     added = dict[str, int]()
     for job in jobs:
-        await rt.db.call(derivatives.outdate, MADE_BY[job], repository_id)
+        await rt.db.call(derivatives.outdate, TELLING[job], repository_id)
         added |= await adopt.missing(rt, job)
     return Rebuilt(added=added)
 

@@ -16,6 +16,7 @@ from lumiliod.domain.media import AssetType
 from lumiliod.library.browse import original, show
 from lumiliod.media import isobmff
 from lumiliod.runtime import Runtime
+from lumiliod.storage import durable
 
 
 async def film(rt: Runtime, asset_id: UUID) -> ServedFile:
@@ -45,8 +46,12 @@ def _told(conn: Connection, asset_id: AssetId) -> tuple[AssetRow | None, bool]:
 async def _within(rt: Runtime, whole: ServedFile, offset: int, size: int) -> ServedFile:
     """Return a part of an original; where the file has become another since it was read, none may be there."""
     head = b""
-    if offset + size <= whole.size_bytes:
-        head = await trio.to_thread.run_sync(os.pread, whole.opened.fileno(), 64, offset, limiter=rt.disk)
+    try:
+        if offset + size <= whole.size_bytes:
+            head = await trio.to_thread.run_sync(_head, whole, offset, limiter=rt.disk)
+    except BaseException:
+        whole.opened.close()
+        raise
     kind = isobmff.mime_type(head, size)
     if kind is None or not kind.startswith("video/"):
         whole.opened.close()
@@ -59,3 +64,8 @@ async def _within(rt: Runtime, whole: ServedFile, offset: int, size: int) -> Ser
         etag=f"{whole.etag}-{offset:x}-{size:x}",
         offset_bytes=offset,
     )
+
+
+def _head(whole: ServedFile, offset: int) -> bytes:
+    with durable.translated("read", whole.filename):
+        return os.pread(whole.opened.fileno(), 64, offset)

@@ -97,6 +97,7 @@ async def _survey(rt: Runtime, source: Source) -> FilmSurvey:
                 Path(written).write_bytes(data)
 
         await trio.to_thread.run_sync(put, limiter=rt.disk)
+
         return written
 
     file = await _kept(rt, source, f"{RECIPE}-survey.json", write)
@@ -138,9 +139,15 @@ async def _kept(rt: Runtime, source: Source, name: str, write: _Write) -> Binary
 
 async def _make(rt: Runtime, opened: Opened, source: Source, name: str, write: _Write) -> None:
     repo = opened.repository
-    check = partial(pump.check_room, repo, 0, rt.config.storage.min_free_mb << 20)
+
+    def check() -> None:
+        with durable.translated("look at", repo.incoming):
+            pump.check_room(repo, 0, rt.config.storage.min_free_mb << 20)
+
     await trio.to_thread.run_sync(check, limiter=rt.disk)
     async with deriving.scratch(rt, repo) as folder:
         written = await write(repo.absolute(path_from_bytes(source.path)), folder)
         put = partial(film_cache.put, repo, source.id, name, written, rt.config.media.hls_cache_mb << 20)
         await trio.to_thread.run_sync(put, limiter=rt.disk)
+    if not await rt.db.call(assets.rows, [source.id]):  # purged, or removed, meanwhile: nobody else knows of the piece
+        await trio.to_thread.run_sync(film_cache.forget, repo, source.id, limiter=rt.disk)

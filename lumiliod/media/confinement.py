@@ -44,18 +44,20 @@ def missing(protections: Iterable[str]) -> str | None:
     return "; ".join(reason for name, reason in reasons.items() if name not in names) or None
 
 
-def bound(memory_limit_bytes: int, *, writes_files: bool = False, maps_devices: bool = False) -> None:
+def bound(
+    memory_limit_bytes: int, *, writes_files: bool = False, file_limit_bytes: int = 0, maps_devices: bool = False
+) -> None:
     """Set the limits, memory on top of what the imports already took, and let everybody else go first.
 
-    Without ``writes_files`` no file can grow. With ``maps_devices`` what is only reserved does not count: drivers
-    reserve more than any machine has.
+    Without ``writes_files`` no file can grow, with it none beyond ``file_limit_bytes``, if that is not 0. With
+    ``maps_devices`` what is only reserved does not count: drivers reserve more than any machine has.
     """
     statm = Path("/proc/self/statm").read_text().split()
     memory = int(statm[5 if maps_devices else 0]) * resource.getpagesize() + memory_limit_bytes
     for limit, value in (
         (resource.RLIMIT_DATA if maps_devices else resource.RLIMIT_AS, memory),
         (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_FSIZE, resource.RLIM_INFINITY if writes_files else 0),
+        (resource.RLIMIT_FSIZE, (file_limit_bytes or resource.RLIM_INFINITY) if writes_files else 0),
         (resource.RLIMIT_NOFILE, OPEN_FILES),
     ):
         resource.setrlimit(limit, (value, value))

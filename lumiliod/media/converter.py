@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import trio
 
-from lumiliod.domain.errors import Permanent
+from lumiliod.domain.errors import LumilioError
 from lumiliod.media.encoders import SOFTWARE
 from lumiliod.media.media_type import Converted
 from lumiliod.media.sandbox import Advance, Sandbox
@@ -14,7 +14,7 @@ from lumiliod.media.wire import Convert, Made, Probe, Probed
 
 log = logging.getLogger(__name__)
 
-_OF_ENCODERS = frozenset({"encoder_failed", "poison", "timeout"})
+_OF_ENCODERS = frozenset({"encoder_failed", "poison", "timeout", "stalled", "no_worker"})
 """Codes of failures that a driver may be to blame for."""
 
 
@@ -57,11 +57,11 @@ class Converter:
         async with self._probing:
             if self.encoder is None:
                 self.encoder = await self._found()
-        failure: Permanent | None = None
+        failure: LumilioError | None = None
         if (encoder := self.encoder) != SOFTWARE:
             try:
                 return _converted(await self._cards.ask(Convert(encoder), original, scratch, into, advance=advance))
-            except Permanent as error:
+            except LumilioError as error:
                 if error.code not in _OF_ENCODERS:
                     raise
                 failure = error
@@ -77,7 +77,9 @@ class Converter:
         nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         try:
             answer = await self._cards.ask(Probe(self._candidates), nothing)
-        except Permanent as error:
+        except LumilioError as error:
+            if error.code not in _OF_ENCODERS:
+                raise
             answer = Probed(None, dict.fromkeys(self._candidates, error.message))
         finally:
             os.close(nothing)

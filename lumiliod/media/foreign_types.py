@@ -7,6 +7,7 @@ import logging
 from collections.abc import Sequence
 
 import msgspec
+import trio
 
 from lumiliod.domain.errors import Unavailable
 from lumiliod.media import forkserver, sandbox
@@ -35,7 +36,9 @@ async def _trouble(setup: Setup) -> str | None:
         sandbox.opened(forks, setup, 1, ATTEMPT_LIMIT_S) as box,
     ):
         try:
-            await box.start()
+            with trio.move_on_after(ATTEMPT_LIMIT_S):
+                await box.start()
+                return None
         except Unavailable as error:
             return error.message
-    return None
+    return f"it is not imported within {ATTEMPT_LIMIT_S:g} s"

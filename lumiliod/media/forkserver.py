@@ -23,8 +23,12 @@ from lumiliod.media.wire import Failed, Fork, Reap, Spawned, Warm, frame
 
 START_LIMIT_S = 120.0
 """How long the imports may take, on a slow disk."""
+FORK_LIMIT_S = 10.0
+"""How long a fork may take, on a machine that has no memory left."""
 END_LIMIT_S = 1.0
 """How long a zygote may take to end by itself."""
+ENDED_MAX = 16
+"""A zygote of which files ended so many workers is replaced."""
 NO_WORKER_AFTER_S = 30.0
 
 
@@ -35,6 +39,17 @@ class Child:
         self.pid = pid
         self._pidfd: int | None = os.pidfd_open(pid)
         self._zygote = zygote
+        zygote.children += 1
+
+    @property
+    def is_orphan(self) -> bool:
+        """Tell whether its zygote is gone, or no longer to be used."""
+        return self._zygote.is_retired or self._is_alone
+
+    @property
+    def _is_alone(self) -> bool:
+        """Tell whether nobody of ours would reap it."""
+        return self._zygote.is_broken or self._zygote.process.poll() is not None
 
     async def end(self) -> None:
         """Kill it and whatever it started, and have it reaped, even in a cancelled scope."""
@@ -42,12 +57,16 @@ class Child:
             return
         pidfd, self._pidfd = self._pidfd, None
         try:
+            # its id is its own until it is reaped, which is ours to order while its zygote lives
             if not _has_ended(pidfd):
-                for pid in (*stopped_tree(self.pid), self.pid):
+                for pid in stopped_tree(self.pid):
                     with contextlib.suppress(ProcessLookupError, PermissionError):
                         os.kill(pid, signal.SIGKILL)
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self.pid, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+            if not self._is_alone:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(self.pid, signal.SIGKILL)
             with trio.move_on_after(REAP_LIMIT_S, shield=True):
                 await trio.lowlevel.wait_readable(pidfd)
         finally:
@@ -56,6 +75,10 @@ class Child:
         if has_ended:  # longer only in uninterruptible sleep: it is left to the zygote's end
             with trio.move_on_after(REAP_LIMIT_S, shield=True):
                 await self._zygote.reap(self.pid)
+        self._zygote.children -= 1
+        if self._zygote.is_retired and not self._zygote.children:
+            with trio.move_on_after(CLOSE_LIMIT_S, shield=True):
+                await self._zygote.end()
 
 
 class _Zygote:
@@ -63,32 +86,49 @@ class _Zygote:
 
     def __init__(self, process: trio.Process, control: socket.socket) -> None:
         self.process = process
-        self.is_broken = False
+        self.is_broken = self.is_retired = False
+        self.children = 0
         self._control = trio.socket.from_stdlib_socket(control)
         self._asking = trio.Lock()
 
-    async def spawned(self, order: Warm | Fork, *descriptors: int) -> int:
-        """Return the process id it answers an order with.
+    async def warmed(self, media_types: tuple[str, ...]) -> None:
+        """Have it import media types. One that is given up in the middle is to be ended.
 
         Raises:
             OSError: it does not answer any more. Unavailable: ``no_worker``, what it is to import cannot be.
         """
         async with self._asking:
-            is_answered = False
-            try:
-                passed = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
-                await self._control.sendmsg([frame(order)], passed)
-                header = await self._exactly(4)
-                answer = msgspec.msgpack.decode(
-                    await self._exactly(int.from_bytes(header, "big")), type=Spawned | Failed
-                )
-                if isinstance(answer, Failed):
-                    raise _no_worker(answer.message)
-                is_answered = True
-                return answer.pid
-            finally:
-                # an answer that nobody waited for would be taken for the next one's
-                self.is_broken = self.is_broken or not is_answered
+            await self._asked(Warm(media_types))
+
+    async def forked(self, socket_descriptor: int) -> int:
+        """Return the process id of a new worker, which serves a socket.
+
+        A caller that is cancelled waits for the answer all the same: the next one would take it for its own.
+
+        Raises:
+            OSError: it does not answer any more, or not in time. Unavailable: ``no_worker``, it cannot fork now.
+        """
+        async with self._asking:
+            if self.is_broken:
+                raise ConnectionResetError("the zygote did not answer before")
+            with trio.move_on_after(FORK_LIMIT_S, shield=True):
+                return await self._asked(Fork(), socket_descriptor)
+            raise TimeoutError("the zygote does not answer")
+
+    async def _asked(self, order: Warm | Fork, *descriptors: int) -> int:
+        is_answered = False
+        try:
+            passed = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
+            await self._control.sendmsg([frame(order)], passed)
+            header = await self._exactly(4)
+            payload = await self._exactly(int.from_bytes(header, "big"))
+            answer = msgspec.msgpack.decode(payload, type=Spawned | Failed)
+            is_answered = True
+        finally:
+            self.is_broken = self.is_broken or not is_answered
+        if isinstance(answer, Failed):
+            raise _no_worker(answer.message)
+        return answer.pid
 
     async def reap(self, pid: int) -> None:
         """Have a child that has ended reaped."""
@@ -127,7 +167,22 @@ class ForkServer:
     def __init__(self, media_types: tuple[str, ...]) -> None:
         self._media_types = media_types
         self._zygote: _Zygote | None = None
+        self._retired: list[_Zygote] = []
+        self._ended = 0
         self._starting = trio.Lock()
+
+    def note_ended(self) -> None:
+        """Count a worker that a file ended.
+
+        Forks of one zygote have the same addresses and the same canary: who ends many of them learns what they are.
+        After some another zygote begins, with others.
+        """
+        self._ended += 1
+        if self._ended >= ENDED_MAX and self._zygote is not None:
+            self._zygote.is_retired = True
+            self._retired = [one for one in self._retired if one.children]
+            self._retired.append(self._zygote)
+            self._zygote, self._ended = None, 0
 
     @property
     def pids(self) -> tuple[int, ...]:
@@ -142,24 +197,34 @@ class ForkServer:
         """
         for is_last in (False, True):
             zygote = await self._warm()
-            own, its = socket.socketpair()
             try:
-                with its:
-                    pid = await zygote.spawned(Fork(), its.fileno())
-                    return Child(pid, zygote), own
-            except (OSError, msgspec.DecodeError) as error:
-                own.close()
+                return await self._started_by(zygote)
+            except (OSError, trio.ClosedResourceError, msgspec.DecodeError) as error:
                 if is_last:
-                    raise _no_worker("the process that starts them ends") from error
-            except BaseException:
-                own.close()
-                raise
+                    raise _no_worker("the process that starts them does not answer") from error
         raise AssertionError
 
+    async def _started_by(self, zygote: "_Zygote") -> tuple[Child, socket.socket]:
+        own, its = socket.socketpair()
+        with contextlib.ExitStack() as stack:
+            stack.callback(own.close)
+            with its:
+                pid = await zygote.forked(its.fileno())
+            try:
+                child = Child(pid, zygote)
+            except OSError:  # no descriptor is left: nobody could end it later
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+                await zygote.reap(pid)
+                raise
+            stack.pop_all()
+        return child, own
+
     async def close(self) -> None:
-        """End the zygote; the workers have been ended before."""
-        zygote, self._zygote = self._zygote, None
-        if zygote is not None:
+        """End the zygotes; the workers have been ended before."""
+        zygotes = [*self._retired, *([self._zygote] if self._zygote is not None else [])]
+        self._retired, self._zygote = [], None
+        for zygote in zygotes:
             await zygote.end()
 
     async def _warm(self) -> _Zygote:
@@ -170,7 +235,8 @@ class ForkServer:
         """
         async with self._starting:
             if self._zygote is not None and (self._zygote.is_broken or self._zygote.process.poll() is not None):
-                await self.close()
+                lost, self._zygote = self._zygote, None
+                await lost.end()
             if self._zygote is None:
                 self._zygote = await self._started()
             return self._zygote
@@ -193,10 +259,10 @@ class ForkServer:
         zygote, is_warm = _Zygote(process, own), False
         try:
             with trio.move_on_after(START_LIMIT_S):
-                await zygote.spawned(Warm(self._media_types))
+                await zygote.warmed(self._media_types)
                 is_warm = True
                 return zygote
-        except (OSError, msgspec.DecodeError) as error:
+        except (OSError, trio.ClosedResourceError, msgspec.DecodeError) as error:
             raise _no_worker("the process that starts them ended") from error
         finally:
             if not is_warm:

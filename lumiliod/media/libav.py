@@ -18,7 +18,7 @@ from av.video.stream import VideoStream
 from lumiliod.domain.errors import Permanent
 from lumiliod.media.media_type import Source
 
-av.logging.set_level(av.logging.PANIC)
+av.logging.set_level(None)  # what is told to Python waits for its lock, held by who waits for that thread
 
 # other files and remote protocols stay closed, whatever a file pretends to be (CVE-2016-1897 and kin)
 _OPTIONS = {"protocol_whitelist": "fd", "enable_drefs": "0", "use_absolute_path": "0"}

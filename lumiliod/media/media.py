@@ -50,6 +50,8 @@ THUMBNAIL_SIZES = (150, 300, 1024)
 """Long sides in pixels of the derivatives every asset has."""
 
 VERSION_NAME = "web.mp4"
+PIECE_BYTES_MAX = 128 << 20
+"""Six seconds at the highest rate take a thirtieth."""
 _PACKAGES = ("pillow", "simplejpeg", "opencv-python-headless", "rawpy", "pi-heif", "pillow-jxl-plugin", "av")
 _DISK_THREADS = 32
 """How many may wait for disks that hang before those that do not have to."""
@@ -105,13 +107,14 @@ async def opened(
     )
     setup, broken = await foreign_types.without_broken(setup, builtin_types())
     writing = msgspec.structs.replace(setup, writes_files=True)
+    pieces = msgspec.structs.replace(writing, file_limit_bytes=PIECE_BYTES_MAX)
     hardware = encoders.candidates(settings.video_encoder)
     exiftool_version = await exiftool.version(settings.exiftool)
     async with (
         forkserver.opened(setup.media_types) as forks,
         sandbox.opened(forks, setup, workers, settings.wall_limit_s) as box,
         sandbox.opened(forks, writing, settings.conversions, settings.wall_limit_s) as films,
-        sandbox.opened(forks, writing, settings.conversions, settings.wall_limit_s) as streams,
+        sandbox.opened(forks, pieces, settings.conversions, settings.wall_limit_s) as streams,
         sandbox.opened(
             forks, msgspec.structs.replace(writing, encoders=hardware), settings.conversions, settings.wall_limit_s
         ) as cards,

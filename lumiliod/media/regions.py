@@ -8,11 +8,14 @@ so), and are turned here with it.
 
 import math
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import cast
 
 from lumiliod.domain.media import Region
 
 MAX_REGIONS = 200
+MAX_LOOKED_AT = 2 * MAX_REGIONS
+"""Each is compared with all that are kept; a file may name thousands that are the same."""
 MAX_NAME_CHARACTERS = 200
 SAME_WITHIN = 0.02
 """Programs write a face in both vocabularies; corners that differ by less, with one name, are one face."""
@@ -31,7 +34,7 @@ def regions(tags: Mapping[str, object], orientation: int) -> tuple[Region, ...]:
         orientation: EXIF's, 1 to 8.
     """
     found: list[Region] = []
-    for name, kind, box in _named(tags):
+    for name, kind, box in islice(_named(tags), MAX_LOOKED_AT):
         upright = _clipped(_turned(box, orientation))
         if upright is None:
             continue

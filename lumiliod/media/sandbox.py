@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 
 START_LIMIT_S = 20.0
 """How long a worker may take to give up what it does not need."""
+RECEIVE_BYTES = 64 << 10
 REQUESTS_PER_WORKER = 2000
 """A worker retires after so many, and with it whatever its libraries leaked."""
 RESTING_SHARE, RESTING_LEAST_BYTES = 0.25, 256 << 20
@@ -100,7 +101,7 @@ class Worker:
         await trio.lowlevel.checkpoint()
         while len(self._received) < count:
             try:
-                chunk = await self._stream.receive_some()
+                chunk = await self._stream.receive_some(max(RECEIVE_BYTES, count - len(self._received)))
             except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
                 raise WorkerDied from error
             if not chunk:
@@ -153,6 +154,7 @@ class Sandbox:
                 try:
                     answer = await self._asked_once(request, files, advance, fresh=attempt > 0)
                 except WorkerDied:
+                    self._forks.note_ended()
                     late = None
                 except Late as error:
                     late = error
@@ -190,6 +192,8 @@ class Sandbox:
             answer = await self._answered(worker, request, files, advance)
             worker.requests_left -= 1
             is_spent = worker.requests_left <= 0 or resident_bytes(worker.process.pid) > self._resting_bytes
+            # one that could keep a descriptor it may write to never sees another's original
+            is_spent = is_spent or self._setup.writes_files or worker.process.is_orphan
             is_healthy = not is_spent and not worker.has_said_more
             return answer
         finally:

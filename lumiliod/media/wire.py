@@ -62,6 +62,8 @@ class Setup(msgspec.Struct, frozen=True):
     thumbnail_quality: int
     writes_files: bool = False
     """Whether it may write to the files that are handed to it."""
+    file_limit_bytes: int = 0
+    """How long one of these may become; 0 is no limit."""
     encoders: tuple[str, ...] = ()
     """Hardware encoders whose devices stay within its reach."""
 

@@ -71,7 +71,12 @@ def serve(daemon: socket.socket, media_types: tuple[MediaType, ...]) -> None:
     setup = msgspec.msgpack.decode(setup_frame, type=Setup)
     devices = encoders.devices(setup.encoders)
     encoders.load_drivers(setup.encoders)
-    confinement.bound(setup.memory_limit_bytes, writes_files=setup.writes_files, maps_devices=bool(devices))
+    confinement.bound(
+        setup.memory_limit_bytes,
+        writes_files=setup.writes_files,
+        file_limit_bytes=setup.file_limit_bytes,
+        maps_devices=bool(devices),
+    )
     packages = {type(media_type).__module__.partition(".")[0] for media_type in media_types}
     protections = confinement.confine(
         packages | {confinement.__name__.partition(".")[0]}, devices, encoders.READABLE if devices else ()

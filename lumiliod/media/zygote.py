@@ -54,7 +54,12 @@ def _obey(control: socket.socket) -> socket.socket | None:
             return None
         match orders.decode(payload):
             case Fork() if len(descriptors) == 1:
-                pid = os.fork()
+                try:
+                    pid = os.fork()
+                except OSError as error:  # no memory, or no room for processes, for now
+                    os.close(descriptors[0])
+                    control.sendall(frame(worker.failed("unavailable", "no_worker", f"no fork: {error.strerror}")))
+                    continue
                 if pid == 0:
                     os.setsid()
                     with contextlib.suppress(OSError):

@@ -50,7 +50,7 @@ async def derive(
             (``original_missing``).
     """
     asset_id = AssetId(running.decoded(Args).asset)
-    source = (await rt.db.call(assets.sources, [asset_id])).get(asset_id)
+    source = (await rt.db.once(assets.sources, [asset_id])).get(asset_id)
     if source is None:
         raise await no_original(rt, asset_id)
     opened = rt.repositories.get(source.repository_id)

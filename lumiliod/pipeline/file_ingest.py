@@ -21,7 +21,7 @@ from lumiliod.storage import originals, repository
 
 async def ingest_file(rt: Runtime, opened: Opened, running: Running, record_id: UUID) -> None:
     """Look at a file where it lies; nothing of it is moved or written."""
-    record = await rt.db.call(files.get, record_id)
+    record = await rt.db.once(files.get, record_id)
     if record is None:
         return
     if await _is_sidecar(rt, opened, record):
@@ -65,7 +65,7 @@ async def _is_sidecar(rt: Runtime, opened: Opened, record: FileRecord) -> bool:
 
 async def _examined(rt: Runtime, opened: Opened, record: FileRecord, digest: Digest, stat: FileStat) -> Effect:
     """Find out what a file is; return what is to be written."""
-    known = await rt.db.call(assets.by_digest, rt.owner_id, digest)
+    known = await rt.db.once(assets.by_digest, rt.owner_id, digest)
     original = await rt.db.call(files.original_of, known) if known else None
     former = await look_at(rt, original) if original and original.id != record.id else None
     if known:

@@ -39,7 +39,7 @@ async def read(rt: Runtime, jobs: Sequence[Running]) -> None:
             wanted[AssetId(job.decoded(Args).asset)] = job
         except Shape as error:
             await job.fail(error)
-    sources = await rt.db.call(assets.sources, list(wanted))
+    sources = await rt.db.once(assets.sources, list(wanted))
     readable: list[tuple[Running, assets.Source, Opened]] = []
     reached: dict[RepositoryId, Opened] = {}
     for asset_id, job in wanted.items():

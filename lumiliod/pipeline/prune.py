@@ -62,11 +62,12 @@ async def remove_leftovers(rt: Runtime, opened: Opened, age_s: float) -> list[in
     sizes = list[int]()
     walk = OurFiles(opened.repository, time.time_ns() - int(age_s * 1e9), (DERIVATIVES,))
     with reaching(rt.repositories, opened):
-        await trio.to_thread.run_sync(repository.check_identity, opened.repository, limiter=rt.disk)
         while page := await trio.to_thread.run_sync(walk.next_page, PAGE, limiter=rt.disk):
             found = {path.removeprefix(".lumilio/"): stat.size_bytes for path, stat in page}
             places = [place for place in found if digest_at(place) is not None]
             unknown = await rt.db.call(integrity.unknown_derivatives, opened.id, places)
+            if unknown:  # the walk may take hours: another's derivatives could lie there by now
+                await trio.to_thread.run_sync(repository.check_identity, opened.repository, limiter=rt.disk)
             await _forget(rt, opened, unknown)
             sizes += (found[place] for place in unknown)
     return sizes

@@ -11,7 +11,7 @@ from lumiliod.db import assets
 from lumiliod.db.pool import Connection
 from lumiliod.domain.assets import NewDerivative
 from lumiliod.domain.derivatives import AUDIO_WEB, FILMSTRIP, RECIPES, VIDEO_WEB
-from lumiliod.domain.errors import NotFound, Unavailable
+from lumiliod.domain.errors import NotFound, Permanent, Unavailable
 from lumiliod.domain.ids import AssetId, Digest, RepositoryId, path_from_bytes
 from lumiliod.domain.media import AssetType
 from lumiliod.jobs.engine import Result, Running
@@ -78,19 +78,22 @@ def _store(repo: Repository, digest: Digest, made_in: tuple[str, Converted] | No
     folder, converted = made_in
     version, strip, sound = converted.version, converted.filmstrip, converted.sound
     made = []
+    size = os.path.getsize(os.path.join(folder, VERSION_NAME))  # not what a worker says of it
+    if (sound is not None or version is not None) and not size:
+        raise Permanent("nothing was written", code="corrupt")
     if sound is not None:
         path = deriving.put(repo, digest, AUDIO_WEB, os.path.join(folder, VERSION_NAME), ".m4a")
-        made.append(NewDerivative(AUDIO_WEB, path, RECIPES[AUDIO_WEB], "audio/mp4", sound.size_bytes, None, None))
+        made.append(NewDerivative(AUDIO_WEB, path, RECIPES[AUDIO_WEB], "audio/mp4", size, None, None))
     if version is not None:
         path = deriving.put(repo, digest, VIDEO_WEB, os.path.join(folder, VERSION_NAME), ".mp4")
-        size, width, height = version.size_bytes, version.width, version.height
+        width, height = version.width, version.height
         made.append(NewDerivative(VIDEO_WEB, path, RECIPES[VIDEO_WEB], "video/mp4", size, width, height))
     if strip is not None:
         path = deriving.put_bytes(repo, digest, FILMSTRIP, strip.data, ".jpg")
         width, height = strip.columns * strip.width, math.ceil(strip.frames / strip.columns) * strip.height
         details = {name: getattr(strip, name) for name in ("frames", "columns", "interval_s", "width", "height")}
-        recipe, size = RECIPES[FILMSTRIP], len(strip.data)
-        made.append(NewDerivative(FILMSTRIP, path, recipe, "image/jpeg", size, width, height, details))
+        recipe, strip_bytes = RECIPES[FILMSTRIP], len(strip.data)
+        made.append(NewDerivative(FILMSTRIP, path, recipe, "image/jpeg", strip_bytes, width, height, details))
     return made
 
 

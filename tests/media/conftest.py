@@ -12,3 +12,10 @@ CORPUS = Path(__file__).parents[3] / "shared" / "corpus" / "dev"
 async def media() -> AsyncIterator[Media]:
     async with opened(MediaSettings(workers=1)) as room:
         yield room
+
+
+@pytest.fixture
+def into(tmp_path: Path) -> Path:
+    folder = tmp_path / "derivatives"
+    folder.mkdir()
+    return folder

@@ -4,13 +4,15 @@ import os
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
+from socket import socket as Socket
 
 import pytest
 import trio
+import trio.testing
 
 from lumiliod.domain.errors import Unavailable
 from lumiliod.media import forkserver
-from lumiliod.media.forkserver import ForkServer
+from lumiliod.media.forkserver import Child, ForkServer
 from lumiliod.media.media import builtin_types
 
 
@@ -81,15 +83,66 @@ async def test_who_gives_up_waiting_leaves_the_next_his_own_answer(forks: ForkSe
     first, socket = await forks.start()
     [zygote] = forks.pids
     os.kill(zygote, signal.SIGSTOP)
-    with trio.move_on_after(0.05) as scope:
-        await forks.start()
-    assert scope.cancelled_caught
+    others: list[tuple[Child, Socket]] = []
+
+    async def start() -> None:
+        others.append(await forks.start())
+
+    async with trio.open_nursery() as nursery:
+        with trio.move_on_after(0.05):
+            async with trio.open_nursery() as given_up:
+                given_up.start_soon(start)
+                await trio.testing.wait_all_tasks_blocked()
+                nursery.start_soon(start)  # waits behind it
+                await trio.testing.wait_all_tasks_blocked()
+                nursery.start_soon(continued, zygote)
+    assert forks.pids == (zygote,)
+    first_pids = {first.pid, *(child.pid for child, _ in others)}
+    assert len(first_pids) == 1 + len(others)
+    child, its = others[-1]
+    its.close()
+    with trio.fail_after(5):
+        while state(child.pid) not in ("Z", None):
+            await trio.sleep(0.01)
+    for one in (socket, *(other for _, other in others)):
+        one.close()
+    for process in (first, *(other for other, _ in others)):
+        await process.end()
+
+
+async def continued(zygote: int) -> None:
+    await trio.sleep(0.2)
     os.kill(zygote, signal.SIGCONT)
-    second, other = await forks.start()
-    assert second.pid != first.pid
-    with socket, other:
-        await first.end()
-        await second.end()
+
+
+async def test_a_zygote_that_hangs_is_replaced(forks: ForkServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forkserver, "FORK_LIMIT_S", 0.2)
+    child, socket = await forks.start()
+    [hung] = forks.pids
+    os.kill(hung, signal.SIGSTOP)
+    other, second = await forks.start()
+    assert forks.pids != (hung,)
+    assert child.is_orphan
+    with socket, second:
+        await child.end()
+        await other.end()
+
+
+async def test_after_many_ended_workers_another_zygote_begins(forks: ForkServer) -> None:
+    child, socket = await forks.start()
+    [former] = forks.pids
+    for _ in range(forkserver.ENDED_MAX):
+        forks.note_ended()
+    other, second = await forks.start()
+    [zygote] = forks.pids
+    assert zygote != former
+    assert (child.is_orphan, other.is_orphan) == (True, False)
+    assert state(former) in ("S", "R"), "it reaps what it forked"
+    with socket, second:
+        await child.end()
+        assert state(child.pid) is None
+        assert state(former) is None
+        await other.end()
 
 
 async def test_none_is_left_to_others_to_reap() -> None:
