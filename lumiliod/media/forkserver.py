@@ -210,13 +210,15 @@ class ForkServer:
             stack.callback(own.close)
             with its:
                 pid = await zygote.forked(its.fileno())
+            child: Child | None = None
             try:
                 child = Child(pid, zygote)
-            except OSError:  # no descriptor is left: nobody could end it later
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-                await zygote.reap(pid)
-                raise
+            finally:
+                if child is None:  # no descriptor is left: nobody could end it later
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+                    with trio.move_on_after(REAP_LIMIT_S, shield=True):
+                        await zygote.reap(pid)
             stack.pop_all()
         return child, own
 
