@@ -210,11 +210,12 @@ class ForkServer:
             stack.callback(own.close)
             with its:
                 pid = await zygote.forked(its.fileno())
-            child: Child | None = None
+            is_watched = False
             try:
                 child = Child(pid, zygote)
+                is_watched = True
             finally:
-                if child is None:  # no descriptor is left: nobody could end it later
+                if not is_watched:  # no descriptor is left: nobody could end it later
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(pid, signal.SIGKILL)
                     with trio.move_on_after(REAP_LIMIT_S, shield=True):
