@@ -28,7 +28,7 @@ from bench.ingest import cpu_name, ingested
 from lumiliod.client import Client
 from lumiliod.contract.assets import AssetDetail
 from lumiliod.contract.repositories import File
-from scripts.daemon_process import DaemonFailed, end_on_signals, temporary_folder
+from scripts.daemon_process import end_on_signals, measuring
 
 CORPUS = Path(__file__).parents[2] / "shared" / "corpus" / "dev"
 MANIFEST = "MANIFEST.csv"
@@ -253,15 +253,8 @@ def main() -> None:
         print("the corpus is not at hand")
         print(json.dumps({"bench": "corpus", "files": 0}))
         return
-    root = temporary_folder("corpus")
-    try:
+    with measuring("corpus") as root:
         is_right = _run(root, given.corpus)
-    except (RuntimeError, DaemonFailed) as error:
-        sys.exit(f"bench: {error}")
-    except KeyboardInterrupt:
-        sys.exit(130)
-    finally:
-        shutil.rmtree(root, ignore_errors=True)
     if not is_right:
         sys.exit(1)
 

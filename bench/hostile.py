@@ -14,7 +14,6 @@ import datetime as dt
 import json
 import os
 import platform
-import shutil
 import statistics
 import sys
 from collections import Counter
@@ -27,7 +26,7 @@ from bench.ingest import Ingested, cpu_name, generate, ingested
 from lumiliod.client import Client
 from lumiliod.contract.jobs import Job
 from lumiliod.domain.ids import shown
-from scripts.daemon_process import DaemonFailed, end_on_signals, temporary_folder
+from scripts.daemon_process import end_on_signals, measuring
 from tests import hostile
 from tests.hostile.parts import Hostile
 
@@ -62,15 +61,8 @@ def main() -> None:
     given = parser.parse_args()
     if given.short:
         given.files, given.photos, given.rounds = 40, 24, 1
-    root = temporary_folder("hostile")
-    try:
+    with measuring("hostile") as root:
         is_right = _measure(root, given.files, given.photos, given.rounds, given.seed)
-    except (RuntimeError, DaemonFailed) as error:
-        sys.exit(f"bench: {error}")
-    except KeyboardInterrupt:
-        sys.exit(130)
-    finally:
-        shutil.rmtree(root, ignore_errors=True)
     if not is_right:
         sys.exit(1)
 

@@ -19,7 +19,6 @@ import platform
 import shutil
 import statistics
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -39,7 +38,7 @@ from PIL import Image
 
 from lumiliod.client import Client
 from lumiliod.contract.repositories import NewRepository
-from scripts.daemon_process import Daemon, DaemonFailed, end_on_signals, running, temporary_folder
+from scripts.daemon_process import Daemon, end_on_signals, measuring, running
 from scripts.sample_library import (
     FUJI,
     NIKON,
@@ -96,15 +95,8 @@ def main() -> None:
     parser.add_argument("--short", action="store_true", help="24 photographs, one round: a check, no measurement")
     given = parser.parse_args()
     photos, rounds = (24, 1) if given.short else (given.photos, given.rounds)
-    root = temporary_folder("bench")
-    try:
+    with measuring("bench") as root:
         _measure(root, photos, rounds)
-    except (RuntimeError, DaemonFailed) as error:
-        sys.exit(f"bench: {error}")
-    except KeyboardInterrupt:
-        sys.exit(130)
-    finally:
-        shutil.rmtree(root, ignore_errors=True)
 
 
 def _measure(root: Path, photos: int, rounds: int) -> None:

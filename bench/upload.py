@@ -15,7 +15,6 @@ import datetime as dt
 import json
 import os
 import platform
-import shutil
 import socket
 import statistics
 import subprocess
@@ -31,7 +30,7 @@ import blake3
 from bench.ingest import cpu_name
 from lumiliod.client import Client
 from lumiliod.contract.repositories import NewRepository
-from scripts.daemon_process import Daemon, DaemonFailed, end_on_signals, running, temporary_folder
+from scripts.daemon_process import Daemon, end_on_signals, measuring, running
 
 TUS_REQUEST_BYTES = 256 << 20
 SAMPLE_S = 0.02
@@ -51,15 +50,8 @@ def main() -> None:
     parser.add_argument("--short", action="store_true", help="100 MB, one round: a check, no measurement")
     given = parser.parse_args()
     mb, rounds = (100, 1) if given.short else (given.mb, given.rounds)
-    root = temporary_folder("upload")
-    try:
+    with measuring("upload") as root:
         _measure(root, mb, rounds)
-    except (RuntimeError, DaemonFailed) as error:
-        sys.exit(f"bench: {error}")
-    except KeyboardInterrupt:
-        sys.exit(130)
-    finally:
-        shutil.rmtree(root, ignore_errors=True)
 
 
 def _measure(root: Path, mb: int, rounds: int) -> None:

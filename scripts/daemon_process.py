@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import struct
@@ -135,6 +136,20 @@ def temporary_folder(name: str) -> Path:
     if os.geteuid() == 0:
         root.chmod(0o711)
     return root
+
+
+@contextlib.contextmanager
+def measuring(name: str) -> Iterator[Path]:
+    """Give a bench a folder that is removed afterwards; what it fails by is said in a line and ends the program."""
+    root = temporary_folder(name)
+    try:
+        yield root
+    except (RuntimeError, DaemonFailed) as error:
+        sys.exit(f"bench: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
 
 
 def end_on_signals() -> None:

@@ -7,14 +7,12 @@ from pathlib import Path
 import psycopg
 import pytest
 import trio
-import trio.testing
 
 from lumiliod.db import repositories as db_repositories
 from lumiliod.db.pool import Database
 from lumiliod.db.repositories import RepositoryRow
-from lumiliod.domain.errors import Permanent
 from lumiliod.domain.repositories import RepositoryStatus
-from lumiliod.runtime import Repositories, SharedWork, reopen
+from lumiliod.runtime import Repositories, reopen
 from lumiliod.storage import repository
 
 WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
@@ -55,50 +53,3 @@ async def test_what_a_person_did_while_it_was_tried_holds(
         assert (now.root, now.status) == (done.root, done.status)
     finally:
         repositories.close()
-
-
-async def test_work_is_shared_and_ends_with_the_last_who_waits() -> None:
-    work, begun, may_end = SharedWork(), [0, 0], trio.Event()
-    scopes = [trio.CancelScope() for _ in range(3)]
-    done: list[int] = []
-
-    async def make() -> None:
-        begun[0] += 1
-        try:
-            await may_end.wait()
-        except trio.Cancelled:
-            begun[1] += 1
-            raise
-
-    async def wait(number: int) -> None:
-        with scopes[number]:
-            await work.done("key", make)
-            done.append(number)
-
-    async with trio.open_nursery() as nursery:
-        await nursery.start(work.run)
-        for number in range(3):
-            nursery.start_soon(wait, number)
-        await trio.testing.wait_all_tasks_blocked()
-        scopes[0].cancel()
-        await trio.testing.wait_all_tasks_blocked()
-        assert begun == [1, 0]
-        scopes[1].cancel()
-        scopes[2].cancel()
-        await trio.testing.wait_all_tasks_blocked()
-        assert begun == [1, 1]
-        scopes[:] = [trio.CancelScope() for _ in range(3)]
-        nursery.start_soon(wait, 1)
-        nursery.start_soon(wait, 2)
-        await trio.testing.wait_all_tasks_blocked()
-        may_end.set()
-        await trio.testing.wait_all_tasks_blocked()
-        assert (begun, sorted(done)) == ([2, 1], [1, 2])
-
-        async def fail() -> None:
-            await trio.lowlevel.checkpoint()
-            raise Permanent("no", code="corrupt")
-
-        with pytest.raises(Permanent):
-            await work.done("other", fail)
-        nursery.cancel_scope.cancel()

@@ -1,5 +1,7 @@
 """Assets: list, show, find, and send their originals and thumbnails."""
 
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Annotated
 from uuid import UUID
 
@@ -129,9 +131,7 @@ def blueprint(rt: Runtime) -> Blueprint:
     )
     async def web_video(exchange: Exchange) -> None:
         """Send a film as every browser plays it; 404 `video_missing` or 503 `video_pending` when it is not there."""
-        query = parse_query(exchange.query, VersionQuery)
-        file = await derived.web_video(rt, exchange.arguments["asset_id"])
-        await _send_derivative(exchange, file, query.version)
+        await _send_made(exchange, partial(derived.web_video, rt))
 
     @streams(
         room,
@@ -141,9 +141,7 @@ def blueprint(rt: Runtime) -> Blueprint:
     )
     async def filmstrip(exchange: Exchange) -> None:
         """Send small frames of a film in one picture; where each lies, and its time, says `filmstrip.vtt`."""
-        query = parse_query(exchange.query, VersionQuery)
-        file = await derived.filmstrip(rt, exchange.arguments["asset_id"])
-        await _send_derivative(exchange, file, query.version)
+        await _send_made(exchange, partial(derived.filmstrip, rt))
 
     @room.get("/assets/<uuid:asset_id>/video/filmstrip.vtt")
     @describes(Operation(answers={200: "text/vtt"}))
@@ -159,9 +157,7 @@ def blueprint(rt: Runtime) -> Blueprint:
     )
     async def web_audio(exchange: Exchange) -> None:
         """Send a sound as every browser plays it; 404 `audio_missing` or 503 `audio_pending` when it is not there."""
-        query = parse_query(exchange.query, VersionQuery)
-        file = await derived.web_audio(rt, exchange.arguments["asset_id"])
-        await _send_derivative(exchange, file, query.version)
+        await _send_made(exchange, partial(derived.web_audio, rt))
 
     @streams(
         room,
@@ -173,9 +169,7 @@ def blueprint(rt: Runtime) -> Blueprint:
     )
     async def waveform(exchange: Exchange) -> None:
         """Send the shape of a sound in the binary format of the BBC's audiowaveform, which web players read."""
-        query = parse_query(exchange.query, VersionQuery)
-        file = await derived.waveform(rt, exchange.arguments["asset_id"])
-        await _send_derivative(exchange, file, query.version)
+        await _send_made(exchange, partial(derived.waveform, rt))
 
     @room.post("/assets/search")
     @describes(Operation(answers={200: SearchPage}, body=SearchRequest))
@@ -197,6 +191,12 @@ def blueprint(rt: Runtime) -> Blueprint:
         return answer(await search.search(rt, SearchRequest(query=query.q, limit=query.limit, cursor=query.cursor)))
 
     return room
+
+
+async def _send_made(exchange: Exchange, opened: Callable[[UUID], Awaitable[ServedFile]]) -> None:
+    """Send what is made of the asset in the path, as ``opened`` opens it."""
+    query = parse_query(exchange.query, VersionQuery)
+    await _send_derivative(exchange, await opened(exchange.arguments["asset_id"]), query.version)
 
 
 async def _send_derivative(exchange: Exchange, file: ServedFile, version: str | None) -> None:

@@ -262,29 +262,34 @@ def without_web_version(
     What plays as it is needs none; whether it does may not be known yet. Films lack their strip, too, when it was made
     by another recipe.
     """
-    recipes = {
-        "video_recipe": RECIPES[VIDEO_WEB],
-        "audio_recipe": RECIPES[AUDIO_WEB],
-        "strip_recipe": RECIPES[FILMSTRIP],
-    }
-    params = {"types": sorted(types), "after": after, "count": count, **recipes}
-    rows = conn.execute(Q["without_web_version"], params).fetchall()
+    rows = conn.execute(Q["without_web_version"], _lacking_version(types, after, count)).fetchall()
     return [(AssetId(row[0]), RepositoryId(row[1])) for row in rows]
 
 
 def count_without_web_version(conn: Connection, types: Collection[AssetType]) -> int:
     """Count what :func:`without_web_version` returns page by page."""
-    return len(without_web_version(conn, types, _FIRST, _ALL))
+    return conn.execute(Q["without_web_version"], _lacking_version(types, _FIRST, _ALL)).rowcount
 
 
-def count_without_thumbnails(conn: Connection) -> int:
-    """Count what :func:`without_thumbnails` returns page by page."""
-    return len(without_thumbnails(conn, _FIRST, _ALL))
+def _lacking_version(types: Collection[AssetType], after: UUID, count: int) -> dict[str, Any]:
+    recipes = {
+        "video_recipe": RECIPES[VIDEO_WEB],
+        "audio_recipe": RECIPES[AUDIO_WEB],
+        "strip_recipe": RECIPES[FILMSTRIP],
+    }
+    return {"types": sorted(types), "after": after, "count": count, **recipes}
 
 
 def without_thumbnails(conn: Connection, after: UUID, count: int) -> list[tuple[AssetId, RepositoryId]]:
     """Return assets beyond ``after`` without pictures by today's recipe that have no job for them, by id."""
-    rows = conn.execute(
-        Q["without_thumbnails"], {"recipe": THUMBNAIL_RECIPE, "after": after, "count": count}
-    ).fetchall()
+    rows = conn.execute(Q["without_thumbnails"], _lacking_thumbnails(after, count)).fetchall()
     return [(AssetId(row[0]), RepositoryId(row[1])) for row in rows]
+
+
+def count_without_thumbnails(conn: Connection) -> int:
+    """Count what :func:`without_thumbnails` returns page by page."""
+    return conn.execute(Q["without_thumbnails"], _lacking_thumbnails(_FIRST, _ALL)).rowcount
+
+
+def _lacking_thumbnails(after: UUID, count: int) -> dict[str, Any]:
+    return {"recipe": THUMBNAIL_RECIPE, "after": after, "count": count}

@@ -37,17 +37,14 @@ RECIPES: Mapping[str, str] = {
 }
 """How each kind is made now; a recipe changes when the same original comes out differently."""
 
-MADE_BY: Mapping[str, tuple[str, ...]] = {
-    "thumbnails": (*map(thumbnail, THUMBNAIL_SIZES), WAVEFORM),
-    "transcode": (VIDEO_WEB, FILMSTRIP, AUDIO_WEB),
-}
-"""Which job kind makes which kinds."""
-
 TELLING: Mapping[str, tuple[str, ...]] = {
     "thumbnails": (thumbnail(min(THUMBNAIL_SIZES)), WAVEFORM),
     "transcode": (VIDEO_WEB, FILMSTRIP, AUDIO_WEB),
 }
-"""By whose recipes missing work finds what each job kind is to make anew: what is made together is told by one."""
+"""The job kinds that make derivatives, each with those by whose recipe missing work finds what it is to make anew.
+
+What one job makes together is told by one of them.
+"""
 
 _OUR_FOLDERS = frozenset(FOLDERS.values())
 _NAME = re.compile(r"([0-9a-f]{2})/\1[0-9a-f]{62}\.[a-z0-9-]+\.[a-z0-9]+", re.ASCII)

@@ -15,7 +15,7 @@ from lumiliod.db import assets, derivatives
 from lumiliod.db import jobs as db_jobs
 from lumiliod.db.derivatives import KindRow
 from lumiliod.db.pool import Connection
-from lumiliod.domain.derivatives import MADE_BY, RECIPES, TELLING
+from lumiliod.domain.derivatives import RECIPES, TELLING
 from lumiliod.domain.errors import NotFound, Shape
 from lumiliod.domain.jobs import PRIORITY_NORMAL
 from lumiliod.domain.media import AssetType
@@ -48,7 +48,7 @@ async def rebuild(rt: Runtime, wanted: RebuildRequest) -> Rebuilt:
             (``asset_not_found``).
         Shape: assets and a repository are named (``bad_request``).
     """
-    jobs = tuple(dict.fromkeys(wanted.jobs or MADE_BY))
+    jobs = tuple(dict.fromkeys(wanted.jobs or TELLING))
     if wanted.assets is not None:
         if wanted.repository is not None:
             raise Shape("name assets or a repository, not both", code="bad_request")
@@ -73,7 +73,7 @@ def _read(
         kinds.THUMBNAILS.kind: assets.count_without_thumbnails(conn),
         kinds.TRANSCODE.kind: assets.count_without_web_version(conn, converted),
     }
-    return derivatives.by_kind(conn, RECIPES), derivatives.jobs(conn, list(MADE_BY)), without
+    return derivatives.by_kind(conn, RECIPES), derivatives.jobs(conn, list(TELLING)), without
 
 
 def _enqueue(

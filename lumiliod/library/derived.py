@@ -1,7 +1,8 @@
-"""Send what was made of originals: thumbnails, waveforms, films for the web. What was lost is made again."""
+"""Send what was made of originals: thumbnails, waveforms, films and sounds for the web. What was lost is made again."""
 
 import os
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -17,17 +18,32 @@ from lumiliod.domain.derivatives import thumbnail as thumbnail_kind
 from lumiliod.domain.errors import NotFound, Retryable, Shape
 from lumiliod.domain.ids import AssetId
 from lumiliod.domain.jobs import PRIORITY_URGENT, JobFilter, JobState
+from lumiliod.domain.media import AssetType
 from lumiliod.domain.repositories import THUMBNAIL_SIZES
 from lumiliod.jobs.kind import JobSpec
 from lumiliod.library.browse import original, show
 from lumiliod.library.opening import modified, open_file
-from lumiliod.pipeline import kinds
+from lumiliod.pipeline import kinds, transcode
 from lumiliod.runtime import Runtime, reaching
 
 USED_PERIOD = timedelta(hours=1)
 """How exactly it is known when a film was watched last."""
 PENDING_AFTER_S = 5.0
-"""When it makes sense to ask again for a film that is being converted."""
+"""When it makes sense to ask again for what is being converted."""
+
+
+@dataclass(frozen=True)
+class _Playable:
+    """What has a version for the web: its type, the derivative that is, and what people call it."""
+
+    type: AssetType
+    kind: str
+    suffix: str
+    word: str
+
+
+_FILM = _Playable(AssetType.VIDEO, VIDEO_WEB, ".mp4", "film")
+_SOUND = _Playable(AssetType.AUDIO, AUDIO_WEB, ".m4a", "sound")
 
 
 async def thumbnail(rt: Runtime, asset_id: UUID, size: int) -> ServedFile:
@@ -111,7 +127,7 @@ async def _strip(rt: Runtime, asset_id: UUID) -> Derivative:
     plays, job = await rt.db.call(_progress_of, AssetId(asset_id))
     if asset.type != "video" or plays is not None:
         raise NotFound("this asset has no filmstrip", code="filmstrip_missing")
-    why = _why_none(rt, asset, job)
+    why = _why_none(rt, asset, job, _FILM)
     raise NotFound(why.message, code="filmstrip_missing") if isinstance(why, NotFound) else why
 
 
@@ -122,17 +138,7 @@ async def web_video(rt: Runtime, asset_id: UUID) -> ServedFile:
         NotFound: there is no such film, or no version of it can or is to be made (``video_missing``).
         Retryable: it is still being made, or made again because its file was lost (``video_pending``).
     """
-    made = await rt.db.call(assets.derivative, AssetId(asset_id), VIDEO_WEB)
-    if made is not None:
-        if datetime.now(UTC) - made.used_at > USED_PERIOD:
-            await rt.db.call(derivatives.touch, made.asset_id, VIDEO_WEB)
-        again = Retryable("this film is made again", code="video_pending", after_s=PENDING_AFTER_S)
-        return await _served(rt, made, f"{asset_id}", ".mp4", kinds.TRANSCODE, again)
-    asset = await show(rt, asset_id)
-    plays, job = await rt.db.call(_progress_of, AssetId(asset_id))
-    if plays and asset.type == "video":
-        return await original(rt, asset_id)
-    raise _why_none(rt, asset, job)
+    return await _web_version(rt, asset_id, _FILM)
 
 
 async def web_audio(rt: Runtime, asset_id: UUID) -> ServedFile:
@@ -142,33 +148,35 @@ async def web_audio(rt: Runtime, asset_id: UUID) -> ServedFile:
         NotFound: there is no such sound, or no version of it can or is to be made (``audio_missing``).
         Retryable: it is still being made, or made again because its file was lost (``audio_pending``).
     """
-    made = await rt.db.call(assets.derivative, AssetId(asset_id), AUDIO_WEB)
+    return await _web_version(rt, asset_id, _SOUND)
+
+
+async def _web_version(rt: Runtime, asset_id: UUID, what: _Playable) -> ServedFile:
+    made = await rt.db.call(assets.derivative, AssetId(asset_id), what.kind)
     if made is not None:
-        again = Retryable("this sound is made again", code="audio_pending", after_s=PENDING_AFTER_S)
-        return await _served(rt, made, f"{asset_id}", ".m4a", kinds.TRANSCODE, again)
+        if datetime.now(UTC) - made.used_at > USED_PERIOD:
+            await rt.db.call(derivatives.touch, made.asset_id, what.kind)
+        again = Retryable(f"this {what.word} is made again", code=f"{what.type}_pending", after_s=PENDING_AFTER_S)
+        return await _served(rt, made, f"{asset_id}", what.suffix, kinds.TRANSCODE, again)
     asset = await show(rt, asset_id)
     plays, job = await rt.db.call(_progress_of, AssetId(asset_id))
-    if asset.type != "audio":
-        raise NotFound("this asset is no sound", code="audio_missing")
-    if plays:
+    if plays and asset.type == what.type:
         return await original(rt, asset_id)
-    if not rt.config.media.web_audios:
-        raise NotFound("sounds get no version for the web here (media.web_audios)", code="audio_missing")
-    if job is not None and job.state == JobState.DISCARDED:
-        why = job.errors[-1]["message"] if job.errors else "nobody knows why"
-        raise NotFound(f"no version of this sound could be made: {why}", code="audio_missing")
-    raise Retryable("this sound is being made ready for the web", code="audio_pending", after_s=PENDING_AFTER_S)
+    raise _why_none(rt, asset, job, what)
 
 
-def _why_none(rt: Runtime, asset: AssetDetail, job: job_admin.JobRow | None) -> NotFound | Retryable:
-    if asset.type != "video":
-        return NotFound("this asset is no film", code="video_missing")
-    if not rt.config.media.web_videos:
-        return NotFound("films get no version for the web here (media.web_videos)", code="video_missing")
+def _why_none(rt: Runtime, asset: AssetDetail, job: job_admin.JobRow | None, what: _Playable) -> NotFound | Retryable:
+    """Return why an asset has no version for the web: never, or not yet."""
+    code = f"{what.type}_missing"
+    if asset.type != what.type:
+        return NotFound(f"this asset is no {what.word}", code=code)
+    if what.type not in transcode.wanted(rt):
+        return NotFound(f"{what.word}s get no version for the web here (media.web_{what.type}s)", code=code)
     if job is not None and job.state == JobState.DISCARDED:
         why = job.errors[-1]["message"] if job.errors else "nobody knows why"
-        return NotFound(f"no version of this film could be made: {why}", code="video_missing")
-    return Retryable("this film is being made ready for the web", code="video_pending", after_s=PENDING_AFTER_S)
+        return NotFound(f"no version of this {what.word} could be made: {why}", code=code)
+    message = f"this {what.word} is being made ready for the web"
+    return Retryable(message, code=f"{what.type}_pending", after_s=PENDING_AFTER_S)
 
 
 def _progress_of(conn: Connection, asset_id: AssetId) -> tuple[bool | None, job_admin.JobRow | None]:

@@ -12,10 +12,12 @@ import trio
 
 from lumiliod.db import assets
 from lumiliod.db.assets import Source
+from lumiliod.db.pool import Connection
 from lumiliod.domain import streaming
-from lumiliod.domain.assets import ServedFile
+from lumiliod.domain.assets import AssetRow, ServedFile
 from lumiliod.domain.errors import NotFound, Retryable
 from lumiliod.domain.ids import AssetId, path_from_bytes
+from lumiliod.domain.media import AssetType
 from lumiliod.domain.streaming import FilmSurvey, Piece
 from lumiliod.library.browse import show
 from lumiliod.library.opening import modified
@@ -73,15 +75,21 @@ async def piece(rt: Runtime, asset_id: UUID, rendition: int, number: int) -> Ser
 
 
 async def _film(rt: Runtime, asset_id: UUID) -> Source:
-    asset = await show(rt, asset_id)
-    if asset.type != "video":
+    row, source = await rt.db.call(_told, AssetId(asset_id))
+    if row is None:
+        await show(rt, asset_id)  # says why; otherwise it has come back this moment
+        return await _film(rt, asset_id)
+    if row.type != AssetType.VIDEO:
         raise NotFound("this asset is no film", code="video_missing")
     if not rt.config.media.hls_cache_mb:
         raise NotFound("films are not streamed here (media.hls_cache_mb)", code="video_missing")
-    source = (await rt.db.call(assets.sources, [AssetId(asset_id)])).get(AssetId(asset_id))
     if source is None:
         raise await deriving.no_original(rt, AssetId(asset_id))
     return source
+
+
+def _told(conn: Connection, asset_id: AssetId) -> tuple[AssetRow | None, Source | None]:
+    return assets.rows(conn, [asset_id]).get(asset_id), assets.sources(conn, [asset_id]).get(asset_id)
 
 
 async def _survey(rt: Runtime, source: Source) -> FilmSurvey:
@@ -97,7 +105,6 @@ async def _survey(rt: Runtime, source: Source) -> FilmSurvey:
                 Path(written).write_bytes(data)
 
         await trio.to_thread.run_sync(put, limiter=rt.disk)
-
         return written
 
     file = await _kept(rt, source, f"{RECIPE}-survey.json", write)

@@ -22,8 +22,7 @@ import msgspec
 import trio
 
 from lumiliod.domain.errors import LumilioError, Permanent, Unavailable
-from lumiliod.media.processes import CLOSE_LIMIT_S, REAP_LIMIT_S, busy_seconds, cpu_seconds, has_stalled
-from lumiliod.media.sandbox import stalled
+from lumiliod.media.processes import CLOSE_LIMIT_S, REAP_LIMIT_S, busy_seconds, cpu_seconds, has_stalled, stalled
 
 Tag = Any
 """A value as exiftool's JSON has it: text, number, list or mapping."""

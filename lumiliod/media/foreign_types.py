@@ -16,6 +16,7 @@ from lumiliod.media.wire import Setup
 log = logging.getLogger(__name__)
 
 ATTEMPT_LIMIT_S = 10.0
+"""How long one may take to be imported: the daemon is not ready before."""
 
 
 async def without_broken(setup: Setup, ours: Sequence[str]) -> tuple[Setup, dict[str, str]]:

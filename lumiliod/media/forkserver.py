@@ -76,9 +76,6 @@ class Child:
             with trio.move_on_after(REAP_LIMIT_S, shield=True):
                 await self._zygote.reap(self.pid)
         self._zygote.children -= 1
-        if self._zygote.is_retired and not self._zygote.children:
-            with trio.move_on_after(CLOSE_LIMIT_S, shield=True):
-                await self._zygote.end()
 
 
 class _Zygote:
@@ -145,7 +142,8 @@ class _Zygote:
         self._control.close()
         with trio.move_on_after(END_LIMIT_S, shield=True):
             await self.process.wait()
-        await end_process(self.process)
+        if self.process.poll() is None:
+            await end_process(self.process)
 
     async def _exactly(self, count: int) -> bytes:
         data = b""
@@ -178,11 +176,6 @@ class ForkServer:
         After some another zygote begins, with others.
         """
         self._ended += 1
-        if self._ended >= ENDED_MAX and self._zygote is not None:
-            self._zygote.is_retired = True
-            self._retired = [one for one in self._retired if one.children]
-            self._retired.append(self._zygote)
-            self._zygote, self._ended = None, 0
 
     @property
     def pids(self) -> tuple[int, ...]:
@@ -240,6 +233,13 @@ class ForkServer:
             if self._zygote is not None and (self._zygote.is_broken or self._zygote.process.poll() is not None):
                 lost, self._zygote = self._zygote, None
                 await lost.end()
+            if self._zygote is not None and self._ended >= ENDED_MAX:
+                self._zygote.is_retired, self._ended = True, 0
+                self._retired.append(self._zygote)
+                self._zygote = None
+            for idle in [one for one in self._retired if not one.children]:
+                self._retired.remove(idle)
+                await idle.end()
             if self._zygote is None:
                 self._zygote = await self._started()
             return self._zygote

@@ -29,6 +29,7 @@ from lumiliod.media.converter import Converter
 from lumiliod.media.exiftool import ExifTool
 from lumiliod.media.media_type import Converted, Inspected, Rendering
 from lumiliod.media.metadata import merged, metadata_from_tags
+from lumiliod.media.processes import stalled
 from lumiliod.media.sandbox import Advance, Sandbox
 from lumiliod.media.wire import (
     Answer,
@@ -300,7 +301,7 @@ class Media:
                 original = await stack.enter_async_context(opening)
             if original is not None:
                 return await self._sandbox.ask(request, original)
-        raise sandbox.stalled(self._settings.wall_limit_s)
+        raise stalled(self._settings.wall_limit_s)
 
     async def _one(
         self, path: str, known: Identified | str, tags: dict[str, exiftool.Tag] | None

@@ -12,6 +12,7 @@ from typing import BinaryIO, Literal, Protocol, runtime_checkable
 from lumiliod.domain.errors import Refused
 from lumiliod.domain.media import Appearance, Identified, WebAudio, WebVideo
 from lumiliod.domain.streaming import FilmSurvey, Piece
+from lumiliod.media.encoders import SOFTWARE
 
 HEAD_BYTES = 65536
 """How much of a file's beginning the sniffers see; holds IFD0 of every RAW and the ASF header."""
@@ -111,7 +112,7 @@ class Conversion:
     into: BinaryIO
     max_pixels: int
     progress: Callable[[float], object]
-    encoder: str = "libx264"
+    encoder: str = SOFTWARE
 
 
 @dataclass(frozen=True, slots=True)

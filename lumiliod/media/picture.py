@@ -20,7 +20,7 @@ from lumiliod.media.media_type import Picture, Recipe, Rendering
 cv2.setNumThreads(1)  # one core per worker
 
 CUBIC_FACTOR = 1.5
-"""Reductions by less are done best by cubic interpolation; by more it would alias."""
+"""Reductions by less are done best by cubic interpolation; by more it would alias (measured: bench/RESULTS.md)."""
 
 # numpy's quarter turns are counter-clockwise; EXIF 2.32 table 6 says what undoes each orientation
 _TURNS = {3: 2, 4: 2, 5: 3, 6: 3, 7: 1, 8: 1}

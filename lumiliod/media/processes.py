@@ -8,8 +8,12 @@ from pathlib import Path
 
 import trio
 
+from lumiliod.domain.errors import Retryable
+
 STALLED_SHARE = 0.25
 """A process that used or queued for less than this share of its time waited: for a disk, or stopped."""
+STALLED_AFTER_S = 30.0
+"""When it makes sense to try again what a disk held up."""
 REAP_LIMIT_S = 5.0
 """How long a killed process may take to go; longer only in uninterruptible sleep."""
 CLOSE_LIMIT_S = 20.0
@@ -53,6 +57,15 @@ def resident_bytes(pid: int) -> int:
 def has_stalled(pid: int, before_s: float, limit_s: float) -> bool:
     """Tell whether a process that ran out of its ``limit_s`` spent them waiting."""
     return busy_seconds(pid) - before_s < STALLED_SHARE * limit_s
+
+
+def stalled(limit_s: float) -> Retryable:
+    """Return the error of work that was held up: it says nothing of the file, but not every time."""
+    return Retryable(
+        f"nothing was done for {limit_s:g} s: the disk or the machine is held up",
+        code="stalled",
+        after_s=STALLED_AFTER_S,
+    )
 
 
 async def end_process(process: trio.Process) -> None:

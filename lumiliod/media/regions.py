@@ -61,7 +61,8 @@ def _named(tags: Struct) -> Iterator[tuple[str | None, str, Box]]:
             for region in _list(_struct(value).get("Regions")):
                 numbers = [_number(word.strip()) for word in str(region.get("Rectangle", "")).split(",")]
                 if len(numbers) == 4:
-                    yield _name(region.get("PersonDisplayName")), "face", (*numbers,)  # type: ignore[misc]  # four
+                    left, top, width, height = numbers
+                    yield _name(region.get("PersonDisplayName")), "face", (left, top, width, height)
 
 
 def _turned(box: Box, orientation: int) -> Box:

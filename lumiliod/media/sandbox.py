@@ -9,10 +9,10 @@ from contextlib import asynccontextmanager
 import msgspec
 import trio
 
-from lumiliod.domain.errors import LumilioError, Permanent, Refused, Retryable, Unavailable
+from lumiliod.domain.errors import LumilioError, Permanent, Refused, Unavailable
 from lumiliod.media import confinement
 from lumiliod.media.forkserver import Child, ForkServer
-from lumiliod.media.processes import CLOSE_LIMIT_S, REAP_LIMIT_S, busy_seconds, has_stalled, resident_bytes
+from lumiliod.media.processes import CLOSE_LIMIT_S, REAP_LIMIT_S, busy_seconds, has_stalled, resident_bytes, stalled
 from lumiliod.media.wire import MAX_FRAME_BYTES, Advanced, Answer, Failed, Ready, Request, Setup, frame, is_sound
 
 log = logging.getLogger(__name__)
@@ -26,8 +26,6 @@ RESTING_SHARE, RESTING_LEAST_BYTES = 0.25, 256 << 20
 """One that keeps more than this share of its memory limit between requests retires, too."""
 ATTEMPTS = 2
 """A file that ends or outlasts this many workers is to blame."""
-STALLED_AFTER_S = 30.0
-"""When it makes sense to try again what a disk held up."""
 
 Advance = Callable[[float], Awaitable[None]]
 """Told the share of a request that is done, 0 to 1."""
@@ -191,10 +189,7 @@ class Sandbox:
         try:
             answer = await self._answered(worker, request, files, advance)
             worker.requests_left -= 1
-            is_spent = worker.requests_left <= 0 or resident_bytes(worker.process.pid) > self._resting_bytes
-            # one that could keep a descriptor it may write to never sees another's original
-            is_spent = is_spent or self._setup.writes_files or worker.process.is_orphan
-            is_healthy = not is_spent and not worker.has_said_more
+            is_healthy = not (self._is_spent(worker) or worker.has_said_more)
             return answer
         finally:
             if is_healthy:
@@ -202,6 +197,13 @@ class Sandbox:
             else:
                 with trio.move_on_after(CLOSE_LIMIT_S, shield=True):
                     await self._end(worker)
+
+    def _is_spent(self, worker: Worker) -> bool:
+        """Tell whether a worker has answered its last request."""
+        # one that could keep a descriptor it may write to never sees another's original
+        if self._setup.writes_files or worker.process.is_orphan:
+            return True
+        return worker.requests_left <= 0 or resident_bytes(worker.process.pid) > self._resting_bytes
 
     async def _answered(
         self, worker: Worker, request: Request, files: Sequence[int], advance: Advance | None
@@ -283,12 +285,3 @@ async def opened(forks: ForkServer, setup: Setup, workers: int, wall_limit_s: fl
     finally:
         with trio.move_on_after(CLOSE_LIMIT_S, shield=True):
             await sandbox.close()
-
-
-def stalled(limit_s: float) -> Retryable:
-    """Return the error of work that was held up: it says nothing of the file, but not every time."""
-    return Retryable(
-        f"nothing was done for {limit_s:g} s: the disk or the machine is held up",
-        code="stalled",
-        after_s=STALLED_AFTER_S,
-    )

@@ -14,6 +14,7 @@ import msgspec
 
 from lumiliod.domain.media import Appearance, Identified, MotionVideo, WebVideo
 from lumiliod.domain.streaming import RENDITIONS, FilmSurvey, Piece
+from lumiliod.media.encoders import SOFTWARE
 from lumiliod.media.media_type import Converted, Filmstrip, Inspected, Picture, Rendering
 
 MAX_FRAME_BYTES = 16 << 20
@@ -68,7 +69,7 @@ class Setup(msgspec.Struct, frozen=True):
     """Hardware encoders whose devices stay within its reach."""
 
 
-class Ready(msgspec.Struct, frozen=True, tag=True):
+class Ready(msgspec.Struct, frozen=True):
     """The worker's first answer: its imports are warm, and it has given up the rest.
 
     ``libraries`` maps what only it can know to versions; ``protections`` are those in force.
@@ -100,7 +101,7 @@ class Convert(msgspec.Struct, frozen=True, tag=True):
     An empty file for what is between, and one for the result, come with it.
     """
 
-    encoder: str = "libx264"
+    encoder: str = SOFTWARE
 
 
 class Survey(msgspec.Struct, frozen=True, tag=True):

@@ -11,6 +11,7 @@ import trio
 from lumiliod.db import assets, files, integrity
 from lumiliod.db.assets import Source
 from lumiliod.db.pool import Connection
+from lumiliod.domain.derivatives import digest_at
 from lumiliod.domain.derivatives import place as derivative_place
 from lumiliod.domain.errors import LumilioError, NotFound, Permanent, Unavailable
 from lumiliod.domain.ids import AssetId, Digest, RepositoryId
@@ -96,7 +97,10 @@ async def no_original(rt: Runtime, asset_id: AssetId) -> LumilioError:
 
 
 async def forget(rt: Runtime, repo: Repository, places: Sequence[str]) -> None:
-    """Remove derivatives that no row names any more; what cannot be removed now is left over, and pruned one day."""
+    """Remove derivatives that no row names any more; what cannot be removed now is left over, and pruned one day.
+
+    The caller holds the lock of their bytes, if their names tell these.
+    """
     if not places:
         return
     unknown = await rt.db.call(integrity.unknown_derivatives, repo.marker.id, places)
@@ -107,6 +111,16 @@ async def forget(rt: Runtime, repo: Repository, places: Sequence[str]) -> None:
                 derivatives.remove(repo, place)
 
     await trio.to_thread.run_sync(remove, limiter=rt.disk)
+
+
+async def discard(rt: Runtime, repo: Repository, place: str) -> None:
+    """Remove a derivative that no row names, while nobody makes one of the same bytes."""
+    digest = digest_at(place)
+    if digest is None:  # of a name that was given before names told the digest
+        await forget(rt, repo, [place])
+        return
+    async with rt.digests.holding(digest):
+        await forget(rt, repo, [place])
 
 
 def put(repo: Repository, digest: Digest, kind: str, source: str, extension: str) -> str:

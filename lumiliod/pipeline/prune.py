@@ -1,7 +1,6 @@
 """Prune: remove derivatives that no row names, and films for the web beyond their budget."""
 
 import time
-from collections.abc import Sequence
 
 import trio
 
@@ -53,7 +52,8 @@ async def evict(rt: Runtime, opened: Opened) -> list[int]:
     if not budget_bytes:
         return []
     evicted = await rt.db.call(derivatives.evict, opened.id, budget_bytes)
-    await _forget(rt, opened, [place for place, _ in evicted])
+    for place, _ in evicted:
+        await deriving.discard(rt, opened.repository, place)
     return [size_bytes for _, size_bytes in evicted]
 
 
@@ -68,17 +68,7 @@ async def remove_leftovers(rt: Runtime, opened: Opened, age_s: float) -> list[in
             unknown = await rt.db.call(integrity.unknown_derivatives, opened.id, places)
             if unknown:  # the walk may take hours: another's derivatives could lie there by now
                 await trio.to_thread.run_sync(repository.check_identity, opened.repository, limiter=rt.disk)
-            await _forget(rt, opened, unknown)
-            sizes += (found[place] for place in unknown)
+            for place in unknown:
+                await deriving.discard(rt, opened.repository, place)
+                sizes.append(found[place])
     return sizes
-
-
-async def _forget(rt: Runtime, opened: Opened, places: Sequence[str]) -> None:
-    """Remove files unless a row has come to name them meanwhile."""
-    for place in places:
-        digest = digest_at(place)
-        if digest is None:  # of a name that was given before names told the digest
-            await deriving.forget(rt, opened.repository, [place])
-        else:
-            async with rt.digests.holding(digest):
-                await deriving.forget(rt, opened.repository, [place])

@@ -103,19 +103,14 @@ async def _without_leftovers(
     One that gave way to another, or was drawn while its asset was purged, may be left over. They are ours, can be made
     again, and no person has to be asked.
     """
-    left = {path for path, _ in unknown if await _is_leftover(rt, repo, path)}
-    return [one for one in unknown if one[0] not in left]
-
-
-async def _is_leftover(rt: Runtime, repo: Repository, path: RepoPath) -> bool:
-    """Tell whether a file is a derivative by its name, and if so have it removed."""
-    place = path.removeprefix(".lumilio/")
-    digest = digest_at(place)
-    if digest is None:
-        return False
-    async with rt.digests.holding(digest):
-        await deriving.forget(rt, repo, [place])
-    return True
+    others = list[tuple[RepoPath, FileStat]]()
+    for path, found in unknown:
+        place = path.removeprefix(".lumilio/")
+        if digest_at(place) is None:
+            others.append((path, found))
+        else:
+            await deriving.discard(rt, repo, place)
+    return others
 
 
 def _unknown(

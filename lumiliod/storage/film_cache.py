@@ -80,6 +80,8 @@ def _make_room(repo: Repository, budget_bytes: int, spared: tuple[str, str]) -> 
             if (one.asset, one.name) != spared:
                 with suppress(FileNotFoundError):
                     os.unlink(os.path.join(one.asset, one.name), dir_fd=folder)
+                with suppress(OSError):  # others are left of it
+                    os.rmdir(one.asset, dir_fd=folder)
                 too_many -= one.size_bytes
 
 
