@@ -1,8 +1,7 @@
-"""Assets and their derivatives."""
+"""Assets."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime
 from typing import Any, LiteralString
 from uuid import UUID
 
@@ -11,7 +10,7 @@ from psycopg.types.json import Jsonb
 
 from lumiliod.db.pool import Connection
 from lumiliod.db.sql import Queries
-from lumiliod.domain.assets import Admitted, AssetDetails, AssetRow, AssetStatus, NewAsset, NewDerivative
+from lumiliod.domain.assets import Admitted, AssetDetails, AssetRow, AssetStatus, NewAsset
 from lumiliod.domain.derivatives import AUDIO_WEB, FILMSTRIP, RECIPES, THUMBNAIL_RECIPE, VIDEO_WEB
 from lumiliod.domain.ids import AssetId, Digest, RepositoryId, UserId
 from lumiliod.domain.media import AssetType, Metadata
@@ -37,24 +36,6 @@ class Source:
     digest: Digest
     repository_id: RepositoryId
     path: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Derivative:
-    """A derivative and the name of the original it was made from."""
-
-    asset_id: AssetId
-    repository_id: RepositoryId
-    path: str
-    recipe: str
-    mime_type: str
-    size_bytes: int
-    created_at: datetime
-    used_at: datetime
-    evicted: bool
-    """Whether its file had to make room, and is made again when somebody asks for it."""
-    details: dict[str, Any] | None
-    original_filename: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,30 +185,6 @@ def show(conn: Connection, asset_id: AssetId) -> tuple[AssetRow, AssetDetails] |
 def counts(conn: Connection) -> list[tuple[str, str, int]]:
     """Count assets outside the trash by type and status."""
     return [(type_, status, count) for type_, status, count in conn.execute(Q["counts"])]
-
-
-def put_derivative(conn: Connection, asset_id: AssetId, repository_id: RepositoryId, new: NewDerivative) -> str | None:
-    """Record a derivative that lies in the store; return the place of the one it replaces, where that is another."""
-    params = {
-        "asset_id": asset_id,
-        "kind": new.kind,
-        "repository_id": repository_id,
-        "path": new.path,
-        "recipe": new.recipe,
-        "mime_type": new.mime_type,
-        "size_bytes": new.size_bytes,
-        "width": new.width,
-        "height": new.height,
-        "details": None if new.details is None else Jsonb(new.details),
-    }
-    row = conn.execute(Q["put_derivative"], params).fetchone()
-    return row[0] if row else None
-
-
-def derivative(conn: Connection, asset_id: AssetId, kind: str) -> Derivative | None:
-    """Return one derivative of an asset; not from the trash."""
-    with conn.cursor(row_factory=class_row(Derivative)) as cursor:
-        return cursor.execute(Q["derivative"], {"asset_id": asset_id, "kind": kind}).fetchone()
 
 
 def undone(conn: Connection, asset_id: AssetId) -> list[str]:

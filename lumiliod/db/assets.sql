@@ -115,26 +115,6 @@ FROM assets WHERE id = %(id)s::uuid
 -- name: counts
 SELECT type, status, count(*) FROM assets WHERE deleted_at IS NULL GROUP BY type, status
 
--- name: put_derivative
-WITH older AS (SELECT path FROM derivatives
-               WHERE asset_id = %(asset_id)s AND kind = %(kind)s AND repository_id = %(repository_id)s
-                 AND path <> %(path)s)
-INSERT INTO derivatives (asset_id, kind, repository_id, path, recipe, mime_type, size_bytes, width, height, details)
-VALUES (%(asset_id)s, %(kind)s, %(repository_id)s, %(path)s, %(recipe)s, %(mime_type)s, %(size_bytes)s,
-        %(width)s, %(height)s, %(details)s::jsonb)
-ON CONFLICT (asset_id, kind) DO UPDATE SET
-    repository_id = excluded.repository_id, path = excluded.path, recipe = excluded.recipe,
-    mime_type = excluded.mime_type, size_bytes = excluded.size_bytes, width = excluded.width,
-    height = excluded.height, details = excluded.details, created_at = now(),
-    used_at = now(), evicted_at = NULL
-RETURNING (SELECT path FROM older)
-
--- name: derivative
-SELECT d.asset_id, d.repository_id, d.path, d.recipe, d.mime_type, d.size_bytes, d.created_at, d.used_at,
-       d.evicted_at IS NOT NULL AS evicted, d.details, a.original_filename
-FROM derivatives d JOIN assets a ON a.id = d.asset_id
-WHERE d.asset_id = %(asset_id)s::uuid AND d.kind = %(kind)s::text AND a.deleted_at IS NULL
-
 -- name: without_metadata
 -- missing work is a query: assets whose metadata job is neither done, open nor given up
 SELECT a.id, f.repository_id FROM assets a JOIN file_records f ON f.asset_id = a.id AND f.outcome = 'asset'

@@ -1,14 +1,17 @@
-"""Derivatives as a whole: how many there are, which are to be made anew, which have to make room."""
+"""Derivatives: what was made of an asset, how many there are, which are made anew, which have to make room."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from psycopg.rows import class_row
 
+from lumiliod.db.encoding import dumped
 from lumiliod.db.pool import Connection
 from lumiliod.db.sql import Queries
+from lumiliod.domain.assets import NewDerivative
 from lumiliod.domain.ids import AssetId, RepositoryId
 from lumiliod.domain.media import AssetType
 
@@ -24,6 +27,40 @@ class KindRow:
     size_bytes: int
     outdated: int
     evicted: int
+
+
+@dataclass(frozen=True, slots=True)
+class Derivative:
+    """A derivative and the name of the original it was made from."""
+
+    asset_id: AssetId
+    repository_id: RepositoryId
+    path: str
+    recipe: str
+    mime_type: str
+    size_bytes: int
+    created_at: datetime
+    used_at: datetime
+    evicted: bool
+    """Whether its file had to make room, and is made again when somebody asks for it."""
+    details: dict[str, Any] | None
+    original_filename: str
+
+
+def put(conn: Connection, asset_id: AssetId, repository_id: RepositoryId, made: Sequence[NewDerivative]) -> list[str]:
+    """Record derivatives of one asset that lie in the store, no two of one kind.
+
+    Returns:
+        The places of those they replace, where these are others.
+    """
+    params = {"asset_id": asset_id, "repository_id": repository_id, "made": dumped(made)}
+    return [path for (path,) in conn.execute(Q["put"], params) if path]
+
+
+def get(conn: Connection, asset_id: AssetId, kind: str) -> Derivative | None:
+    """Return one derivative of an asset; not from the trash."""
+    with conn.cursor(row_factory=class_row(Derivative)) as cursor:
+        return cursor.execute(Q["get"], {"asset_id": asset_id, "kind": kind}).fetchone()
 
 
 def by_kind(conn: Connection, recipes: Mapping[str, str]) -> dict[str, KindRow]:

@@ -1,3 +1,25 @@
+-- name: put
+WITH new AS (SELECT * FROM jsonb_to_recordset(%(made)s::jsonb)
+             AS n (kind text, path text, recipe text, mime_type text, size_bytes bigint, width integer,
+                   height integer, details jsonb)),
+     older AS (SELECT d.kind, d.path FROM derivatives d JOIN new ON new.kind = d.kind AND new.path <> d.path
+               WHERE d.asset_id = %(asset_id)s::uuid AND d.repository_id = %(repository_id)s::uuid)
+INSERT INTO derivatives (asset_id, kind, repository_id, path, recipe, mime_type, size_bytes, width, height, details)
+SELECT %(asset_id)s::uuid, kind, %(repository_id)s::uuid, path, recipe, mime_type, size_bytes, width, height, details
+FROM new
+ON CONFLICT (asset_id, kind) DO UPDATE SET
+    repository_id = excluded.repository_id, path = excluded.path, recipe = excluded.recipe,
+    mime_type = excluded.mime_type, size_bytes = excluded.size_bytes, width = excluded.width,
+    height = excluded.height, details = excluded.details, created_at = now(),
+    used_at = now(), evicted_at = NULL
+RETURNING (SELECT o.path FROM older o WHERE o.kind = derivatives.kind)
+
+-- name: get
+SELECT d.asset_id, d.repository_id, d.path, d.recipe, d.mime_type, d.size_bytes, d.created_at, d.used_at,
+       d.evicted_at IS NOT NULL AS evicted, d.details, a.original_filename
+FROM derivatives d JOIN assets a ON a.id = d.asset_id
+WHERE d.asset_id = %(asset_id)s::uuid AND d.kind = %(kind)s::text AND a.deleted_at IS NULL
+
 -- name: by_kind
 SELECT d.kind, count(*) FILTER (WHERE d.evicted_at IS NULL) AS files,
        coalesce(sum(d.size_bytes) FILTER (WHERE d.evicted_at IS NULL), 0)::bigint AS size_bytes,

@@ -77,7 +77,8 @@ def held(conn: Connection, asset_id: AssetId) -> TrashItem | None:
 
 def hold(conn: Connection, *asset_ids: AssetId | None) -> None:
     """Lock assets that one transaction has to do with, before any record of theirs."""
-    conn.execute(Q["lock"], {"ids": [id_ for id_ in asset_ids if id_ is not None]})
+    if ids := [id_ for id_ in asset_ids if id_ is not None]:
+        conn.execute(Q["lock"], {"ids": ids})
 
 
 def page(conn: Connection, *, before: tuple[datetime, UUID] | None, count: int) -> list[TrashItem]:
@@ -328,7 +329,7 @@ def _items(conn: Connection, ids: Sequence[AssetId]) -> list[TrashItem]:
     of_asset: dict[UUID, list[TrashFile]] = defaultdict(list)
     with conn.cursor(row_factory=dict_row) as cursor:
         rows = {row["asset_id"]: row for row in cursor.execute(Q["items"], {"ids": list(ids)})}
-        for row in cursor.execute(Q["files"], {"ids": list(ids)}):
+        for row in cursor.execute(Q["files"], {"ids": list(rows)}) if rows else ():
             of_asset[row["asset_id"]].append(_file(row))
     return [_item(rows[id_], of_asset[id_]) for id_ in ids if id_ in rows]
 

@@ -163,7 +163,8 @@ class Commits:
             _refuse(group, error)
         except Exception as error:
             # one of them does not fit, or was in somebody's way; written apart, it fails alone
-            log_defect("a group of results was refused", error, jobs=len(group))
+            if not isinstance(error, _EffectFailed):
+                log_defect("a group of results was refused", error, jobs=len(group))
             try:
                 await self._call(_write_apart, group)
             except Exception as second:
@@ -175,24 +176,52 @@ def _refuse(group: Sequence[Request], error: Exception) -> None:
         request.value = outcome.Error(error)
 
 
+class _EffectFailed(Exception):
+    """An effect in the middle of a group raised, and undoes what the others wrote."""
+
+
 def _write_group(conn: Connection, group: list[Request]) -> None:
-    plain = [request for request in group if request.effect is None]
-    if plain:
-        ours = db_jobs.complete(conn, [_completion(request, request.result) for request in plain])
-        for request in plain:
-            if request.job.id in ours:
-                request.value = _WRITTEN if request.result is None else outcome.Value(request.result)
-            else:
-                request.value = outcome.Error(Fenced("this attempt was taken away"))
-    _write_apart(conn, [request for request in group if request.effect is not None])
+    """Write a group as if nothing went wrong: without savepoints, and the ends of all jobs in one statement.
+
+    Raises:
+        _EffectFailed: something did; the group is to be written apart.
+    """
+    held = db_jobs.hold(conn, [request.job for request in group if request.effect is not None])
+    ended: list[tuple[Request, Result | None]] = []
+    for request in group:
+        if request.effect is None:
+            ended.append((request, request.result))
+        elif request.job.id in held:
+            ended.append((request, _result(conn, request, request.effect)))
+        else:
+            request.value = _fenced()
+    ours = db_jobs.complete(conn, [_completion(request, result) for request, result in ended])
+    for request, result in ended:
+        if request.job.id in ours:
+            request.value = _WRITTEN if request.done is None and result is None else outcome.Value(result)
+        elif request.effect is None:
+            request.value = _fenced()
+        else:
+            raise _EffectFailed
+
+
+def _result(conn: Connection, request: Request, effect: Effect) -> Result | None:
+    try:
+        result = effect(conn)
+    except BaseException as error:
+        if conn.closed or conn.broken:
+            raise
+        raise _EffectFailed from error
+    return request.result if result is None else result
 
 
 def _write_apart(conn: Connection, group: list[Request]) -> None:
+    """Write a group so that whoever raises undoes its own alone."""
     # held first: the effect of an attempt that was taken away is not even begun, and none is taken away meanwhile
     ours = db_jobs.hold(conn, [request.job for request in group])
     for request in group:
         if request.job.id not in ours:
-            request.value = outcome.Error(Fenced("this attempt was taken away"))
+            request.value = _fenced()
             continue
         request.value = outcome.capture(_write_one, conn, request)
         if conn.closed or conn.broken:
@@ -207,8 +236,12 @@ def _write_one(conn: Connection, request: Request) -> Result | None:
         if result is None:
             result = request.result
         if request.job.id not in db_jobs.complete(conn, [_completion(request, result)]):
-            raise Fenced("this attempt was taken away")
+            raise _fenced().error
     return result
+
+
+def _fenced() -> outcome.Error:
+    return outcome.Error(Fenced("this attempt was taken away"))
 
 
 def _completion(request: Request, result: Result | None) -> db_jobs.Completion:

@@ -10,7 +10,7 @@ import trio
 
 from lumiliod.contract.assets import AssetDetail
 from lumiliod.db import assets, derivatives, job_admin
-from lumiliod.db.assets import Derivative
+from lumiliod.db.derivatives import Derivative
 from lumiliod.db.pool import Connection
 from lumiliod.domain.assets import ServedFile
 from lumiliod.domain.derivatives import AUDIO_WEB, FILMSTRIP, VIDEO_WEB, WAVEFORM, version
@@ -57,7 +57,7 @@ async def thumbnail(rt: Runtime, asset_id: UUID, size: int) -> ServedFile:
     if size not in THUMBNAIL_SIZES:
         sizes = ", ".join(str(known) for known in THUMBNAIL_SIZES)
         raise Shape(f"size is one of {sizes}", code="bad_size")
-    made = await rt.db.call(assets.derivative, AssetId(asset_id), thumbnail_kind(size))
+    made = await rt.db.call(derivatives.get, AssetId(asset_id), thumbnail_kind(size))
     if made is None:
         asset = await show(rt, asset_id)
         if asset.status == "processing":
@@ -74,7 +74,7 @@ async def waveform(rt: Runtime, asset_id: UUID) -> ServedFile:
         NotFound: there is none (``waveform_missing``).
         Retryable: it is still being made, or made again because its file was lost (``waveform_pending``).
     """
-    made = await rt.db.call(assets.derivative, AssetId(asset_id), WAVEFORM)
+    made = await rt.db.call(derivatives.get, AssetId(asset_id), WAVEFORM)
     if made is None:
         asset = await show(rt, asset_id)
         if asset.type == "audio" and asset.status == "processing":
@@ -120,7 +120,7 @@ def _clock(seconds: float) -> str:
 
 
 async def _strip(rt: Runtime, asset_id: UUID) -> Derivative:
-    made = await rt.db.call(assets.derivative, AssetId(asset_id), FILMSTRIP)
+    made = await rt.db.call(derivatives.get, AssetId(asset_id), FILMSTRIP)
     if made is not None:
         return made
     asset = await show(rt, asset_id)
@@ -152,7 +152,7 @@ async def web_audio(rt: Runtime, asset_id: UUID) -> ServedFile:
 
 
 async def _web_version(rt: Runtime, asset_id: UUID, what: _Playable) -> ServedFile:
-    made = await rt.db.call(assets.derivative, AssetId(asset_id), what.kind)
+    made = await rt.db.call(derivatives.get, AssetId(asset_id), what.kind)
     if made is not None:
         if datetime.now(UTC) - made.used_at > USED_PERIOD:
             await rt.db.call(derivatives.touch, made.asset_id, what.kind)

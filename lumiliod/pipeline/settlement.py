@@ -25,8 +25,10 @@ def admit(opened: Opened, record: FileRecord, asset: NewAsset, stat: FileStat, c
     if (kept := _kept(conn, record, stat)) is not None:
         return kept
     admitted = assets.admit(conn, asset)
-    outcome = Outcome.DUPLICATE if admitted.duplicate else Outcome.ASSET
-    return settle(opened, record, asset.digest, stat, admitted.asset_id, outcome, conn)
+    if admitted.duplicate:
+        return settle(opened, record, asset.digest, stat, admitted.asset_id, Outcome.DUPLICATE, conn)
+    # nobody else sees it yet: it is in no trash and has no other file
+    return _settled(opened, record, asset.digest, stat, asset.id, Outcome.ASSET, conn)
 
 
 def settle(
@@ -59,6 +61,18 @@ def settle(
         trash.supersede(conn, asset_id)
     if outcome is Outcome.ASSET and not _takes_over(conn, record, asset_id, former):
         outcome = Outcome.DUPLICATE
+    return _settled(opened, record, digest, stat, asset_id, outcome, conn)
+
+
+def _settled(
+    opened: Opened,
+    record: FileRecord,
+    digest: Digest,
+    stat: FileStat,
+    asset_id: AssetId,
+    outcome: Outcome,
+    conn: Connection,
+) -> Result:
     files.settle(conn, record.id, outcome, stat, digest, asset_id)
     if outcome is Outcome.ASSET:
         removal.understand(conn, asset_id, opened.id, PRIORITY_LOW)

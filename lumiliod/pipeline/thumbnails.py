@@ -1,6 +1,6 @@
 """Thumbnails: three sizes from one decode, and what they look like; of a sound its shape."""
 
-from lumiliod.db import appearances, assets
+from lumiliod.db import appearances, assets, derivatives
 from lumiliod.db.pool import Connection
 from lumiliod.domain.assets import AssetStatus, NewDerivative
 from lumiliod.domain.derivatives import RECIPES, WAVEFORM, thumbnail
@@ -57,10 +57,10 @@ def _record(
     conn: Connection,
 ) -> tuple[Result, list[str]]:
     made, appearance = stored
-    replaced = [assets.put_derivative(conn, asset_id, repository_id, derivative) for derivative in made]
+    replaced = derivatives.put(conn, asset_id, repository_id, made)
     appearances.put(conn, asset_id, appearance)
     assets.set_status(conn, asset_id, AssetStatus.READY)
-    return {"made": [derivative.kind for derivative in made]}, [place for place in replaced if place]
+    return {"made": [derivative.kind for derivative in made]}, replaced
 
 
 ABOUT_CONTENT = frozenset({"corrupt", "unsupported", "too_large", "timeout", "poison", "empty"})

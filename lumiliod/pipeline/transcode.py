@@ -7,7 +7,7 @@ from functools import partial
 
 import trio
 
-from lumiliod.db import assets
+from lumiliod.db import assets, derivatives
 from lumiliod.db.pool import Connection
 from lumiliod.domain.assets import NewDerivative
 from lumiliod.domain.derivatives import AUDIO_WEB, FILMSTRIP, RECIPES, VIDEO_WEB
@@ -105,5 +105,4 @@ def _record(
     kinds_made = [one.kind for one in made]
     plays = not {VIDEO_WEB, AUDIO_WEB} & set(kinds_made)
     assets.set_plays_on_web(conn, asset_id, plays=plays)
-    replaced = [assets.put_derivative(conn, asset_id, repository_id, one) for one in made]
-    return {"plays": plays, "made": kinds_made}, [place for place in replaced if place]
+    return {"plays": plays, "made": kinds_made}, derivatives.put(conn, asset_id, repository_id, made)

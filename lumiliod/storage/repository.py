@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 from uuid import uuid4
 
@@ -297,11 +298,11 @@ def check_identity(repo: Repository) -> None:
     if found.st_dev != repo.device:
         raise _offline(repo, "another device is mounted there", "another_device")
     try:
-        marker, _ = _read_marker(repo.root)
+        found_id = _identity(_raw_marker(repo.root))
     except LumilioError as error:
         reason = "root_empty" if _is_empty(repo.root) else error.code
         raise _offline(repo, _EMPTY if reason == "root_empty" else error.message, reason) from error
-    if marker.id != repo.id:
+    if found_id != repo.id:
         raise _offline(repo, "another repository lies there", "another_repository")
 
 
@@ -371,6 +372,10 @@ def _folder_paths(repo: Repository) -> list[str]:
 
 
 def _read_marker(root: str) -> tuple[Marker, dict[str, Any]]:
+    return markers.decode(_raw_marker(root))
+
+
+def _raw_marker(root: str) -> bytes:
     path = os.path.join(root, markers.NAME)
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -388,7 +393,13 @@ def _read_marker(root: str) -> tuple[Marker, dict[str, Any]]:
         raise durable.as_ours(error, "read", path) from error
     if len(raw) > markers.MAX_BYTES:
         raise Permanent(f"{shown(path)} is larger than a marker can be", code="marker_invalid", key="")
-    return markers.decode(raw)
+    return raw
+
+
+@lru_cache(maxsize=64)
+def _identity(raw: bytes) -> RepositoryId:
+    """Return whose marker this is; asked before every file, of the same few bytes."""
+    return markers.decode(raw)[0].id
 
 
 def _relative(repo: Repository, path: str) -> str:

@@ -13,7 +13,7 @@ import pytest
 import trio
 
 from lumiliod.api import app as api
-from lumiliod.db import assets, files
+from lumiliod.db import assets, derivatives, files
 from lumiliod.domain.assets import FileRecord, Outcome
 from lumiliod.domain.derivatives import version
 from lumiliod.domain.ids import AssetId, Digest, RepoPath
@@ -172,8 +172,10 @@ async def test_a_thumbnail_is_kept_for_ever_by_its_own_name_only(
     path = Path(library.repository.lumilio, "assets/thumbnails/300/t.jpg")
     path.write_bytes(b"thumb")
     relative, now = "assets/thumbnails/300/t.jpg", datetime.now(UTC)
-    made = assets.Derivative(ID, library.repository.id, relative, "r1", "image/jpeg", 5, now, now, False, None, "a.jpg")
-    monkeypatch.setattr(assets, "derivative", lambda *_: made)
+    made = derivatives.Derivative(
+        ID, library.repository.id, relative, "r1", "image/jpeg", 5, now, now, False, None, "a.jpg"
+    )
+    monkeypatch.setattr(derivatives, "get", lambda *_: made)
     url = f"/api/v1/assets/{ID}/thumbnail?size=300"
     async with library.served(socket_path) as server:
         plain = await server.ask("GET", url)

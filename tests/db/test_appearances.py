@@ -6,7 +6,7 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from lumiliod.db import appearances, assets, integrity, repositories, trash, users
+from lumiliod.db import appearances, assets, derivatives, integrity, repositories, trash, users
 from lumiliod.domain.assets import NewDerivative
 from lumiliod.domain.derivatives import FILMSTRIP, RECIPES, THUMBNAIL_RECIPE, VIDEO_WEB
 from lumiliod.domain.ids import AssetId
@@ -89,19 +89,19 @@ def test_films_are_converted_anew_by_a_new_recipe_unless_they_made_room(library:
 
 def derive(library: psycopg.Connection, asset: AssetId, kind: str, recipe: str) -> None:
     made = NewDerivative(kind, f"assets/{asset}.{recipe}", recipe, "image/jpeg", 1, None, None)
-    assets.put_derivative(library, asset, REPOSITORY, made)
+    derivatives.put(library, asset, REPOSITORY, [made])
 
 
 def test_a_derivative_in_a_new_place_tells_which_it_replaces(library: psycopg.Connection) -> None:
     one, other = looking(library, 1, 1), looking(library, 2, 2)
     made = [NewDerivative("waveform", place, "r", "audio/x", 1, None, None) for place in ("assets/a", "assets/b")]
-    assert assets.put_derivative(library, one, REPOSITORY, made[0]) is None
-    assert assets.put_derivative(library, one, REPOSITORY, made[0]) is None
-    assert assets.put_derivative(library, other, REPOSITORY, made[0]) is None
-    assert assets.put_derivative(library, one, REPOSITORY, made[1]) == "assets/a"
+    assert derivatives.put(library, one, REPOSITORY, [made[0]]) == []
+    assert derivatives.put(library, one, REPOSITORY, [made[0]]) == []
+    assert derivatives.put(library, other, REPOSITORY, [made[0]]) == []
+    assert derivatives.put(library, one, REPOSITORY, [made[1]]) == ["assets/a"]
     places = ["assets/a", "assets/b", "assets/c"]
     assert integrity.unknown_derivatives(library, REPOSITORY, places) == ["assets/c"]
     assert trash.derivatives(library, one) == [(REPOSITORY, "assets/b")]
-    assert assets.put_derivative(library, other, REPOSITORY, made[1]) == "assets/a"
+    assert derivatives.put(library, other, REPOSITORY, [made[1]]) == ["assets/a"]
     assert integrity.unknown_derivatives(library, REPOSITORY, places) == ["assets/a", "assets/c"]
     assert trash.derivatives(library, one) == [], "another asset has the same one"

@@ -18,6 +18,7 @@ from PIL import Image
 
 from lumiliod import config as configuration
 from lumiliod.db import assets, files, job_admin, users
+from lumiliod.db import derivatives as db_derivatives
 from lumiliod.db import repositories as db_repositories
 from lumiliod.db.pool import Connection, Database
 from lumiliod.db.repositories import RepositoryRow
@@ -149,7 +150,7 @@ def _add_thumbnail(conn: Connection, shelf: Shelf, asset_id: AssetId, digest: Di
         path = place("thumbnail_150", digest, ".jpg", "r")
         derivatives.put(repo, str(picture), path)
     made = NewDerivative("thumbnail_150", path, "r", "image/jpeg", 27, None, None)
-    assets.put_derivative(conn, asset_id, RepositoryId(shelf.id), made)
+    db_derivatives.put(conn, asset_id, RepositoryId(shelf.id), [made])
 
 
 @asynccontextmanager
