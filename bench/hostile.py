@@ -22,7 +22,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import UUID
 
-from bench.ingest import Ingested, cpu_name, generate, ingested
+from bench.ingesting.daemon import Ingested, ingested
+from bench.ingesting.machine import cpu_name
+from bench.ingesting.photographs import generate
 from lumiliod.client import Client
 from lumiliod.contract.jobs import Job
 from lumiliod.domain.ids import shown
@@ -70,7 +72,7 @@ def main() -> None:
 def _measure(root: Path, files: int, photos: int, rounds: int, seed: int) -> bool:
     cores = len(os.sched_getaffinity(0))
     folders = {name: root / name for name in CONTESTANTS}
-    generate(folders["alone"], photos, cores)
+    generate(folders["alone"], photos)
     for name in ("hostile", "both"):
         folders[name].mkdir()
     made = hostile.write(folders["hostile"], hostile.generate(files, seed))

@@ -206,12 +206,12 @@ def _write_group(conn: Connection, group: list[Request]) -> None:
 
 
 def _result(conn: Connection, request: Request, effect: Effect) -> Result | None:
-    try:
-        result = effect(conn)
-    except BaseException as error:
+    captured = outcome.capture(effect, conn)
+    if isinstance(captured, outcome.Error):
         if conn.closed or conn.broken:
-            raise
-        raise _EffectFailed from error
+            captured.unwrap()
+        raise _EffectFailed from captured.error
+    result = captured.value
     return request.result if result is None else result
 
 

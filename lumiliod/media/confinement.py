@@ -21,9 +21,9 @@ OOM_SCORE = "800"
 NICENESS = 10
 """What else the machine has to do, the API above all, goes before decoding."""
 _LAST_OF_ORDINARY_IO = 2 << 13 | 7  # IOPRIO_CLASS_BE, linux/ioprio.h
-_PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS = 36, 38  # linux/prctl.h
+_PR_CAPBSET_DROP, _PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS = 24, 36, 38  # linux/prctl.h
 _CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000  # linux/sched.h
-_CAPABILITY_VERSION_3 = 0x20080522  # linux/capability.h
+_CAPABILITY_VERSION_3, _CAP_DAC_READ_SEARCH, _CAPABILITIES = 0x20080522, 2, 64  # linux/capability.h
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -86,24 +86,35 @@ def confine(packages: Iterable[str], devices: Sequence[str] = (), readable_too: 
     Returns:
         The names of the protections in force.
     """
-    protections: list[str] = []
     has_own_network = _libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET) == 0
     _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     _drop_capabilities()
-    try:
+    protections: list[str] = []
+    with contextlib.suppress(OSError):
         if version := landlock.enforce([*readable(packages), *readable_too], devices):
             protections.append(f"landlock {version}")
-    except OSError:
-        pass
-    has_filter = False
-    if seccomp.is_offered():
-        try:
+    with contextlib.suppress(OSError):
+        if seccomp.is_offered():
             seccomp.enforce(opens_devices=bool(devices and protections))
-            has_filter = True
             protections.append("seccomp")
-        except OSError:
-            pass
-    return (*protections, "no network") if has_filter or has_own_network else tuple(protections)
+    has_no_network = has_own_network or "seccomp" in protections
+    return (*protections, "no network") if has_no_network else tuple(protections)
+
+
+def confine_program(programs: Iterable[str], readable: Iterable[str]) -> None:
+    """Give up everything but reading what is below ``readable``, and reading and becoming what is below ``programs``.
+
+    The process must have one thread. It stays root, if it is, as far as reading goes: files of others are read, too.
+    """
+    _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    for capability in range(_CAPABILITIES):
+        if capability != _CAP_DAC_READ_SEARCH:  # what root has after it became a program is what is in this set
+            _libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)
+    with contextlib.suppress(OSError):
+        landlock.enforce(readable, programs=programs)
+    with contextlib.suppress(OSError):
+        if seccomp.is_offered():
+            seccomp.enforce(becomes_program=True)
 
 
 def readable(packages: Iterable[str]) -> list[str]:

@@ -1,18 +1,17 @@
 """exiftool, kept open: perl starts once, each file costs one command on its standard input.
 
-exiftool reads untrusted bytes too: it runs with limits of its own and is killed when it takes too
-long. It does not end when its standard input does (12.57 polls on), so a shim asks the kernel to
-kill it with the daemon before it becomes exiftool.
+exiftool reads untrusted bytes too: it gives up what it does not need (:mod:`exiftool_shim`), has limits of its own and
+is killed when it takes too long.
 """
 
 import json
 import math
 import os
 import resource
+import shutil
 import signal
 import subprocess
-import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path, PurePath
 from tempfile import TemporaryDirectory
@@ -22,6 +21,7 @@ import msgspec
 import trio
 
 from lumiliod.domain.errors import LumilioError, Permanent, Unavailable
+from lumiliod.media import exiftool_shim
 from lumiliod.media.processes import CLOSE_LIMIT_S, REAP_LIMIT_S, busy_seconds, cpu_seconds, has_stalled, stalled
 
 Tag = Any
@@ -32,8 +32,6 @@ COMMAND = (
     "-charset", "filename=utf8",
 )  # fmt: skip  # -fast2 would lose HEIC and video values
 READY = b"{ready}\n"
-MEMORY_LIMIT_BYTES = 512 << 20
-"""Real files take it some 60 MB; what inflates without end is given up the sooner."""
 CPU_LIMIT_S = 5
 """Processor time for one file, of which real ones take 0.05 s. It would take as long again: one try is enough."""
 START_LIMIT_S = 20.0
@@ -48,20 +46,7 @@ ATTEMPTS = 2
 _DROPPED_GROUPS = ("System:", "ExifTool:")
 _DROPPED_NAMES = ("ThumbnailImage", "PreviewImage", "JpgFromRaw", "OtherImage", "SourceFile", "DataDump")
 
-# PR_SET_PDEATHSIG is 1, SIGKILL 9; the parent may have died before it was asked for
-_SHIM = """
-import ctypes, os, resource, sys
-libc = ctypes.CDLL(None)
-libc.prctl(1, 9, 0, 0, 0)
-libc.prctl(38, 1, 0, 0, 0)
-if os.getppid() != int(sys.argv[1]): sys.exit(1)
-limit = int(sys.argv[2])
-resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-try: open("/proc/self/oom_score_adj", "w").write("800")
-except OSError: pass
-os.execvp(sys.argv[3], sys.argv[3:])
-"""
+_ENVIRONMENT = {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8", "TZ": "UTC"}
 
 
 class _Ended(Exception):
@@ -75,15 +60,15 @@ class _Process:
     that started a process, and pool threads come and go.
     """
 
-    def __init__(self, command: str) -> None:
-        shim = [sys.executable, "-I", "-S", "-c", _SHIM, str(os.getpid()), str(MEMORY_LIMIT_BYTES)]
+    def __init__(self, program: str, folders: frozenset[str]) -> None:
+        self.folders = folders
         # vfork and exec: a few milliseconds
         self.process = subprocess.Popen(
-            [*shim, command, "-stay_open", "True", "-@", "-"],
+            exiftool_shim.command(sorted(folders), [program, "-stay_open", "True", "-@", "-"]),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env={"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8", "TZ": "UTC"},
+            env=_ENVIRONMENT,
             start_new_session=True,
         )
         assert self.process.stdin is not None
@@ -142,7 +127,8 @@ class ExifTool:
     """Up to ``processes`` kept-open exiftools; each takes the next file of a batch, a command per file."""
 
     def __init__(self, command: str, processes: int, wall_limit_s: float) -> None:
-        self._command = command
+        self._program = shutil.which(command)
+        self._folders = frozenset[str]()
         self._slots = trio.Semaphore(processes)
         self._wall_limit_s = wall_limit_s
         self._idle: list[_Process] = []
@@ -153,16 +139,17 @@ class ExifTool:
         """Return the ids of the processes alive now."""
         return tuple(process.process.pid for process in self._alive)
 
-    async def read(self, paths: Sequence[str]) -> list[dict[str, Tag] | LumilioError]:
+    async def read(self, paths: Sequence[str], folders: Iterable[str]) -> list[dict[str, Tag] | LumilioError]:
         """Return each file's tags, ``group:name`` to value, bounded in size; in the order asked.
 
-        Paths are absolute.
+        Paths are absolute, and below one of ``folders``: exiftool can read nothing else.
 
         A file exiftool says nothing of has no tags. One that uses up its processor time or hangs it
         twice is a Permanent (``timeout``), one that ends it twice too (``poison``), one that
         something else holds up is Retryable (``stalled``); the others of the batch are not disturbed.
         """
         results: dict[int, dict[str, Tag] | LumilioError] = {}
+        self._folders |= set(folders)
 
         async def read_one(number: int, path: str) -> None:
             async with self._slots:
@@ -195,7 +182,7 @@ class ExifTool:
         await trio.lowlevel.checkpoint()
         is_late = is_stalled = False
         for attempt in range(ATTEMPTS):
-            process = self._idle.pop() if self._idle and not attempt else self._started()
+            process = await self._process(is_new=attempt > 0)
             is_healthy, output = False, b""
             before_s = busy_seconds(process.process.pid)
             process.limit_cpu(cpu_seconds(process.process.pid))
@@ -224,9 +211,20 @@ class ExifTool:
             return Permanent(f"exiftool did not end within {self._wall_limit_s:g} s", code="timeout")
         return Permanent("the file ended exiftool twice", code="poison")
 
+    async def _process(self, *, is_new: bool) -> _Process:
+        """Return a process that can read all folders, one that waits for work if need be; others are ended."""
+        while self._idle and not is_new:
+            process = self._idle.pop()
+            if process.folders >= self._folders:
+                return process
+            await self._end(process)
+        return self._started()
+
     def _started(self) -> _Process:
+        if self._program is None:
+            raise Unavailable("exiftool is not there", code="no_exiftool", after_s=30.0)
         try:
-            process = _Process(self._command)
+            process = _Process(self._program, self._folders)
         except OSError as error:
             raise Unavailable("exiftool cannot be started", code="no_exiftool", after_s=30.0) from error
         self._alive.add(process)
@@ -251,12 +249,15 @@ async def opened(command: str, processes: int, wall_limit_s: float) -> AsyncIter
 
 
 async def version(command: str) -> str | None:
-    """Return exiftool's version, or None where ``command`` does not run."""
+    """Return exiftool's version, or None where ``command`` does not run as it is run here, in its confinement."""
+    program = shutil.which(command)
     said = b""
     with trio.move_on_after(START_LIMIT_S), suppress(OSError, subprocess.CalledProcessError):
         await trio.lowlevel.checkpoint()
-        done = await trio.run_process([command, "-ver"], capture_stdout=True, stderr=subprocess.DEVNULL)
-        said = done.stdout
+        if program is not None:
+            started = exiftool_shim.command([], [program, "-ver"])
+            done = await trio.run_process(started, capture_stdout=True, stderr=subprocess.DEVNULL, env=_ENVIRONMENT)
+            said = done.stdout
     await trio.lowlevel.checkpoint()
     return said.decode("ascii", "replace").strip() or None
 

@@ -1,7 +1,7 @@
 """The media room's door: identify, read metadata, draw thumbnails; all in supervised processes."""
 
 import os
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -203,11 +203,15 @@ class Media:
         """
         return (await self._inspect(path)).identified
 
-    async def metadata(self, files: Sequence[tuple[str, Identified | str]]) -> list[Metadata | LumilioError]:
+    async def metadata(
+        self, files: Sequence[tuple[str, Identified | str]], folders: Iterable[str] | None = None
+    ) -> list[Metadata | LumilioError]:
         """Read what files say of themselves: exiftool's tags, the decoders' numbers.
 
         Args:
             files: paths, each with its identity or its MIME type. A photo's identity spares a second look at it.
+            folders: what exiftool may read, the files below; the more often it is others, the more often it is started.
+                By default each file's own.
 
         Returns:
             One result per file, in order; an error concerns its own file only.
@@ -216,11 +220,10 @@ class Media:
         problems = await trio.to_thread.run_sync(_problems, [path for path, _ in files], limiter=self._disk)
         results: list[Metadata | LumilioError] = [problem or Metadata() for problem in problems]
         readable = [position for position, problem in enumerate(problems) if problem is None]
-        tag_sets = (
-            await self._exiftool.read([_absolute(files[position][0]) for position in readable])
-            if self._exiftool
-            else None
-        )
+        tag_sets: list[dict[str, exiftool.Tag] | LumilioError] | None = None
+        if self._exiftool:
+            paths = [_absolute(files[position][0]) for position in readable]
+            tag_sets = await self._exiftool.read(paths, map(os.path.dirname, paths) if folders is None else folders)
         for number, position in enumerate(readable):
             tags = tag_sets[number] if tag_sets is not None else None
             results[position] = tags if isinstance(tags, LumilioError) else await self._one(*files[position], tags)

@@ -101,15 +101,16 @@ def number(name: str) -> int | None:
     return SYSCALLS[name][machine[1]] if machine else None
 
 
-def enforce(*, opens_devices: bool = False) -> None:
+def enforce(*, opens_devices: bool = False, becomes_program: bool = False) -> None:
     """Filter this thread's calls from now on, and those of all it starts; it must have no new privileges.
 
-    With ``opens_devices`` what is there may be opened to read and write: landlock has to say what.
+    With ``opens_devices`` what is there may be opened to read and write: landlock has to say what. With
+    ``becomes_program`` the process may become another program, which is under the filter, too.
 
     Raises:
         OSError: the kernel does not take the filter.
     """
-    code = program(platform.machine(), os.getpid(), opens_devices=opens_devices)
+    code = program(platform.machine(), os.getpid(), opens_devices=opens_devices, becomes_program=becomes_program)
     libc = ctypes.CDLL(None, use_errno=True)
     given = _Program(len(code) // 8, code)
     if libc.prctl(_PR_SET_SECCOMP, _MODE_FILTER, ctypes.byref(given), 0, 0):
@@ -117,7 +118,7 @@ def enforce(*, opens_devices: bool = False) -> None:
         raise OSError(number, os.strerror(number))
 
 
-def program(machine: str, pid: int, *, opens_devices: bool = False) -> bytes:
+def program(machine: str, pid: int, *, opens_devices: bool = False, becomes_program: bool = False) -> bytes:
     """Return the filter as ``struct sock_filter`` after ``struct sock_filter``, for the process ``pid``."""
     arch, column = _MACHINES[machine]
     refused, unknown = _ERRNO | errno.EPERM, _ERRNO | errno.ENOSYS
@@ -129,7 +130,9 @@ def program(machine: str, pid: int, *, opens_devices: bool = False) -> bytes:
         (_ABOVE, 0, 1, _LAST),  # x32, whose numbers begin at 0x40000000, among them
         (_RETURN, 0, 0, unknown),
     ]
-    for numbers in SYSCALLS.values():
+    for name, numbers in SYSCALLS.items():
+        if becomes_program and name == "execve":
+            continue
         code += _when(numbers[column], [(_RETURN, 0, 0, refused)])
     # their arguments are in memory, where no filter sees them; the C library goes back to the older ones
     for numbers in (_OPENAT2, _CLONE3):

@@ -1,13 +1,14 @@
 """What hostile metadata costs: one bounded try."""
 
+import os
 import random
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lumiliod.domain.errors import LumilioError
-from lumiliod.media import exiftool
+from lumiliod.domain.errors import LumilioError, Unavailable
+from lumiliod.media import confinement, exiftool
 from tests.hostile.films import mkv_of_many_tags
 from tests.hostile.parts import jpeg, jpeg_segment, with_segments
 
@@ -20,9 +21,9 @@ async def test_a_file_that_takes_exiftool_long_is_tried_once(tmp_path: Path, mon
     endless.write_bytes(content)
     good.write_bytes(jpeg(random.Random(2)))
     async with exiftool.opened("exiftool", 1, 60) as tool:
-        [first] = await tool.read([str(good)])
+        [first] = await tool.read([str(good)], [str(tmp_path)])
         [pid] = tool.pids
-        before, refused, after = await tool.read([str(good), str(endless), str(good)])
+        before, refused, after = await tool.read([str(good), str(endless), str(good)], [str(tmp_path)])
         assert tool.pids != (pid,)
     assert first == before == after
     assert isinstance(refused, LumilioError)
@@ -46,7 +47,7 @@ async def test_structures_within_each_other_have_an_end(tmp_path: Path, depth: i
     path = tmp_path / "a.jpg"
     path.write_bytes(nested(depth))
     async with exiftool.opened("exiftool", 1, 60) as tool:
-        [tags] = await tool.read([str(path)])
+        [tags] = await tool.read([str(path)], [str(tmp_path)])
     assert isinstance(tags, dict)
     if depth <= 900:
         assert tags["File:FileType"] == "JPEG"
@@ -64,12 +65,68 @@ async def test_a_batch_is_read_by_all_processes_at_once(tmp_path: Path) -> None:
         path.write_bytes(jpeg(random.Random(number)))
         paths.append(str(path))
     async with exiftool.opened("exiftool", 2, 60) as tool:
-        read = await tool.read(paths)
+        read = await tool.read(paths, [str(tmp_path)])
         assert len(tool.pids) == 2
     assert [isinstance(tags, dict) and tags["File:FileType"] for tags in read] == ["JPEG"] * 12
 
 
 async def test_without_exiftool_every_file_may_come_again(tmp_path: Path) -> None:
     async with exiftool.opened(str(tmp_path / "none"), 1, 60) as tool:
-        results = await tool.read(["/a", "/b"])
-    assert [isinstance(result, LumilioError) for result in results] == [True, True]
+        results = await tool.read(["/a", "/b"], ["/"])
+    assert [isinstance(result, Unavailable) for result in results] == [True, True]
+
+
+# a program that is called as exiftool is, and tells what it could do
+_TELLING = r"""#!/usr/bin/perl
+use Socket;
+$| = 1;
+my $path = '';
+while (my $line = <STDIN>) {
+    chomp $line;
+    $path = $line if $line =~ m{^/};
+    next unless $line eq '-execute';
+    my ($folder) = $path =~ m{^(.*)/};
+    my $reads = open(my $own, '<', $path) ? 1 : 0;
+    my $peeks = open(my $other, '<', "$folder/../secret") ? 1 : 0;
+    my $writes = open(my $new, '>', "$folder/new") ? 1 : 0;
+    my $changes = open(my $old, '+<', $path) ? 1 : 0;
+    my $removes = unlink($path) ? 1 : 0;
+    my $talks = socket(my $wire, PF_INET, SOCK_STREAM, 0) ? 1 : 0;
+    my $forks = defined fork() ? 1 : 0;
+    print qq([{"T:Can":"$reads$peeks$writes$changes$removes$talks$forks"}]\n{ready}\n);
+}
+"""
+
+
+async def test_exiftool_can_do_nothing_but_read_the_folders_it_is_given(tmp_path: Path) -> None:
+    if confinement.missing(confinement.offered()):
+        pytest.skip("this kernel has no landlock or no seccomp")
+    program, folder, other = tmp_path / "bin" / "exiftool", tmp_path / "photos", tmp_path / "more"
+    for path in (program.parent, folder, other):
+        path.mkdir()
+    program.write_text(_TELLING)
+    program.chmod(0o755)
+    (tmp_path / "secret").write_text("secret")
+    for path in (folder, other):
+        (path / "a.jpg").write_bytes(jpeg(random.Random(1)))
+    async with exiftool.opened(str(program), 1, 60) as tool:
+        [told] = await tool.read([str(folder / "a.jpg")], [str(folder)])
+        [first] = tool.pids
+        [again] = await tool.read([str(folder / "a.jpg")], [str(folder)])
+        assert tool.pids == (first,)
+        [more] = await tool.read([str(other / "a.jpg")], [str(other)])
+        assert tool.pids != (first,)
+        [both] = await tool.read([str(folder / "a.jpg")], [str(folder)])
+    assert told == again == more == both == {"T:Can": "1000000"}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root reads files of others")
+async def test_root_reads_files_of_others(tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    path.write_bytes(jpeg(random.Random(1)))
+    path.chmod(0o400)
+    os.chown(path, 12345, 12345)
+    async with exiftool.opened("exiftool", 1, 60) as tool:
+        [tags] = await tool.read([str(path)], [str(tmp_path)])
+    assert isinstance(tags, dict)
+    assert tags["File:FileType"] == "JPEG"

@@ -1,0 +1,89 @@
+"""The daemon: a new one ingests a folder into an empty database."""
+
+import contextlib
+import datetime as dt
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.ingesting.machine import peak_memory, tree_cpu_s
+from bench.ingesting.rounds import Round
+from lumiliod.client import Client
+from lumiliod.contract.repositories import NewRepository
+from scripts.daemon_process import Daemon, running
+
+LIMIT_S = 1800.0
+
+
+@dataclass(frozen=True)
+class Ingested:
+    """What a folder took from its scan, at ``began_at``, to its last job: seconds, and MB at most."""
+
+    began_at: dt.datetime
+    wall_s: float
+    cpu_s: float
+    peak_mb: float
+
+
+def measure(root: Path, folder: Path, files: int) -> Round:
+    """Ingest the folder with a new daemon and an empty database; the clock runs from the scan to the last job.
+
+    Raises:
+        RuntimeError: a file did not become a ready asset.
+    """
+    with ingested(root, folder) as (client, measured):
+        status = client.status()
+    if status.asset_states != {"ready": files} or status.discarded_jobs:
+        raise RuntimeError(
+            f"not everything became ready: {status.asset_states}, {status.discarded_jobs} jobs discarded"
+        )
+    stages = {stage.kind: stage.mean_ms for stage in status.stages}
+    return Round(measured.wall_s, measured.cpu_s, measured.peak_mb, stages)
+
+
+@contextlib.contextmanager
+def ingested(root: Path, folder: Path, *, log_level: str = "warning") -> Iterator[tuple[Client, Ingested]]:
+    """Ingest a folder with a new daemon, and hand out its client afterwards; nothing of it is left then.
+
+    Raises:
+        DaemonFailed: the daemon ended. RuntimeError: the jobs do not end.
+    """
+    root.mkdir()
+    config = root / "lumiliod.toml"
+    config.write_text(f"[storage]\nmin_free_mb = 16\n[log]\nlevel = '{log_level}'\nformat = 'text'\n")
+    scratch = root / "tmp"
+    scratch.mkdir()
+    with contextlib.ExitStack() as stack:
+        daemon = stack.enter_context(running(root / "state", config=config, log=root / "log", scratch=scratch))
+        client = stack.enter_context(Client(str(daemon.socket)))
+        client.add_repository(NewRepository(path=str(folder), name="bench"))
+        tree = daemon.process.pid
+        with peak_memory(tree) as peak_mb:
+            before, began, began_at = tree_cpu_s(tree), time.perf_counter(), dt.datetime.now(dt.UTC)
+            client.scan("bench")
+            wait(client, daemon)
+            wall_s, cpu_s = time.perf_counter() - began, tree_cpu_s(tree) - before
+        yield client, Ingested(began_at, wall_s, cpu_s, max(peak_mb))
+    for name in (".lumilio", ".lumiliorepo", "inbox"):
+        path = folder / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    shutil.rmtree(root)
+
+
+def wait(client: Client, daemon: Daemon) -> None:
+    """Wait until nothing is left to do.
+
+    Raises:
+        RuntimeError: it takes too long.
+        DaemonFailed: the daemon ended.
+    """
+    give_up_at = time.monotonic() + LIMIT_S
+    while time.monotonic() < give_up_at:
+        now = client.status()
+        if not now.open_jobs and not now.scans:
+            return
+        daemon.check()
+        time.sleep(0.1)
+    raise RuntimeError(f"the jobs are not done after {LIMIT_S:.0f} s")

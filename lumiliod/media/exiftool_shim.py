@@ -1,0 +1,46 @@
+"""What becomes exiftool: a process that first gives up what reading tags never needs.
+
+It opens files by their names, so it keeps reading those below the repositories and what Perl itself is made of; it can
+write nothing, start no process and reach no network.
+"""
+
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from lumiliod.media import confinement
+
+MEMORY_LIMIT_BYTES = 512 << 20
+"""Real files take it some 60 MB; what inflates without end is given up the sooner."""
+PROGRAMS = ("/usr", "/bin", "/lib", "/lib32", "/lib64", "/opt", "/nix/store", "/etc/perl")
+"""Where Perl and what it loads lie."""
+NEEDED = ("/etc/ld.so.cache", "/etc/localtime", "/dev/null", "/dev/urandom")
+
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_START = "import sys; sys.path.insert(0, sys.argv[1]); from lumiliod.media import exiftool_shim; exiftool_shim.main()"
+
+
+def command(folders: Sequence[str], program: Sequence[str]) -> list[str]:
+    """Return the command of a process that becomes ``program`` and reads nothing but what is below ``folders``.
+
+    It is killed with the thread that starts it: exiftool does not end when its standard input does (12.57 polls on).
+    """
+    root = str(Path(__file__).parents[2])
+    python = [sys.executable, "-I", "-S", "-c", _START, root]  # without site-packages: a few milliseconds
+    return [*python, str(os.getpid()), str(len(folders)), *folders, *program]
+
+
+def main() -> None:
+    """Become the program that the arguments name, as :func:`command` has put them."""
+    _, _, parent, count, *others = sys.argv
+    folders, program = others[: int(count)], others[int(count) :]
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != int(parent):  # it died before it was asked for
+        sys.exit(1)
+    confinement.bound(MEMORY_LIMIT_BYTES)
+    own = os.path.dirname(os.path.realpath(program[0]))
+    confinement.confine_program([*PROGRAMS, own], [*NEEDED, *folders])
+    os.execv(program[0], program)  # noqa: S606  there is no shell between
