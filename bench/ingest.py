@@ -102,16 +102,16 @@ def _photographs(root: Path, part: str, amounts: Amounts) -> dict[str, Any]:
     folder, (width, height) = root / "photos", SIZES[part]
     mean_mb = photographs.generate(folder, amounts.photos, SIZES[part]) / amounts.photos / 1e6
     print(f"\n{amounts.photos} photographs of {width} x {height}, {mean_mb:.2f} MB on average", flush=True)
-    contestants: dict[str, Callable[[], Round]] = {
-        "bound": lambda: bound.measure(folder),
-        "daemon": lambda: daemon.measure(root / "daemon", folder, amounts.photos),
+    contestants: dict[str, Callable[[int], Round]] = {
+        "bound": lambda _: bound.measure(folder),
+        "daemon": lambda number: daemon.measure(root / f"daemon-{number}", folder, amounts.photos),
     }
     if vips.version() is not None:
-        contestants["vipsthumbnail"] = lambda: vips.measure(folder, root / "vips")
+        contestants["vipsthumbnail"] = lambda number: vips.measure(folder, root / f"vips-{number}")
     contest = Contest(amounts.photos, mean_mb)
     for number in range(1, amounts.rounds + 1):
         for who, run in contestants.items():
-            contest.rounds.setdefault(who, []).append(run())
+            contest.rounds.setdefault(who, []).append(run(number))
         walls = ", ".join(f"{who} {rounds[-1].wall_s:.2f} s" for who, rounds in contest.rounds.items())
         print(f"round {number}: {walls}", flush=True)
     return _reported(contest)
@@ -173,7 +173,8 @@ def _formats(root: Path, amounts: Amounts) -> dict[str, Any]:
     told: dict[str, Any] = {}
     for what, folder in formats.write(root / "files", amounts.files, CORPUS).items():
         mean_mb = formats.size_mb(folder)
-        rounds = [daemon.measure(root / f"daemon-{folder.name}", folder, amounts.files) for _ in range(amounts.rounds)]
+        states = [root / f"daemon-{folder.name}-{number}" for number in range(amounts.rounds)]
+        rounds = [daemon.measure(state, folder, amounts.files) for state in states]
         wall_s = statistics.median(one.wall_s for one in rounds)
         cpu_s = statistics.median(one.cpu_s for one in rounds) / amounts.files
         by_core = amounts.files / wall_s / machine.cores()

@@ -69,6 +69,7 @@ class Media(Struct, frozen=True, forbid_unknown_fields=True):
 
     ``web_videos``, ``web_audios``: whether what some browser does not play gets a version that every browser does.
     ``web_videos_budget_mb``: what films may take so in each repository, in MiB; 0 means whatever they take.
+    ``web_photos_budget_mb``: the same of photos in full size, which are made when somebody asks for them.
     ``video_encoder``: what encodes them; ``auto`` is a graphics card that can, else software.
     ``hls_cache_mb``: what pieces of films for streaming may take on a repository's disk, in MiB (0: none are made).
     """
@@ -83,6 +84,7 @@ class Media(Struct, frozen=True, forbid_unknown_fields=True):
     web_videos: bool = True
     web_videos_budget_mb: Annotated[int, Meta(ge=0, le=1 << 30)] = 0
     web_audios: bool = True
+    web_photos_budget_mb: Annotated[int, Meta(ge=0, le=1 << 30)] = 2048
     video_encoder: Literal["auto", "software", "h264_nvenc", "h264_qsv"] = "auto"
     hls_cache_mb: Annotated[int, Meta(ge=0, le=1 << 30)] = 2048
 

@@ -432,9 +432,11 @@ def raw(png: bytes) -> bytes:
     pixels_at = preview_at + len(preview) + len(preview) % 2
     sub_at = pixels_at + len(pixels)
     sub_bytes = _ifd(sub | {273: ("I", pixels_at)}, sub_at)
-    main_at = sub_at + len(sub_bytes)
-    main_bytes = _ifd(main | {273: ("I", preview_at), 330: ("I", sub_at)}, main_at)
-    body = preview + b"\0" * (len(preview) % 2) + pixels + sub_bytes + main_bytes
+    exif_at = sub_at + len(sub_bytes)
+    exif_bytes = _ifd({36867: ("s", "2019:10:05 14:00:00")}, exif_at)
+    main_at = exif_at + len(exif_bytes)
+    main_bytes = _ifd(main | {273: ("I", preview_at), 330: ("I", sub_at), 34665: ("I", exif_at)}, main_at)
+    body = preview + b"\0" * (len(preview) % 2) + pixels + sub_bytes + exif_bytes + main_bytes
     return struct.pack("<2sHI", b"II", 42, main_at) + body
 
 

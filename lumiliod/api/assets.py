@@ -126,6 +126,19 @@ def blueprint(rt: Runtime) -> Blueprint:
     @streams(
         room,
         "GET",
+        "/assets/<uuid:asset_id>/photo/web",
+        Operation(answers={200: "image/*", 206: "image/*", 304: None}, query=VersionQuery),
+    )
+    async def web_photo(exchange: Exchange) -> None:
+        """Send a photo in full size as every browser shows it; 404 `photo_missing`, 503 `photo_pending` when not yet.
+
+        What browsers do not show, RAW above all, is developed when somebody asks for it.
+        """
+        await _send_made(exchange, partial(derived.web_photo, rt))
+
+    @streams(
+        room,
+        "GET",
         "/assets/<uuid:asset_id>/video/web",
         Operation(answers={200: "video/*", 206: "video/*", 304: None}, query=VersionQuery),
     )

@@ -77,7 +77,7 @@ def prune(options: Options) -> None:
         pairs(
             [
                 ("Removed", f"{told['removed']} files with {size(told['removed_bytes'])}"),
-                ("Made room", f"{told['evicted']} films with {size(told['evicted_bytes'])}"),
+                ("Made room", f"{told['evicted']} files with {size(told['evicted_bytes'])}"),
                 ("Away", ", ".join(told["away"]) or None),
             ]
         )
@@ -97,5 +97,7 @@ def _print_status(found: DerivativeStatus) -> None:
     )
     if found.web_videos_budget_bytes:
         note(f"Films for the web may take {size(found.web_videos_budget_bytes)} in each repository.")
+    if found.web_photos_budget_bytes:
+        note(f"Photos in full size may take {size(found.web_photos_budget_bytes)} in each repository.")
     if any(one.failed for one in found.work):
         note("What failed, and why: lumilio jobs causes")

@@ -7,8 +7,8 @@ from msgspec import Meta, Struct
 
 MAX_IDS = 10_000
 
-DerivativeJob = Literal["thumbnails", "transcode"]
-"""The job kinds that make derivatives: pictures and waveforms; films for the web and their strips."""
+DerivativeJob = Literal["thumbnails", "transcode", "develop"]
+"""The job kinds that make derivatives: pictures and waveforms; films, strips and sounds for the web; photos for it."""
 
 
 class DerivativeKind(Struct, kw_only=True):
@@ -36,11 +36,15 @@ class DerivativeWork(Struct, kw_only=True):
 
 
 class DerivativeStatus(Struct, kw_only=True):
-    """All derivatives; films for the web may take ``web_videos_budget_bytes`` in each repository, 0 is no limit."""
+    """All derivatives. Films for the web may take ``web_videos_budget_bytes`` in each repository, 0 is no limit.
+
+    So may photos in full size ``web_photos_budget_bytes``.
+    """
 
     items: list[DerivativeKind]
     work: list[DerivativeWork]
     web_videos_budget_bytes: int
+    web_photos_budget_bytes: int
 
 
 class RebuildRequest(Struct, kw_only=True, forbid_unknown_fields=True):

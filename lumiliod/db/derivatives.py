@@ -12,10 +12,13 @@ from lumiliod.db.encoding import dumped
 from lumiliod.db.pool import Connection
 from lumiliod.db.sql import Queries
 from lumiliod.domain.assets import NewDerivative
+from lumiliod.domain.derivatives import RECIPES
 from lumiliod.domain.ids import AssetId, RepositoryId
 from lumiliod.domain.media import AssetType
 
 Q = Queries(__file__)
+
+_FIRST = UUID(int=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,15 +89,28 @@ def rebuildable(conn: Connection, ids: Sequence[UUID]) -> list[tuple[AssetId, Re
     return [(AssetId(row[0]), RepositoryId(row[1]), AssetType(row[2])) for row in rows]
 
 
+def having(conn: Connection, kind: str, ids: Sequence[UUID]) -> set[AssetId]:
+    """Return those of these assets that have a derivative of a kind."""
+    return {AssetId(row[0]) for row in conn.execute(Q["having"], {"kind": kind, "ids": list(ids)})}
+
+
 def touch(conn: Connection, asset_id: AssetId, kind: str) -> None:
     """Note that somebody uses a derivative."""
     conn.execute(Q["touch"], {"asset_id": asset_id, "kind": kind})
 
 
-def evict(conn: Connection, repository_id: RepositoryId, budget_bytes: int) -> list[tuple[str, int]]:
-    """Give up the films for the web that were used longest ago and are too much for a repository's budget.
+def outdated(
+    conn: Connection, kind: str, job: str, after: UUID = _FIRST, count: int = 2**31 - 1
+) -> list[tuple[AssetId, RepositoryId]]:
+    """Return assets beyond ``after`` whose derivative another recipe made and that no ``job`` makes anew, by id."""
+    params = {"kind": kind, "recipe": RECIPES[kind], "job": job, "after": after, "count": count}
+    return [(AssetId(row[0]), RepositoryId(row[1])) for row in conn.execute(Q["outdated"], params)]
+
+
+def evict(conn: Connection, kind: str, repository_id: RepositoryId, budget_bytes: int) -> list[tuple[str, int]]:
+    """Give up derivatives of a kind that were used longest ago and are too much for a repository's budget.
 
     Returns the places, relative to ``.lumilio``, and sizes of files that are to be removed now.
     """
-    params = {"repository_id": repository_id, "budget_bytes": budget_bytes}
+    params = {"kind": kind, "repository_id": repository_id, "budget_bytes": budget_bytes}
     return [(path, size_bytes) for path, size_bytes in conn.execute(Q["evict"], params)]

@@ -43,14 +43,26 @@ SELECT a.id, f.repository_id, a.type FROM assets a
 JOIN file_records f ON f.asset_id = a.id AND f.outcome = 'asset'
 WHERE a.id = ANY (%(ids)s::uuid[]) AND a.deleted_at IS NULL
 
+-- name: having
+SELECT asset_id FROM derivatives WHERE kind = %(kind)s::text AND asset_id = ANY (%(ids)s::uuid[]) AND evicted_at IS NULL
+
 -- name: touch
 UPDATE derivatives SET used_at = now() WHERE asset_id = %(asset_id)s::uuid AND kind = %(kind)s::text
 
 -- name: evict
--- the one used last stays, however large it is
+-- the one used last stays, however large it is; of one kind
 UPDATE derivatives d SET evicted_at = now()
 FROM (SELECT asset_id, sum(size_bytes) OVER latest AS total, row_number() OVER latest AS rank FROM derivatives
-      WHERE kind = 'video_web' AND repository_id = %(repository_id)s::uuid AND evicted_at IS NULL
+      WHERE kind = %(kind)s::text AND repository_id = %(repository_id)s::uuid AND evicted_at IS NULL
       WINDOW latest AS (ORDER BY used_at DESC, asset_id)) AS r
-WHERE d.kind = 'video_web' AND d.asset_id = r.asset_id AND r.total > %(budget_bytes)s::bigint AND r.rank > 1
+WHERE d.kind = %(kind)s::text AND d.asset_id = r.asset_id AND r.total > %(budget_bytes)s::bigint AND r.rank > 1
 RETURNING d.path, d.size_bytes
+
+-- name: outdated
+SELECT d.asset_id, f.repository_id
+FROM derivatives d JOIN assets a ON a.id = d.asset_id
+JOIN file_records f ON f.asset_id = a.id AND f.outcome = 'asset'
+WHERE d.kind = %(kind)s::text AND d.recipe <> %(recipe)s::text AND d.evicted_at IS NULL AND a.deleted_at IS NULL
+  AND d.asset_id > %(after)s::uuid
+  AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.asset_id = a.id AND j.kind = %(job)s::text)
+ORDER BY d.asset_id LIMIT %(count)s::int

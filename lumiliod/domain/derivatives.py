@@ -8,7 +8,7 @@ from lumiliod.domain.errors import Shape
 from lumiliod.domain.ids import Digest
 from lumiliod.domain.repositories import THUMBNAIL_SIZES
 
-VIDEO_WEB, AUDIO_WEB, FILMSTRIP, WAVEFORM = "video_web", "audio_web", "filmstrip", "waveform"
+PHOTO_WEB, VIDEO_WEB, AUDIO_WEB, FILMSTRIP, WAVEFORM = "photo_web", "video_web", "audio_web", "filmstrip", "waveform"
 
 
 def thumbnail(size: int) -> str:
@@ -18,6 +18,7 @@ def thumbnail(size: int) -> str:
 
 FOLDERS: Mapping[str, str] = {
     **{thumbnail(size): f"assets/thumbnails/{size}" for size in THUMBNAIL_SIZES},
+    PHOTO_WEB: "assets/photos/web",
     VIDEO_WEB: "assets/videos/web",
     FILMSTRIP: "assets/videos/filmstrips",
     AUDIO_WEB: "assets/audios/web",
@@ -30,6 +31,7 @@ THUMBNAIL_RECIPE = "thumbnail-4"
 
 RECIPES: Mapping[str, str] = {
     **{thumbnail(size): THUMBNAIL_RECIPE for size in THUMBNAIL_SIZES},
+    PHOTO_WEB: "photo-web-1",
     VIDEO_WEB: "video-web-1",
     AUDIO_WEB: "audio-web-1",
     FILMSTRIP: "filmstrip-1",
@@ -40,6 +42,7 @@ RECIPES: Mapping[str, str] = {
 TELLING: Mapping[str, tuple[str, ...]] = {
     "thumbnails": (thumbnail(min(THUMBNAIL_SIZES)), WAVEFORM),
     "transcode": (VIDEO_WEB, FILMSTRIP, AUDIO_WEB),
+    "develop": (PHOTO_WEB,),
 }
 """The job kinds that make derivatives, each with those by whose recipe missing work finds what it is to make anew.
 

@@ -15,14 +15,14 @@ from lumiliod.db import assets, derivatives
 from lumiliod.db import jobs as db_jobs
 from lumiliod.db.derivatives import KindRow
 from lumiliod.db.pool import Connection
-from lumiliod.domain.derivatives import RECIPES, TELLING
+from lumiliod.domain.derivatives import PHOTO_WEB, RECIPES, TELLING
 from lumiliod.domain.errors import NotFound, Shape
 from lumiliod.domain.jobs import PRIORITY_NORMAL
 from lumiliod.domain.media import AssetType
 from lumiliod.pipeline import adopt, kinds, transcode
 from lumiliod.runtime import Runtime
 
-SPECS = {spec.kind: spec for spec in (kinds.THUMBNAILS, kinds.TRANSCODE)}
+SPECS = {spec.kind: spec for spec in (kinds.THUMBNAILS, kinds.TRANSCODE, kinds.DEVELOP)}
 
 
 async def status(rt: Runtime) -> DerivativeStatus:
@@ -37,7 +37,13 @@ async def status(rt: Runtime) -> DerivativeStatus:
         DerivativeWork(job=job, open=jobs.get((job, True), 0), failed=jobs.get((job, False), 0), without_job=count)
         for job, count in without.items()
     ]
-    return DerivativeStatus(items=items, work=work, web_videos_budget_bytes=rt.config.media.web_videos_budget_mb << 20)
+    media = rt.config.media
+    return DerivativeStatus(
+        items=items,
+        work=work,
+        web_videos_budget_bytes=media.web_videos_budget_mb << 20,
+        web_photos_budget_bytes=media.web_photos_budget_mb << 20,
+    )
 
 
 async def rebuild(rt: Runtime, wanted: RebuildRequest) -> Rebuilt:
@@ -72,6 +78,7 @@ def _read(
     without = {
         kinds.THUMBNAILS.kind: assets.count_without_thumbnails(conn),
         kinds.TRANSCODE.kind: assets.count_without_web_version(conn, converted),
+        kinds.DEVELOP.kind: len(derivatives.outdated(conn, PHOTO_WEB, kinds.DEVELOP.kind)),
     }
     return derivatives.by_kind(conn, RECIPES), derivatives.jobs(conn, list(TELLING)), without
 
@@ -82,12 +89,15 @@ def _enqueue(
     found = derivatives.rebuildable(conn, ids)
     if missing := set(ids) - {asset_id for asset_id, _, _ in found}:
         raise NotFound(f"{min(missing)} is no asset with an original", code="asset_not_found")
+    developed = derivatives.having(conn, PHOTO_WEB, ids)
+    wanted = {
+        kinds.THUMBNAILS.kind: [asset_id for asset_id, _, _ in found],
+        kinds.TRANSCODE.kind: [asset_id for asset_id, _, type_ in found if type_ in converted],
+        kinds.DEVELOP.kind: [asset_id for asset_id, _, _ in found if asset_id in developed],
+    }
+    repositories = {asset_id: repository_id for asset_id, repository_id, _ in found}
     added = dict[str, int]()
     for job in jobs:
-        new = [
-            kinds.about(SPECS[job], asset_id, repository_id, PRIORITY_NORMAL)
-            for asset_id, repository_id, type_ in found
-            if job == kinds.THUMBNAILS.kind or type_ in converted
-        ]
+        new = [kinds.about(SPECS[job], one, repositories[one], PRIORITY_NORMAL) for one in wanted[job]]
         added[job] = len(db_jobs.enqueue(conn, new))
     return added

@@ -9,14 +9,14 @@ from uuid import UUID
 import trio
 
 from lumiliod.contract.assets import AssetDetail
-from lumiliod.db import assets, derivatives, job_admin
+from lumiliod.db import assets, derivatives, job_admin, trash
 from lumiliod.db.derivatives import Derivative
 from lumiliod.db.pool import Connection
 from lumiliod.domain.assets import ServedFile
-from lumiliod.domain.derivatives import AUDIO_WEB, FILMSTRIP, VIDEO_WEB, WAVEFORM, version
+from lumiliod.domain.derivatives import AUDIO_WEB, FILMSTRIP, PHOTO_WEB, VIDEO_WEB, WAVEFORM, version
 from lumiliod.domain.derivatives import thumbnail as thumbnail_kind
 from lumiliod.domain.errors import NotFound, Retryable, Shape
-from lumiliod.domain.ids import AssetId
+from lumiliod.domain.ids import AssetId, RepositoryId
 from lumiliod.domain.jobs import PRIORITY_URGENT, JobFilter, JobState
 from lumiliod.domain.media import AssetType
 from lumiliod.domain.repositories import THUMBNAIL_SIZES
@@ -27,9 +27,13 @@ from lumiliod.pipeline import kinds, transcode
 from lumiliod.runtime import Runtime, reaching
 
 USED_PERIOD = timedelta(hours=1)
-"""How exactly it is known when a film was watched last."""
+"""How exactly it is known when what may have to make room was used last."""
 PENDING_AFTER_S = 5.0
 """When it makes sense to ask again for what is being converted."""
+PHOTO_AFTER_S = 2.0
+"""When it makes sense to ask again for a photo in full size."""
+SHOWN_BY_BROWSERS = frozenset({"image/jpeg", "image/png", "image/apng", "image/gif", "image/webp", "image/avif"})
+"""Photos that every browser of today shows as they are, turned as they say."""
 
 
 @dataclass(frozen=True)
@@ -131,6 +135,43 @@ async def _strip(rt: Runtime, asset_id: UUID) -> Derivative:
     raise NotFound(why.message, code="filmstrip_missing") if isinstance(why, NotFound) else why
 
 
+async def web_photo(rt: Runtime, asset_id: UUID) -> ServedFile:
+    """Open a photo in full size as every browser shows it, its own bytes where those do; the caller closes it.
+
+    It is made when somebody asks for it: of a RAW by developing its sensor data.
+
+    Raises:
+        NotFound: there is no such photo, or no version of it can be made (``photo_missing``).
+        Retryable: it is being made (``photo_pending``).
+    """
+    asset = await show(rt, asset_id)
+    if asset.type != AssetType.PHOTO:
+        raise NotFound("this asset is no photo", code="photo_missing")
+    if asset.mime_type in SHOWN_BY_BROWSERS:
+        return await original(rt, asset_id)
+    again = Retryable("this photo is being made ready for the web", code="photo_pending", after_s=PHOTO_AFTER_S)
+    made = await rt.db.call(derivatives.get, AssetId(asset_id), PHOTO_WEB)
+    if made is not None:
+        await _note_use(rt, made, PHOTO_WEB)
+        return await _served(rt, made, f"{asset_id}", ".jpg", kinds.DEVELOP, again)
+    job, repository_id = await rt.db.call(_development_of, AssetId(asset_id))
+    if job is not None and job.state == JobState.DISCARDED:
+        why = job.errors[-1]["message"] if job.errors else "nobody knows why"
+        raise NotFound(f"no version of this photo could be made: {why}", code="photo_missing")
+    if job is None and repository_id is not None:
+        await rt.jobs.call(
+            kinds.enqueue_one, kinds.about(kinds.DEVELOP, AssetId(asset_id), repository_id, PRIORITY_URGENT)
+        )
+    raise again
+
+
+def _development_of(conn: Connection, asset_id: AssetId) -> tuple[job_admin.JobRow | None, RepositoryId | None]:
+    """Return the job that makes a photo in full size, open or given up, and where its original is."""
+    found = job_admin.page(conn, JobFilter(kind=kinds.DEVELOP.kind, asset_id=asset_id), before=None, count=1)
+    unfinished = [job for job in found if job.state != JobState.COMPLETED]
+    return next(iter(unfinished), None), trash.original_repository(conn, asset_id)
+
+
 async def web_video(rt: Runtime, asset_id: UUID) -> ServedFile:
     """Open a film as every browser plays it, its own bytes where those do; the caller closes it.
 
@@ -154,8 +195,7 @@ async def web_audio(rt: Runtime, asset_id: UUID) -> ServedFile:
 async def _web_version(rt: Runtime, asset_id: UUID, what: _Playable) -> ServedFile:
     made = await rt.db.call(derivatives.get, AssetId(asset_id), what.kind)
     if made is not None:
-        if datetime.now(UTC) - made.used_at > USED_PERIOD:
-            await rt.db.call(derivatives.touch, made.asset_id, what.kind)
+        await _note_use(rt, made, what.kind)
         again = Retryable(f"this {what.word} is made again", code=f"{what.type}_pending", after_s=PENDING_AFTER_S)
         return await _served(rt, made, f"{asset_id}", what.suffix, kinds.TRANSCODE, again)
     asset = await show(rt, asset_id)
@@ -163,6 +203,11 @@ async def _web_version(rt: Runtime, asset_id: UUID, what: _Playable) -> ServedFi
     if plays and asset.type == what.type:
         return await original(rt, asset_id)
     raise _why_none(rt, asset, job, what)
+
+
+async def _note_use(rt: Runtime, made: Derivative, kind: str) -> None:
+    if datetime.now(UTC) - made.used_at > USED_PERIOD:
+        await rt.db.call(derivatives.touch, made.asset_id, kind)
 
 
 def _why_none(rt: Runtime, asset: AssetDetail, job: job_admin.JobRow | None, what: _Playable) -> NotFound | Retryable:

@@ -34,6 +34,8 @@ from lumiliod.media.sandbox import Advance, Sandbox
 from lumiliod.media.wire import (
     Answer,
     Cut,
+    Develop,
+    Developed,
     Drawn,
     Inspect,
     Known,
@@ -51,8 +53,9 @@ THUMBNAIL_SIZES = (150, 300, 1024)
 """Long sides in pixels of the derivatives every asset has."""
 
 VERSION_NAME = "web.mp4"
+PHOTO_NAME = "photo.jpg"
 PIECE_BYTES_MAX = 128 << 20
-"""Six seconds at the highest rate take a thirtieth."""
+"""Six seconds of a film at the highest rate take a thirtieth, a photo of 100 megapixels some 60 MiB."""
 _PACKAGES = ("pillow", "simplejpeg", "opencv-python-headless", "rawpy", "pi-heif", "pillow-jxl-plugin", "av")
 _DISK_THREADS = 32
 """How many may wait for disks that hang before those that do not have to."""
@@ -242,6 +245,23 @@ class Media:
         answer = await self._asked(Render(sizes), path)
         assert isinstance(answer, Drawn)
         return answer.rendering
+
+    async def develop(self, path: str, into: str) -> Developed:
+        """Write a photo in full size into the folder ``into``, as ``PHOTO_NAME``: JPEG, upright and sRGB.
+
+        Of a RAW its sensor data, where they can be developed.
+
+        Raises:
+            LumilioError: as :meth:`web_version`; ``unsupported`` where there is no picture.
+        """
+        async with (
+            originals.opened(os.fsencode(_absolute(path)), self._disk) as original,
+            originals.made(os.path.join(into, "scratch.jpg"), self._disk) as scratch,
+            originals.made(os.path.join(into, PHOTO_NAME), self._disk) as photo,
+        ):
+            answer = await self._streams.ask(Develop(), original, scratch, photo)
+        assert isinstance(answer, Developed)
+        return answer
 
     async def web_version(self, path: str, into: str, advance: Advance) -> Converted:
         """Write the version for the web of a film or a sound into the folder ``into``, as ``VERSION_NAME``.

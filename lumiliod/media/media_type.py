@@ -5,6 +5,7 @@ Python's own folders: it opens no other file, writes none but those it is handed
 checked.
 """
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import BinaryIO, Literal, Protocol, runtime_checkable
@@ -36,6 +37,18 @@ class Source:
     file: BinaryIO
     head: bytes
     size_bytes: int
+
+    def content(self) -> bytes:
+        """Return all of its bytes, read into one piece of memory: what a buffered file returns it has put together."""
+        try:
+            descriptor = self.file.fileno()
+        except OSError:  # a file in memory
+            self.file.seek(0)
+            return self.file.read()
+        content = os.pread(descriptor, self.size_bytes, 0)
+        while more := os.pread(descriptor, self.size_bytes - len(content), len(content)):  # 2 GiB at a time
+            content += more
+        return content
 
 
 @dataclass(frozen=True, slots=True)

@@ -114,8 +114,7 @@ def render_jpeg(source: Source, recipe: Recipe, orientation: int | None = None) 
     header = jpeg.read_header(source.file)
     check_pixels(header.width, header.height, recipe.max_pixels)
     turn = orientation_of(header.tags) if orientation is None else orientation
-    source.file.seek(0)
-    data = source.file.read()
+    data = source.content()
     if not header.is_one_scan and jpeg.has_more_scans(data, MAX_SCANS):
         raise Refused(f"the JPEG has more than {MAX_SCANS} scans", code="too_large")
     if header.components not in (1, 3):  # CMYK, YCCK

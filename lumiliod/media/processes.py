@@ -111,6 +111,7 @@ def environment() -> dict[str, str]:
             "LANG": "C.UTF-8",
             "TZ": "UTC",
             "MALLOC_ARENA_MAX": "2",
+            "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",  # 50 MB of a RAW are there in 4 ms instead of 22
             "OPENCV_LOG_LEVEL": "SILENT",
         }
     )

@@ -1,4 +1,4 @@
-"""Camera RAW: the embedded preview where it is large enough, LibRaw's half-size development where not."""
+"""Camera RAW: the embedded preview where it is large enough, else LibRaw's development, in half size if that is."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -76,7 +76,8 @@ class Raw:
                 smaller = (preview, orientation) if preview is not None else None
                 if source.size_bytes * MOST_PIXELS_PER_BYTE < sizes.raw_width * sizes.raw_height:
                     raise ValueError  # LibRaw would develop what is not there, without an error
-                developed = raw.postprocess(half_size=True, use_camera_wb=True, output_bps=8)
+                is_half_enough = max(sizes.raw_width, sizes.raw_height) >= 2 * max(recipe.sizes)
+                developed = raw.postprocess(half_size=is_half_enough, use_camera_wb=True, output_bps=8)
                 if int(developed.max(initial=0)) > BLACK_LEVEL:
                     return picture.drawn(np.asarray(developed, np.uint8), 1, b"", recipe)
         except (rawpy.LibRawError, ValueError):
@@ -181,9 +182,19 @@ def _libraw_facts(source: Source, tags: dict[str, str | int | float]) -> tuple[i
     return *shown_size(width, height, _FLIPS.get(sizes.flip, 1)), taken
 
 
+class _Content:
+    """What rawpy reads a file of."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+
+    def read(self) -> bytes:
+        """Return everything."""
+        return self._source.content()
+
+
 def _open(raw: Any, source: Source) -> None:
-    source.file.seek(0)
-    raw.open_buffer(source.file)
+    raw.open_buffer(_Content(source))
 
 
 def _clock(raw: Any) -> datetime | None:

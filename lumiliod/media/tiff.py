@@ -33,6 +33,22 @@ _EXIF_NAMES = {
 _SUBSEC = {0x9003: (0x9291, "SubSecDateTimeOriginal"), 0x9004: (0x9292, "SubSecCreateDate")}
 
 
+def with_directory(head: bytes, file: BinaryIO) -> bytes:
+    """Return the beginning of a TIFF so that it holds the entries of IFD 0: those that lie further on follow it.
+
+    Many programs write the directory last. Values that are not in their entry stay out of reach.
+    """
+    order = {b"II": "<", b"MM": ">"}.get(head[:2])
+    if order is None or len(head) < 8 or head[2:4] not in (b"*\0", b"\0*"):
+        return head
+    (offset,) = struct.unpack_from(order + "I", head, 4)
+    if offset < len(head):
+        return head
+    file.seek(offset)
+    entries = file.read(2 + 12 * MAX_ENTRIES)
+    return head[:4] + struct.pack(order + "I", len(head)) + head[8:] + entries
+
+
 class Tiff:
     """A TIFF structure at ``base`` in a seekable file; ``ifd0`` is empty where nothing can be read."""
 

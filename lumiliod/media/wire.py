@@ -20,6 +20,8 @@ from lumiliod.media.media_type import Converted, Filmstrip, Inspected, Picture, 
 MAX_FRAME_BYTES = 16 << 20
 MAX_TAGS, MAX_TEXT, MAX_MESSAGE = 256, 4096, 400
 MAX_SIDE_PX, MAX_DURATION_S = 1 << 31, 1e9
+JPEG_MAX_PX = 65_500
+"""The longest side that libjpeg encodes (JPEG_MAX_DIMENSION of its jmorecfg.h); what is larger is reduced."""
 MAX_WAVEFORM_BYTES = 1 << 16
 MAX_STRIP_FRAMES, MAX_STRIP_PX = 1000, 1000
 MAX_RATE = 1000
@@ -89,6 +91,10 @@ class Render(msgspec.Struct, frozen=True, tag=True):
     sizes: tuple[int, ...]
 
 
+class Develop(msgspec.Struct, frozen=True, tag=True):
+    """Ask for a photo in full size, a JPEG written into the second file that comes along."""
+
+
 class Locate(msgspec.Struct, frozen=True, tag=True):
     """Ask where the film of a motion photo lies; its tags say so many bytes before the end."""
 
@@ -156,6 +162,14 @@ class Surveyed(msgspec.Struct, frozen=True, tag=True):
     survey: FilmSurvey
 
 
+class Developed(msgspec.Struct, frozen=True, tag=True):
+    """A photo was written in full size: its pixels and bytes."""
+
+    width: int
+    height: int
+    size_bytes: int
+
+
 class Wrote(msgspec.Struct, frozen=True, tag=True):
     """Answer to Cut."""
 
@@ -177,8 +191,8 @@ class Failed(msgspec.Struct, frozen=True, tag=True):
     message: str
 
 
-Request = Inspect | Render | Locate | Convert | Survey | Cut | Probe
-Answer = Known | Drawn | Located | Advanced | Made | Surveyed | Wrote | Probed | Failed
+Request = Inspect | Render | Develop | Locate | Convert | Survey | Cut | Probe
+Answer = Known | Drawn | Developed | Located | Advanced | Made | Surveyed | Wrote | Probed | Failed
 
 
 ZygoteOrder = Warm | Fork | Reap
@@ -203,6 +217,8 @@ def is_sound(answer: Answer, request: Request, setup: Setup) -> bool:
                 return False
             is_drawn = all(_is_picture(picture, setup) for picture in pictures) and _is_seen(rendering.appearance)
             return is_drawn and (rendering.waveform is None or len(rendering.waveform) <= MAX_WAVEFORM_BYTES)
+        case Developed(width=width, height=height, size_bytes=size_bytes), Develop():
+            return 0 < width <= JPEG_MAX_PX and 0 < height <= JPEG_MAX_PX and size_bytes > 0
         case Located(motion=motion), Locate():
             return motion is None or (0 < motion.offset_bytes < 1 << 62 and 0 < motion.size_bytes < 1 << 62)
         case Advanced(share=share), Convert() | Cut():

@@ -28,16 +28,21 @@ from lumiliod.media.media_type import (
     Convertible,
     MediaType,
     Recipe,
+    Rendering,
     Sniffed,
     Source,
     Streamable,
 )
+from lumiliod.media.tiff import with_directory
 from lumiliod.media.wire import (
+    JPEG_MAX_PX,
     MAX_MESSAGE,
     Advanced,
     Answer,
     Convert,
     Cut,
+    Develop,
+    Developed,
     Drawn,
     Failed,
     Inspect,
@@ -60,6 +65,7 @@ from lumiliod.media.wire import (
 MAX_FILES = 3
 """Descriptors that come with a request at most: the original, and two files to write to."""
 PROGRESS_S = 0.5
+DEVELOPED_QUALITY = 90
 _PASSING_ERRNOS = frozenset({errno.EIO, errno.ESTALE, errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE})
 
 
@@ -108,9 +114,10 @@ def sniff(source: Source, media_types: tuple[MediaType, ...]) -> tuple[MediaType
     Raises:
         Permanent: ``unsupported``, or ``corrupt`` where there is nothing but zeros (a failed copy).
     """
+    head = with_directory(source.head, source.file)
     for media_type in media_types:
         try:
-            sniffed = media_type.sniff(source.head, source.size_bytes)
+            sniffed = media_type.sniff(head, source.size_bytes)
         except Exception:  # noqa: S112  # one type's mistake says nothing of the files of the others
             continue
         if sniffed is not None:
@@ -152,6 +159,10 @@ def _answer(
             case Render(sizes=sizes):
                 recipe = Recipe(sizes, setup.thumbnail_format, setup.thumbnail_quality, setup.max_pixels)
                 return Drawn(media_type.render(source, sniffed, recipe))
+            case Develop():
+                recipe = Recipe((JPEG_MAX_PX,), "jpeg", DEVELOPED_QUALITY, setup.max_pixels)
+                conversion = _conversion(files, setup, progress)
+                return _developed(media_type.render(source, sniffed, recipe), conversion)
             case Locate(from_end=from_end):
                 return Located(motion.locate(source, from_end))
             case Convert(encoder=encoder):
@@ -174,6 +185,15 @@ def _answer(
         return _corrupt(error)
     except Exception as error:  # the edge: decoders raise whatever they like about broken files
         return _corrupt(error)
+
+
+def _developed(rendering: Rendering, conversion: Conversion) -> Developed:
+    if len(rendering.pictures) != 1:
+        raise Permanent("there is no picture in it", code="unsupported")
+    [picture] = rendering.pictures
+    conversion.into.write(picture.data)
+    conversion.into.flush()
+    return Developed(picture.width, picture.height, len(picture.data))
 
 
 def _streamable(media_type: MediaType) -> Streamable:

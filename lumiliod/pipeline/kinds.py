@@ -3,9 +3,10 @@
 from collections.abc import Collection
 from uuid import UUID
 
-from lumiliod.db import assets, files, mirrors, relayout, trash
+from lumiliod.db import assets, derivatives, files, mirrors, relayout, trash
 from lumiliod.db import jobs as db_jobs
 from lumiliod.db.pool import Connection
+from lumiliod.domain.derivatives import PHOTO_WEB
 from lumiliod.domain.ids import AssetId, JobId, RepositoryId, UserId
 from lumiliod.domain.jobs import PRIORITY_IDLE, PRIORITY_LOW, NewJob, OnConflict
 from lumiliod.domain.media import AssetType
@@ -16,6 +17,7 @@ INGEST = JobSpec("ingest", "ingest")
 METADATA = JobSpec("metadata", "media")
 THUMBNAILS = JobSpec("thumbnails", "media")
 TRANSCODE = JobSpec("transcode", "transcode", max_attempts=3)
+DEVELOP = JobSpec("develop", "media", max_attempts=3)
 SCAN = JobSpec("scan", "maintenance", max_attempts=3)
 RETIRE = JobSpec("retire", "ingest")
 PURGE = JobSpec("purge", "maintenance", max_attempts=3)
@@ -191,6 +193,12 @@ def missing_transcodes(types: Collection[AssetType], conn: Connection, after: UU
     """Return a page of the jobs for assets of ``types`` without a version for the web by today's recipe."""
     found = assets.without_web_version(conn, types, after, BACKFILL_PAGE)
     return [about(TRANSCODE, *asset) for asset in found], found[-1][0] if found else None
+
+
+def missing_developments(conn: Connection, after: UUID) -> tuple[list[NewJob], UUID | None]:
+    """Return a page of the jobs for photographs that somebody wanted in full size and another recipe made."""
+    found = derivatives.outdated(conn, PHOTO_WEB, DEVELOP.kind, after, BACKFILL_PAGE)
+    return [about(DEVELOP, *asset) for asset in found], found[-1][0] if found else None
 
 
 def missing_metadata(conn: Connection, after: UUID) -> tuple[list[NewJob], UUID | None]:

@@ -1,11 +1,11 @@
-"""Prune: remove derivatives that no row names, and films for the web beyond their budget."""
+"""Prune: remove derivatives that no row names, and films and photos for the web beyond their budgets."""
 
 import time
 
 import trio
 
 from lumiliod.db import derivatives, integrity
-from lumiliod.domain.derivatives import digest_at
+from lumiliod.domain.derivatives import PHOTO_WEB, VIDEO_WEB, digest_at
 from lumiliod.domain.errors import Unavailable
 from lumiliod.jobs.engine import Running
 from lumiliod.jobs.kind import Kind, each
@@ -47,14 +47,15 @@ async def prune(rt: Runtime, running: Running, *, age_s: float = AGE_S) -> None:
 
 
 async def evict(rt: Runtime, opened: Opened) -> list[int]:
-    """Remove the films for the web that are too much for a repository's budget; return their sizes in bytes."""
-    budget_bytes = rt.config.media.web_videos_budget_mb << 20
-    if not budget_bytes:
-        return []
-    evicted = await rt.db.call(derivatives.evict, opened.id, budget_bytes)
-    for place, _ in evicted:
-        await deriving.discard(rt, opened.repository, place)
-    return [size_bytes for _, size_bytes in evicted]
+    """Remove the versions for the web that are too much for a repository's budgets; return their sizes in bytes."""
+    budgets_mb = {VIDEO_WEB: rt.config.media.web_videos_budget_mb, PHOTO_WEB: rt.config.media.web_photos_budget_mb}
+    sizes = list[int]()
+    for kind, budget_mb in budgets_mb.items():
+        if budget_mb:
+            for place, size_bytes in await rt.db.call(derivatives.evict, kind, opened.id, budget_mb << 20):
+                await deriving.discard(rt, opened.repository, place)
+                sizes.append(size_bytes)
+    return sizes
 
 
 async def remove_leftovers(rt: Runtime, opened: Opened, age_s: float) -> list[int]:

@@ -60,7 +60,7 @@ def test_they_are_counted_made_anew_and_pruned(daemon: Daemon, tmp_path: Path) -
     assert etag is not None
     assert etag.strip('"').endswith(f"-{before.thumbnail_version}")
 
-    assert told(daemon, "rebuild", str(before.id)) == {"added": {"thumbnails": 1, "transcode": 0}}
+    assert told(daemon, "rebuild", str(before.id)) == {"added": {"thumbnails": 1, "transcode": 0, "develop": 0}}
     daemon.cli("wait", "--timeout", "60")
     with daemon.client as client:
         assets = {asset.path: asset for asset in client.all_assets()}

@@ -1,15 +1,19 @@
 from io import BytesIO
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from lumiliod.media import jpeg, jxl, tiff
 from lumiliod.media.audio import Audio
-from lumiliod.media.media_type import MediaType
+from lumiliod.media.media_type import HEAD_BYTES, MediaType, Sniffed
 from lumiliod.media.photo import Photo
 from lumiliod.media.raw import Raw
+from lumiliod.media.tiff import with_directory
 from lumiliod.media.video import Video
+from scripts.sample_library import raw as raw_file
 
 TYPES: tuple[MediaType, ...] = (Raw(), Photo(), Video(), Audio())
 MAGICS = [
@@ -120,3 +124,30 @@ ASF = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 )
 def test_formats_by_content(head: bytes, mime_type: str | None) -> None:
     assert sniffed(head, 100_000) == mime_type
+
+
+def test_a_tiff_is_known_by_a_directory_at_its_end() -> None:
+    noise = np.random.default_rng(1).integers(0, 255, (400, 600, 3), np.uint8)
+    out = BytesIO()
+    Image.fromarray(noise).save(out, "PNG")
+    content = raw_file(out.getvalue())
+    head = content[:HEAD_BYTES]
+    assert Raw().sniff(head, len(content)) is None
+    whole = with_directory(head, BytesIO(content))
+    assert Raw().sniff(whole, len(content)) == Sniffed("image/x-adobe-dng", ".dng")
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"",
+        b"II*\0",
+        b"II*\0\xff\xff\xff\xff",
+        b"MM\0*\xff\xff\xff\xff" + bytes(100),
+        b"II*\0\x08\0\0\0" + bytes(100),
+        b"GIF89a",
+    ],
+)
+def test_a_directory_that_is_nowhere_changes_nothing_that_is_seen(head: bytes) -> None:
+    assert with_directory(head, BytesIO(head))[8 : len(head)] == head[8:]
+    assert Raw().sniff(with_directory(head, BytesIO(head)), len(head)) is None
