@@ -97,6 +97,9 @@ def _print_status(found: DerivativeStatus) -> None:
     )
     if found.web_videos_budget_bytes:
         note(f"Films for the web may take {size(found.web_videos_budget_bytes)} in each repository.")
+    pieces = found.film_pieces
+    if pieces.files:
+        note(f"Pieces of films for streaming: {pieces.files} with {size(pieces.size_bytes)}.")
     if found.web_photos_budget_bytes:
         note(f"Photos in full size may take {size(found.web_photos_budget_bytes)} in each repository.")
     if any(one.failed for one in found.work):

@@ -35,16 +35,28 @@ class DerivativeWork(Struct, kw_only=True):
     without_job: int
 
 
+class FilmPieces(Struct, kw_only=True):
+    """Pieces of films that are kept for streaming: ``files`` with ``size_bytes``, and how much may be in a repository.
+
+    With a ``budget_bytes`` of 0 none are made.
+    """
+
+    files: int
+    size_bytes: int
+    budget_bytes: int
+
+
 class DerivativeStatus(Struct, kw_only=True):
     """All derivatives. Films for the web may take ``web_videos_budget_bytes`` in each repository, 0 is no limit.
 
-    So may photos in full size ``web_photos_budget_bytes``.
+    So may photos in full size ``web_photos_budget_bytes``. ``film_pieces`` are those of repositories that are there.
     """
 
     items: list[DerivativeKind]
     work: list[DerivativeWork]
     web_videos_budget_bytes: int
     web_photos_budget_bytes: int
+    film_pieces: FilmPieces
 
 
 class RebuildRequest(Struct, kw_only=True, forbid_unknown_fields=True):

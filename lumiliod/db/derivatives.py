@@ -94,6 +94,11 @@ def having(conn: Connection, kind: str, ids: Sequence[UUID]) -> set[AssetId]:
     return {AssetId(row[0]) for row in conn.execute(Q["having"], {"kind": kind, "ids": list(ids)})}
 
 
+def gone(conn: Connection, ids: Sequence[UUID]) -> set[UUID]:
+    """Return those of these assets that there are none of any more, in the trash or not."""
+    return {row[0] for row in conn.execute(Q["gone"], {"ids": list(ids)})}
+
+
 def touch(conn: Connection, asset_id: AssetId, kind: str) -> None:
     """Note that somebody uses a derivative."""
     conn.execute(Q["touch"], {"asset_id": asset_id, "kind": kind})

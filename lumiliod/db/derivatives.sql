@@ -46,6 +46,9 @@ WHERE a.id = ANY (%(ids)s::uuid[]) AND a.deleted_at IS NULL
 -- name: having
 SELECT asset_id FROM derivatives WHERE kind = %(kind)s::text AND asset_id = ANY (%(ids)s::uuid[]) AND evicted_at IS NULL
 
+-- name: gone
+SELECT w.id FROM unnest(%(ids)s::uuid[]) AS w (id) WHERE NOT EXISTS (SELECT 1 FROM assets a WHERE a.id = w.id)
+
 -- name: touch
 UPDATE derivatives SET used_at = now() WHERE asset_id = %(asset_id)s::uuid AND kind = %(kind)s::text
 

@@ -1,12 +1,16 @@
 """What people ask of derivatives as a whole: how they are, to make them anew, to remove what nobody needs."""
 
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from uuid import UUID
+
+import trio
 
 from lumiliod.contract.derivatives import (
     DerivativeKind,
     DerivativeStatus,
     DerivativeWork,
+    FilmPieces,
     PruneTicket,
     RebuildRequest,
     Rebuilt,
@@ -16,11 +20,12 @@ from lumiliod.db import jobs as db_jobs
 from lumiliod.db.derivatives import KindRow
 from lumiliod.db.pool import Connection
 from lumiliod.domain.derivatives import PHOTO_WEB, RECIPES, TELLING
-from lumiliod.domain.errors import NotFound, Shape
+from lumiliod.domain.errors import NotFound, Shape, Unavailable
 from lumiliod.domain.jobs import PRIORITY_NORMAL
 from lumiliod.domain.media import AssetType
 from lumiliod.pipeline import adopt, kinds, transcode
 from lumiliod.runtime import Runtime
+from lumiliod.storage import film_cache
 
 SPECS = {spec.kind: spec for spec in (kinds.THUMBNAILS, kinds.TRANSCODE, kinds.DEVELOP)}
 
@@ -43,7 +48,18 @@ async def status(rt: Runtime) -> DerivativeStatus:
         work=work,
         web_videos_budget_bytes=media.web_videos_budget_mb << 20,
         web_photos_budget_bytes=media.web_photos_budget_mb << 20,
+        film_pieces=await _film_pieces(rt),
     )
+
+
+async def _film_pieces(rt: Runtime) -> FilmPieces:
+    files = size_bytes = 0
+    for opened in rt.repositories.online():
+        with suppress(Unavailable):
+            kept = await trio.to_thread.run_sync(film_cache.sizes, opened.repository, limiter=rt.disk)
+            files += sum(count for count, _ in kept.values())
+            size_bytes += sum(size for _, size in kept.values())
+    return FilmPieces(files=files, size_bytes=size_bytes, budget_bytes=rt.config.media.hls_cache_mb << 20)
 
 
 async def rebuild(rt: Runtime, wanted: RebuildRequest) -> Rebuilt:

@@ -1,20 +1,24 @@
 """Prune: remove derivatives that no row names, and films and photos for the web beyond their budgets."""
 
+import re
 import time
+from uuid import UUID
 
 import trio
 
 from lumiliod.db import derivatives, integrity
 from lumiliod.domain.derivatives import PHOTO_WEB, VIDEO_WEB, digest_at
 from lumiliod.domain.errors import Unavailable
+from lumiliod.domain.ids import AssetId
 from lumiliod.jobs.engine import Running
 from lumiliod.jobs.kind import Kind, each
 from lumiliod.pipeline import deriving, kinds
 from lumiliod.pipeline.untracked import AGE_S, DERIVATIVES, PAGE, OurFiles
 from lumiliod.runtime import Opened, Runtime, reaching
-from lumiliod.storage import repository
+from lumiliod.storage import film_cache, repository
 
 LIMIT_S = 24 * 3600.0
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
 
 
 def setup(rt: Runtime) -> Kind:
@@ -33,7 +37,7 @@ async def prune(rt: Runtime, running: Running, *, age_s: float = AGE_S) -> None:
     away = [row.name for row in rt.repositories.offline()]
     for opened in rt.repositories.online():
         try:
-            for size in await remove_leftovers(rt, opened, age_s):
+            for size in [*await remove_leftovers(rt, opened, age_s), *await remove_pieces(rt, opened)]:
                 removed += 1
                 removed_bytes += size
             for size in await evict(rt, opened):
@@ -55,6 +59,20 @@ async def evict(rt: Runtime, opened: Opened) -> list[int]:
             for place, size_bytes in await rt.db.call(derivatives.evict, kind, opened.id, budget_mb << 20):
                 await deriving.discard(rt, opened.repository, place)
                 sizes.append(size_bytes)
+    return sizes
+
+
+async def remove_pieces(rt: Runtime, opened: Opened) -> list[int]:
+    """Remove the pieces of films that are no asset any more; return what each film's had, in bytes."""
+    sizes = list[int]()
+    with reaching(rt.repositories, opened):
+        kept = await trio.to_thread.run_sync(film_cache.sizes, opened.repository, limiter=rt.disk)
+        ids = {name: UUID(name) for name in kept if _UUID.fullmatch(name)}
+        unknown = await rt.db.call(derivatives.gone, list(ids.values()))
+        for name, asset_id in ids.items():
+            if asset_id in unknown:
+                await trio.to_thread.run_sync(film_cache.forget, opened.repository, AssetId(asset_id), limiter=rt.disk)
+                sizes.append(kept[name][1])
     return sizes
 
 

@@ -56,6 +56,20 @@ def put(repo: Repository, asset_id: AssetId, name: str, source: str, budget_byte
         _make_room(repo, budget_bytes, (str(asset_id), name))
 
 
+def sizes(repo: Repository) -> dict[str, tuple[int, int]]:
+    """Return how many files are kept of each asset, by the name of its folder, and their bytes.
+
+    Raises:
+        Unavailable: the disk fails.
+    """
+    found: dict[str, tuple[int, int]] = {}
+    with durable.translated("read", "the pieces of films"):
+        for one in _all(repo):
+            files, size_bytes = found.get(one.asset, (0, 0))
+            found[one.asset] = files + 1, size_bytes + one.size_bytes
+    return found
+
+
 def forget(repo: Repository, asset_id: AssetId) -> None:
     """Remove what is kept of an asset.
 
@@ -86,7 +100,7 @@ def _make_room(repo: Repository, budget_bytes: int, spared: tuple[str, str]) -> 
 
 
 def _all(repo: Repository) -> Iterator[_Kept]:
-    with os.scandir(os.path.join(repo.lumilio, *FOLDER)) as folders:
+    with suppress(FileNotFoundError), os.scandir(os.path.join(repo.lumilio, *FOLDER)) as folders:
         for folder in folders:
             if not folder.is_dir(follow_symlinks=False):
                 continue

@@ -90,7 +90,24 @@ def test_a_player_has_the_film(daemon: Daemon, root: Path) -> None:
     daemon.cli("trash", "empty", "--yes")
     daemon.cli("wait", "--timeout", "60")
     assert not (root / "a.mp4").exists()
-    assert not (root / ".lumilio/cache/films" / str(ids["a.mp4"])).exists()
+    pieces = root / ".lumilio/cache/films"
+    assert not (pieces / str(ids["a.mp4"])).exists()
+    # nor does what was left all the same, as by a power failure
+    with daemon.client as client:
+        others = client.derivatives.status().film_pieces
+    for name in (str(UUID(int=1)), str(photo.id), "foreign"):
+        (pieces / name).mkdir()
+        (pieces / name / "hls-1-480-0.m4s").write_bytes(b"piece")
+    with daemon.client as client:
+        before = client.derivatives.status().film_pieces
+    assert (before.files, before.size_bytes) == (others.files + 3, others.size_bytes + 15)
+    assert before.budget_bytes == 2048 << 20
+    assert f"Pieces of films for streaming: {before.files} with" in daemon.cli("derivatives", "status").stderr
+    pruned = json.loads(daemon.cli("derivatives", "prune", "--json").stdout)["result"]
+    assert (pruned["removed"], pruned["removed_bytes"]) == (1, 5)
+    left = {path.name for path in pieces.iterdir()}
+    assert {str(photo.id), "foreign"} < left
+    assert str(UUID(int=1)) not in left
 
 
 def test_what_is_kept_is_limited_and_made_again(make_daemon: Callable[..., Daemon], root: Path, tmp_path: Path) -> None:
