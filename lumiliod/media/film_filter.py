@@ -24,6 +24,16 @@ _UNSPECIFIED = 2
 _TURNS = {90: ["transpose=cclock"], 180: ["hflip", "vflip"], 270: ["transpose=clock"]}
 
 
+def frame_rate(stream: VideoStream) -> Fraction:
+    """Return frames a second, 0 where nothing tells them.
+
+    Of a WebM whose header says nothing libav takes the clock's rate for the average; the lowest rate at which all times
+    can be told (``r_frame_rate``) is the frames' own then.
+    """
+    rates = [Fraction(rate) for rate in (stream.average_rate, stream.guessed_rate) if rate]
+    return min(rates, default=Fraction(0))
+
+
 @dataclass(frozen=True, slots=True)
 class Box:
     """What a frame has to fit into, whichever way it lies: pixels on the long and the short side, frames a second."""
@@ -86,7 +96,7 @@ class FilmFilter:
         steps = []
         if self._stream.codec_context.codec.canonical_name not in _PROGRESSIVE_CODECS:
             steps.append("bwdif=mode=send_frame:deint=interlaced")
-        if (self._stream.average_rate or 0) > self._box.rate:
+        if frame_rate(self._stream) > self._box.rate:
             steps.append(f"fps={self._box.rate}")
         width, height = self._lying
         scale = f"scale={width}:{height}:flags=bicubic:out_color_matrix=bt709:out_range=tv"

@@ -16,7 +16,7 @@ from av.video.stream import VideoStream
 
 from lumiliod.domain.errors import Permanent
 from lumiliod.media.encoders import ENCODERS, SOFTWARE, Encoder
-from lumiliod.media.film_filter import Box, FilmFilter
+from lumiliod.media.film_filter import Box, FilmFilter, frame_rate
 from lumiliod.media.libav import Decoding, packets, picture_stream
 from lumiliod.media.media_type import check_pixels
 
@@ -244,7 +244,5 @@ def first_frame(container: InputContainer, stream: VideoStream, max_pixels: int)
 
 def frames_per_second(stream: VideoStream) -> Fraction:
     """Return frames a second, for the encoder to plan by; what headers claim is taken within reason."""
-    for rate in (stream.average_rate, stream.guessed_rate):
-        if rate and 1 <= rate <= MAX_RATE * 4:
-            return min(Fraction(rate), Fraction(MAX_RATE)).limit_denominator(1001)
-    return Fraction(30)
+    rate = frame_rate(stream)
+    return min(rate, Fraction(MAX_RATE)).limit_denominator(1001) if 1 <= rate <= MAX_RATE * 4 else Fraction(30)

@@ -17,6 +17,7 @@ from lumiliod.domain import streaming
 from lumiliod.domain.errors import NotFound, Permanent
 from lumiliod.domain.streaming import FilmSurvey, Piece
 from lumiliod.media import film_pieces
+from lumiliod.media.film_filter import frame_rate
 from lumiliod.media.film_tracks import MAX_RATE
 from lumiliod.media.media_type import Conversion, Sniffed, Source
 from lumiliod.media.video import Video
@@ -227,7 +228,7 @@ def test_the_films_of_the_corpus(subtests: Any) -> None:
             streamed = Streamed(path)
             with av.open(str(path), "r") as container:
                 begins = (container.start_time or 0) / 1_000_000
-                if (container.streams.video[0].average_rate or 0) > MAX_RATE:
+                if frame_rate(container.streams.video[0]) > MAX_RATE:
                     continue
                 wanted = [float(frame.time or 0) - begins for frame in container.decode(video=0)]
             shown = frames(streamed.whole(480))
