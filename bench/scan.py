@@ -1,0 +1,203 @@
+"""Measure scans of a repository against a bare walk of the same tree, and against Syncthing.
+
+For each size a tree of small files is made, a hundred to a folder. The **walk** is ``os.scandir`` and ``stat`` of
+everything, in one thread and nothing else: what no scan in Python can be faster than. The **daemon** registers the
+tree, its ingest paused, so that nothing is hashed; then it scans it again, unchanged, several rounds, and the walk with
+it. **syncthing**, where it is there (Debian: syncthing), has read the tree once and scans it again, unchanged. Medians
+are reported; the last line is one JSON object.
+
+    python -m bench.scan [--files 10000,100000,1000000] [--rounds N] [--short]
+"""
+
+import argparse
+import contextlib
+import datetime as dt
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench.ingesting import machine
+from bench.scanning import syncthing
+from lumiliod.client import Client
+from lumiliod.contract.jobs import Job
+from lumiliod.contract.repositories import NewRepository
+from scripts.daemon_process import Daemon, end_on_signals, measuring, running
+
+SIZES = (10_000, 100_000, 1_000_000)
+SHORT_SIZES = (2_000,)
+IN_A_FOLDER = 100
+LIMIT_S = 3600.0
+GOALS = {"ratio_rescan_to_bare_walk": 1.5, "registration_files_per_s": 20_000, "memory_growth_mb": 64}
+
+
+@dataclass
+class Measured:
+    """What a tree of ``files`` files took: seconds, and MB at most."""
+
+    files: int
+    registration_s: float = 0.0
+    walks_s: list[float] = field(default_factory=list[float])
+    rescans_s: list[float] = field(default_factory=list[float])
+    syncthings_s: list[float] = field(default_factory=list[float])
+    peak_mb: float = 0.0
+
+
+def main() -> None:
+    """Measure and report."""
+    end_on_signals()
+    parser = argparse.ArgumentParser(description="Measure scans against a bare walk.")
+    parser.add_argument("--files", default=",".join(map(str, SIZES)), metavar="N,N", help="how large the trees are")
+    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="rounds of unchanged scans (3)")
+    parser.add_argument("--short", action="store_true", help="2000 files, one round: a check, no measurement")
+    given = parser.parse_args()
+    sizes = SHORT_SIZES if given.short else tuple(int(size) for size in given.files.split(","))
+    rounds = 1 if given.short else given.rounds
+    with measuring("scan") as root:
+        print(f"{machine.cores()} cores; syncthing {syncthing.version()}", flush=True)
+        heads = ("registered/s", "walk s", "rescan s", "ratio", "syncthing s", "MB")
+        print(f"\n{'files':>9}" + "".join(f" {head:>12}" for head in heads))
+        measured = []
+        for files in sizes:
+            measured.append(_measure(root / str(files), files, rounds))
+            _print(measured[-1])
+    _report(measured)
+
+
+def _measure(root: Path, files: int, rounds: int) -> Measured:
+    folder = root / "tree"
+    _plant(folder, files)
+    found = Measured(files)
+    with contextlib.ExitStack() as stack:
+        config = root / "lumiliod.toml"
+        config.write_text("[storage]\nmin_free_mb = 16\n[log]\nlevel = 'warning'\nformat = 'text'\n")
+        daemon = stack.enter_context(running(root / "state", config=config, log=root / "log"))
+        client = stack.enter_context(Client(str(daemon.socket)))
+        client.pause_queue("ingest")
+        _walk(str(folder))  # both sides find the folders in memory
+        with machine.peak_memory(daemon.process.pid) as peak_mb:
+            client.add_repository(NewRepository(path=str(folder), name="bench"))
+            client.scan("bench")
+            _wait(client, daemon)
+            first = min(_scans(client), key=lambda job: job.created_at)
+            found.registration_s = _seconds(first)
+            for _ in range(rounds):
+                found.walks_s.append(_timed(lambda: _walk(str(folder))))
+                known = {job.id for job in _scans(client)}
+                client.scan("bench")
+                _wait(client, daemon)
+                found.rescans_s += [_seconds(job) for job in _scans(client) if job.id not in known]
+        found.peak_mb = max(peak_mb)
+    if syncthing.version() is not None:
+        found.syncthings_s = syncthing.rescans_s(folder, root / "syncthing", rounds)
+    return found
+
+
+def _plant(folder: Path, files: int) -> None:
+    """Make the tree: names like a camera's, and a few bytes in each file."""
+    for number in range(files):
+        outer, inner = number // (IN_A_FOLDER * 100), number // IN_A_FOLDER
+        below = folder / f"{2000 + outer % 30}-{outer:05}" / f"{inner:07}"
+        if number % IN_A_FOLDER == 0:
+            below.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(below / f"IMG_{number:07}.JPG", os.O_WRONLY | os.O_CREAT, 0o644)
+        os.write(descriptor, b"%d" % number)
+        os.close(descriptor)
+
+
+def _walk(folder: str) -> int:
+    """Look at everything below a folder, as little as possible; return how many files there are."""
+    count, ahead = 0, [folder]
+    while ahead:
+        with os.scandir(ahead.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    ahead.append(entry.path)
+                else:
+                    entry.stat(follow_symlinks=False)
+                    count += 1
+    return count
+
+
+def _timed(run: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    run()
+    return time.perf_counter() - began
+
+
+def _scans(client: Client) -> list[Job]:
+    return client.jobs(kind="scan", state="completed", limit=100).items
+
+
+def _seconds(job: Job) -> float:
+    assert job.attempted_at is not None
+    assert job.finished_at is not None
+    return (job.finished_at - job.attempted_at).total_seconds()
+
+
+def _wait(client: Client, daemon: Daemon) -> None:
+    """Wait until no scan runs or waits.
+
+    Raises:
+        RuntimeError: it takes too long, or one failed.
+    """
+    give_up_at = time.monotonic() + LIMIT_S
+    while time.monotonic() < give_up_at:
+        daemon.check()
+        if client.jobs(kind="scan", state="discarded", limit=1).items:
+            raise RuntimeError("a scan failed")
+        open_states = ("available", "scheduled", "running", "retryable")
+        if not any(client.jobs(kind="scan", state=state, limit=1).items for state in open_states):
+            return
+        time.sleep(0.1)
+    raise RuntimeError(f"a scan is not done after {LIMIT_S:.0f} s")
+
+
+def _print(one: Measured) -> None:
+    walk_s, rescan_s = statistics.median(one.walks_s), statistics.median(one.rescans_s)
+    theirs = f"{statistics.median(one.syncthings_s):.2f}" if one.syncthings_s else "-"
+    rate, ratio = one.files / one.registration_s, rescan_s / walk_s
+    cells = (f"{rate:.0f}", f"{walk_s:.2f}", f"{rescan_s:.2f}", f"{ratio:.2f}", theirs, f"{one.peak_mb:.0f}")
+    print(f"{one.files:9}" + "".join(f" {cell:>12}" for cell in cells), flush=True)
+
+
+def _report(measured: list[Measured]) -> None:
+    largest, smallest = measured[-1], measured[0]
+    by_size: dict[str, Any] = {}
+    for one in measured:
+        walk_s, rescan_s = statistics.median(one.walks_s), statistics.median(one.rescans_s)
+        by_size[str(one.files)] = {
+            "registration_files_per_s": round(one.files / one.registration_s),
+            "walk_s": round(walk_s, 3),
+            "rescan_s": round(rescan_s, 3),
+            "ratio_rescan_to_bare_walk": round(rescan_s / walk_s, 2),
+            "syncthing_rescan_s": round(statistics.median(one.syncthings_s), 3) if one.syncthings_s else None,
+            "peak_rss_mb": round(one.peak_mb, 1),
+        }
+    ends = [statistics.median(one.rescans_s) / one.files for one in (largest, smallest)]
+    result = {
+        "bench": "scan",
+        "date": dt.datetime.now(dt.UTC).strftime("%Y-%m-%d"),
+        "ratio_rescan_to_bare_walk": by_size[str(largest.files)]["ratio_rescan_to_bare_walk"],
+        "registration_files_per_s": by_size[str(largest.files)]["registration_files_per_s"],
+        "memory_growth_mb": round(largest.peak_mb - smallest.peak_mb, 1),
+        "cost_per_file_ratio": round(ends[0] / ends[1], 2),
+        "goals": GOALS,
+        "files": by_size,
+        "machine": {
+            "cores": machine.cores(),
+            "cpu": machine.cpu_name(),
+            "python": platform.python_version(),
+            "syncthing": syncthing.version(),
+        },
+    }
+    print(json.dumps(result), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Whom ``bench/scan.py`` measures against."""
