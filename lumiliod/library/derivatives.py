@@ -1,6 +1,6 @@
 """What people ask of derivatives as a whole: how they are, to make them anew, to remove what nobody needs."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from uuid import UUID
 
@@ -21,6 +21,7 @@ from lumiliod.db.derivatives import KindRow
 from lumiliod.db.pool import Connection
 from lumiliod.domain.derivatives import PHOTO_WEB, RECIPES, TELLING
 from lumiliod.domain.errors import NotFound, Shape, Unavailable
+from lumiliod.domain.ids import AssetId
 from lumiliod.domain.jobs import PRIORITY_NORMAL
 from lumiliod.domain.media import AssetType
 from lumiliod.pipeline import adopt, kinds, transcode
@@ -74,7 +75,15 @@ async def rebuild(rt: Runtime, wanted: RebuildRequest) -> Rebuilt:
     if wanted.assets is not None:
         if wanted.repository is not None:
             raise Shape("name assets or a repository, not both", code="bad_request")
-        return Rebuilt(added=await rt.jobs.call(_enqueue, wanted.assets, jobs, transcode.wanted(rt)))
+        photos = frozenset({AssetType.PHOTO}) if wanted.jobs is not None else frozenset[AssetType]()
+        # photos in full size where one was made, or when they are asked for by this very name
+        types = {
+            kinds.THUMBNAILS.kind: frozenset(AssetType),
+            kinds.TRANSCODE.kind: transcode.wanted(rt),
+            kinds.DEVELOP.kind: photos,
+        }
+        chosen = {job: types[job] for job in jobs}
+        return Rebuilt(added=await rt.jobs.call(_enqueue, wanted.assets, chosen))
     repository_id = rt.repositories.row(wanted.repository).id if wanted.repository is not None else None
     added = dict[str, int]()
     for job in jobs:
@@ -99,21 +108,19 @@ def _read(
     return derivatives.by_kind(conn, RECIPES), derivatives.jobs(conn, list(TELLING)), without
 
 
-def _enqueue(
-    conn: Connection, ids: Sequence[UUID], jobs: Sequence[str], converted: Collection[AssetType]
-) -> dict[str, int]:
+def _enqueue(conn: Connection, ids: Sequence[UUID], types: Mapping[str, Collection[AssetType]]) -> dict[str, int]:
+    """Enqueue jobs for assets, each kind for its types; photos that were made in full size are made so again."""
     found = derivatives.rebuildable(conn, ids)
     if missing := set(ids) - {asset_id for asset_id, _, _ in found}:
         raise NotFound(f"{min(missing)} is no asset with an original", code="asset_not_found")
     developed = derivatives.having(conn, PHOTO_WEB, ids)
-    wanted = {
-        kinds.THUMBNAILS.kind: [asset_id for asset_id, _, _ in found],
-        kinds.TRANSCODE.kind: [asset_id for asset_id, _, type_ in found if type_ in converted],
-        kinds.DEVELOP.kind: [asset_id for asset_id, _, _ in found if asset_id in developed],
-    }
-    repositories = {asset_id: repository_id for asset_id, repository_id, _ in found}
     added = dict[str, int]()
-    for job in jobs:
-        new = [kinds.about(SPECS[job], one, repositories[one], PRIORITY_NORMAL) for one in wanted[job]]
+    for job, of_types in types.items():
+        having = developed if job == kinds.DEVELOP.kind else set[AssetId]()
+        new = [
+            kinds.about(SPECS[job], asset_id, repository_id, PRIORITY_NORMAL)
+            for asset_id, repository_id, type_ in found
+            if type_ in of_types or asset_id in having
+        ]
         added[job] = len(db_jobs.enqueue(conn, new))
     return added

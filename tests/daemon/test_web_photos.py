@@ -84,6 +84,13 @@ def test_every_photo_is_shown_in_full_size(daemon: Daemon, tmp_path: Path) -> No
     assert asked(daemon, ids["b.tif"]) == (503, "photo_pending")
     assert shown(daemon, ids["b.tif"]).size == (1300, 900)
 
+    # what failed is tried again when somebody says so
+    told = daemon.cli("derivatives", "rebuild", str(ids["d.tif"]), "--job", "develop", "--json")
+    assert json.loads(told.stdout)["added"] == {"develop": 1}
+    told = daemon.cli("derivatives", "rebuild", str(ids["d.tif"]), str(ids["b.tif"]), "--json")
+    assert json.loads(told.stdout)["added"] == {"thumbnails": 2, "transcode": 0, "develop": 1}
+    daemon.cli("wait", "--timeout", "60")
+
     # by another recipe: made anew, and served until then
     with psycopg.connect(embedded.prepare(daemon.state_dir).conninfo, autocommit=True) as conn:
         conn.execute("UPDATE derivatives SET recipe = 'older' WHERE kind = 'photo_web'")
