@@ -95,6 +95,7 @@ class Concurrency(Struct, frozen=True, forbid_unknown_fields=True):
     ingest: _Lanes = 5
     media: _Count = 0
     transcode: _Lanes = 1
+    develop: _Lanes = 1
     ml: _Lanes = 1
     maintenance: _Lanes = 1
     integrity: _Lanes = 2

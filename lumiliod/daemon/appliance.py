@@ -205,6 +205,7 @@ def media_settings(config: Config) -> MediaSettings:
         thumbnail_quality=chosen.thumbnail_quality,
         exiftool=chosen.exiftool,
         conversions=config.jobs.concurrency.transcode,
+        developments=config.jobs.concurrency.develop,
         video_encoder=chosen.video_encoder,
     )
 
@@ -219,6 +220,7 @@ def concurrency(config: Config) -> dict[str, int]:
         "ingest": lanes.ingest,
         "media": lanes.media or len(os.sched_getaffinity(0)) + WAITING_MEDIA_JOBS,
         "transcode": lanes.transcode,
+        "develop": lanes.develop,
         "ml": lanes.ml,
         "maintenance": lanes.maintenance,
         "integrity": lanes.integrity,

@@ -52,6 +52,11 @@ def as_ours(error: psycopg.Error) -> LumilioError:
             return _defect(error)
 
 
+def held_up(error: BaseException) -> LumilioError | None:
+    """Return what to do about an error that came of waiting for as long as one may; None of any other."""
+    return as_ours(error) if isinstance(error, pg.LockNotAvailable | pg.QueryCanceled) else None
+
+
 def cause(error: psycopg.Error) -> psycopg.Error | None:
     """Return ``error`` if it may be printed: one of the connection itself, which knows no rows."""
     own = isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import outcome
 import trio
 
+from lumiliod.db import errors as db_errors
 from lumiliod.db import jobs as db_jobs
 from lumiliod.db.pool import Connection
-from lumiliod.domain.errors import Retryable, Unavailable
+from lumiliod.domain.errors import LumilioError, Retryable, Unavailable
 from lumiliod.domain.jobs import ClaimedJob
 from lumiliod.jobs.ends import Effect, Fenced, Result
 from lumiliod.jobs.failures import log_defect
@@ -157,18 +158,32 @@ class Commits:
         settled.set()
 
     async def _write(self, group: list[Request]) -> None:
-        try:
-            await self._call(_write_group, group)
-        except Unavailable as error:
-            _refuse(group, error)
-        except Exception as error:
-            # one of them does not fit, or was in somebody's way; written apart, it fails alone
-            if not isinstance(error, _EffectFailed):
-                log_defect("a group of results was refused", error, jobs=len(group))
+        while group:
             try:
-                await self._call(_write_apart, group)
-            except Exception as second:
-                _refuse(group, second)
+                await self._call(_write_group, group)
+            except _HeldUp as held_up:
+                # it has waited long enough for somebody's lock, and the others with it
+                held_up.request.value = outcome.Error(held_up.error)
+                group = [request for request in group if request is not held_up.request]
+                continue
+            except _EffectFailed:
+                await self._write_part(_write_ends, [request for request in group if request.effect is None])
+                await self._write_part(_write_apart, [request for request in group if request.effect is not None])
+            except Unavailable as error:
+                _refuse(group, error)
+            except Exception as error:
+                # one of them does not fit, or was in somebody's way; written apart, it fails alone
+                log_defect("a group of results was refused", error, jobs=len(group))
+                await self._write_part(_write_apart, group)
+            return
+
+    async def _write_part(self, write: Callable[[Connection, list[Request]], None], group: list[Request]) -> None:
+        if not group:
+            return
+        try:
+            await self._call(write, group)
+        except Exception as error:
+            _refuse(group, error)
 
 
 def _refuse(group: Sequence[Request], error: Exception) -> None:
@@ -180,11 +195,21 @@ class _EffectFailed(Exception):
     """An effect in the middle of a group raised, and undoes what the others wrote."""
 
 
+class _HeldUp(Exception):
+    """An effect in the middle of a group waited for as long as it may; which one, and what is said of it."""
+
+    def __init__(self, request: Request, error: LumilioError) -> None:
+        super().__init__()
+        self.request, self.error = request, error
+
+
 def _write_group(conn: Connection, group: list[Request]) -> None:
     """Write a group as if nothing went wrong: without savepoints, and the ends of all jobs in one statement.
 
+    All effects come before all ends: to an effect every job of the group still runs.
+
     Raises:
-        _EffectFailed: something did; the group is to be written apart.
+        _EffectFailed: something did; the group is to be written apart. _HeldUp: so without that one.
     """
     held = db_jobs.hold(conn, [request.job for request in group if request.effect is not None])
     ended: list[tuple[Request, Result | None]] = []
@@ -195,6 +220,16 @@ def _write_group(conn: Connection, group: list[Request]) -> None:
             ended.append((request, _result(conn, request, request.effect)))
         else:
             request.value = _fenced()
+    _end(conn, ended)
+
+
+def _write_ends(conn: Connection, group: list[Request]) -> None:
+    _end(conn, [(request, request.result) for request in group])
+
+
+def _end(conn: Connection, ended: Sequence[tuple[Request, Result | None]]) -> None:
+    if not ended:
+        return
     ours = db_jobs.complete(conn, [_completion(request, result) for request, result in ended])
     for request, result in ended:
         if request.job.id in ours:
@@ -210,9 +245,10 @@ def _result(conn: Connection, request: Request, effect: Effect) -> Result | None
     if isinstance(captured, outcome.Error):
         if conn.closed or conn.broken:
             captured.unwrap()
+        if (held_up := db_errors.held_up(captured.error)) is not None:
+            raise _HeldUp(request, held_up) from None
         raise _EffectFailed from captured.error
-    result = captured.value
-    return request.result if result is None else result
+    return request.result if captured.value is None else captured.value
 
 
 def _write_apart(conn: Connection, group: list[Request]) -> None:

@@ -4,6 +4,7 @@ import os
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from uuid import UUID
 
 import trio
@@ -23,7 +24,7 @@ from lumiliod.domain.repositories import THUMBNAIL_SIZES
 from lumiliod.jobs.kind import JobSpec
 from lumiliod.library.browse import original, show
 from lumiliod.library.opening import modified, open_file
-from lumiliod.pipeline import kinds, transcode
+from lumiliod.pipeline import deriving, kinds, transcode
 from lumiliod.runtime import Runtime, reaching
 
 USED_PERIOD = timedelta(hours=1)
@@ -154,22 +155,25 @@ async def web_photo(rt: Runtime, asset_id: UUID) -> ServedFile:
     if made is not None:
         await _note_use(rt, made, PHOTO_WEB)
         return await _served(rt, made, f"{asset_id}", ".jpg", kinds.DEVELOP, again)
-    job, repository_id = await rt.db.call(_development_of, AssetId(asset_id))
-    if job is not None and job.state == JobState.DISCARDED:
-        why = job.errors[-1]["message"] if job.errors else "nobody knows why"
-        raise NotFound(f"no version of this photo could be made: {why}", code="photo_missing")
-    if job is None and repository_id is not None:
-        await rt.jobs.call(
-            kinds.enqueue_one, kinds.about(kinds.DEVELOP, AssetId(asset_id), repository_id, PRIORITY_URGENT)
-        )
+    repository_id = await rt.db.call(trash.original_repository, AssetId(asset_id))
+    if repository_id is None:
+        raise await deriving.no_original(rt, AssetId(asset_id))
+    await _make(rt, kinds.DEVELOP, AssetId(asset_id), repository_id, "photo_missing")
     raise again
 
 
-def _development_of(conn: Connection, asset_id: AssetId) -> tuple[job_admin.JobRow | None, RepositoryId | None]:
-    """Return the job that makes a photo in full size, open or given up, and where its original is."""
-    found = job_admin.page(conn, JobFilter(kind=kinds.DEVELOP.kind, asset_id=asset_id), before=None, count=1)
-    unfinished = [job for job in found if job.state != JobState.COMPLETED]
-    return next(iter(unfinished), None), trash.original_repository(conn, asset_id)
+async def _make(rt: Runtime, spec: JobSpec, asset_id: AssetId, repository_id: RepositoryId, missing: str) -> None:
+    """Have a derivative made by a job, unless the last one that tried has given up.
+
+    Raises:
+        NotFound: it has (``missing``).
+    """
+    wanted = JobFilter(kind=spec.kind, asset_id=asset_id)
+    last = next(iter(await rt.db.call(partial(job_admin.page, before=None, count=1), wanted)), None)
+    if last is not None and last.state == JobState.DISCARDED:
+        why = last.errors[-1]["message"] if last.errors else "nobody knows why"
+        raise NotFound(f"it could not be made: {why}", code=missing)
+    await rt.jobs.call(kinds.enqueue_one, kinds.about(spec, asset_id, repository_id, PRIORITY_URGENT))
 
 
 async def web_video(rt: Runtime, asset_id: UUID) -> ServedFile:
@@ -235,7 +239,7 @@ async def _served(rt: Runtime, made: Derivative, name: str, suffix: str, spec: J
     """Open a derivative; one that was lost or cut short, as by a power failure, is made again by a job of ``spec``.
 
     Raises:
-        Retryable: ``again``, it was lost.
+        Retryable: ``again``, it was lost. NotFound: and it cannot be made any more.
     """
     opened = rt.repositories.get(made.repository_id)
     made_once = version(made.recipe, made.created_at)
@@ -250,6 +254,5 @@ async def _served(rt: Runtime, made: Derivative, name: str, suffix: str, spec: J
             etag, seen_at = f"{name}-{made_once}", modified(found)
             return ServedFile(file, found.st_size, seen_at, made.mime_type, shown, etag, version=made_once)
         file.close()
-    job = kinds.about(spec, made.asset_id, made.repository_id, PRIORITY_URGENT)
-    await rt.jobs.call(kinds.enqueue_one, job)
+    await _make(rt, spec, made.asset_id, made.repository_id, again.code.replace("pending", "missing"))
     raise again

@@ -21,9 +21,11 @@ OOM_SCORE = "800"
 NICENESS = 10
 """What else the machine has to do, the API above all, goes before decoding."""
 _LAST_OF_ORDINARY_IO = 2 << 13 | 7  # IOPRIO_CLASS_BE, linux/ioprio.h
-_PR_CAPBSET_DROP, _PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS = 24, 36, 38  # linux/prctl.h
+_PR_CAPBSET_READ, _PR_CAPBSET_DROP, _PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS = 23, 24, 36, 38  # linux/prctl.h
+_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
 _CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000  # linux/sched.h
-_CAPABILITY_VERSION_3, _CAP_DAC_READ_SEARCH, _CAPABILITIES = 0x20080522, 2, 64  # linux/capability.h
+_CAPABILITY_VERSION_3, _CAPABILITIES = 0x20080522, 64  # linux/capability.h
+_CAP_DAC_OVERRIDE, _CAP_DAC_READ_SEARCH = 1, 2
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -105,16 +107,24 @@ def confine_program(programs: Iterable[str], readable: Iterable[str]) -> None:
     """Give up everything but reading what is below ``readable``, and reading and becoming what is below ``programs``.
 
     The process must have one thread. It stays root, if it is, as far as reading goes: files of others are read, too.
+
+    Raises:
+        OSError: the kernel has a protection and does not give it.
     """
     _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    # what a program has after it was begun: of root's what is in the bounding set, and whatever is handed on besides
+    _libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
+    _hand_on_no_capability()
+    has_landlock = landlock.enforce(readable, programs=programs) > 0
+    has_filter = seccomp.is_offered()
+    if has_filter:
+        seccomp.enforce(becomes_program=True)
+    kept = _CAP_DAC_READ_SEARCH
+    if has_landlock and has_filter and _libc.prctl(_PR_CAPBSET_READ, _CAP_DAC_READ_SEARCH, 0, 0, 0) != 1:
+        kept = _CAP_DAC_OVERRIDE  # all that containers have to read with; nothing can be written with it here
     for capability in range(_CAPABILITIES):
-        if capability != _CAP_DAC_READ_SEARCH:  # what root has after it became a program is what is in this set
+        if capability != kept:
             _libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)
-    with contextlib.suppress(OSError):
-        landlock.enforce(readable, programs=programs)
-    with contextlib.suppress(OSError):
-        if seccomp.is_offered():
-            seccomp.enforce(becomes_program=True)
 
 
 def readable(packages: Iterable[str]) -> list[str]:
@@ -126,6 +136,14 @@ def readable(packages: Iterable[str]) -> list[str]:
         module = sys.modules[package]
         folders += getattr(module, "__path__", None) or [module.__file__ or ""]
     return sorted({os.path.realpath(folder) for folder in folders if folder})
+
+
+def _hand_on_no_capability() -> None:
+    header, held = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0), ctypes.create_string_buffer(24)
+    if _libc.capget(header, held) == 0:
+        words = list(struct.unpack("=6I", held.raw))
+        words[2] = words[5] = 0  # inheritable, of struct cap_user_data_t
+        _libc.capset(header, struct.pack("=6I", *words))
 
 
 def _drop_capabilities() -> None:

@@ -11,11 +11,11 @@ import resource
 import shutil
 import signal
 import subprocess
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path, PurePath
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import trio
@@ -35,12 +35,18 @@ READY = b"{ready}\n"
 CPU_LIMIT_S = 5
 """Processor time for one file, of which real ones take 0.05 s. It would take as long again: one try is enough."""
 START_LIMIT_S = 20.0
+PAGE_BYTES = 4096
 OUTPUT_LIMIT_BYTES = 16 << 20
 MAX_STRING_CHARACTERS = 4096
 MAX_TAGS_BYTES = 256 << 10
 MAX_DEPTH = 16
 """Of structures within each other; what lies deeper is left out. XMP's own are some four deep."""
 ATTEMPTS = 2
+IDLE_MORE = 2
+"""So many times as many processes may be kept as work at once: each reads one repository alone."""
+DISK_THREADS = 32
+UNOPENED_AFTER_S = 30.0
+"""When it makes sense to try again to read a file that exiftool cannot open."""
 
 # group:name of what would be noise in a library: paths, thumbnails, exiftool's own words
 _DROPPED_GROUPS = ("System:", "ExifTool:")
@@ -53,6 +59,19 @@ class _Ended(Exception):
     """The process closed its pipes in the middle of a command."""
 
 
+class _Place(NamedTuple):
+    """A folder as it is now: another one may be mounted at its path later, which leave for this one says nothing of."""
+
+    folder: str
+    device: int
+    inode: int
+
+
+def _found(folder: str) -> _Place:
+    found = os.stat(folder)  # noqa: PTH116  byte names
+    return _Place(folder, found.st_dev, found.st_ino)
+
+
 class _Process:
     """One kept-open exiftool.
 
@@ -60,11 +79,11 @@ class _Process:
     that started a process, and pool threads come and go.
     """
 
-    def __init__(self, program: str, folders: frozenset[str]) -> None:
-        self.folders = folders
+    def __init__(self, program: str, place: _Place) -> None:
+        self.place = place
         # vfork and exec: a few milliseconds
         self.process = subprocess.Popen(
-            exiftool_shim.command(sorted(folders), [program, "-stay_open", "True", "-@", "-"]),
+            exiftool_shim.command([place.folder], [program, "-stay_open", "True", "-@", "-"]),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -128,7 +147,8 @@ class ExifTool:
 
     def __init__(self, command: str, processes: int, wall_limit_s: float) -> None:
         self._program = shutil.which(command)
-        self._folders = frozenset[str]()
+        self._most = IDLE_MORE * processes
+        self._disk = trio.CapacityLimiter(DISK_THREADS)
         self._slots = trio.Semaphore(processes)
         self._wall_limit_s = wall_limit_s
         self._idle: list[_Process] = []
@@ -139,29 +159,40 @@ class ExifTool:
         """Return the ids of the processes alive now."""
         return tuple(process.process.pid for process in self._alive)
 
-    async def read(self, paths: Sequence[str], folders: Iterable[str]) -> list[dict[str, Tag] | LumilioError]:
+    async def read(self, files: Sequence[tuple[str, str]]) -> list[dict[str, Tag] | LumilioError]:
         """Return each file's tags, ``group:name`` to value, bounded in size; in the order asked.
 
-        Paths are absolute, and below one of ``folders``: exiftool can read nothing else.
+        Each is an absolute path and a folder above it: exiftool reads nothing else.
 
-        A file exiftool says nothing of has no tags. One that uses up its processor time or hangs it
-        twice is a Permanent (``timeout``), one that ends it twice too (``poison``), one that
-        something else holds up is Retryable (``stalled``); the others of the batch are not disturbed.
+        A file that uses up its processor time or hangs it twice is a Permanent (``timeout``), one that ends it twice
+        too (``poison``), one that something else holds up is Retryable (``stalled``), one that it cannot open
+        Unavailable (``io_error``); the others of the batch are not disturbed.
         """
         results: dict[int, dict[str, Tag] | LumilioError] = {}
-        self._folders |= set(folders)
 
-        async def read_one(number: int, path: str) -> None:
+        async def read_one(number: int, path: str, place: _Place) -> None:
             async with self._slots:
                 try:
-                    results[number] = await self._read_one(path)
+                    results[number] = await self._read_one(path, place)
                 except Unavailable as error:
                     results[number] = error
 
+        async def read_below(folder: str) -> None:
+            numbers = [number for number, (_, above) in enumerate(files) if above == folder]
+            try:
+                place = await trio.to_thread.run_sync(_found, folder, abandon_on_cancel=True, limiter=self._disk)
+            except OSError as error:
+                away = Unavailable(f"the folder cannot be reached: {error.strerror}", code="io_error")
+                results.update(dict.fromkeys(numbers, away))
+                return
+            async with trio.open_nursery() as nursery:
+                for number in numbers:
+                    nursery.start_soon(read_one, number, files[number][0], place)
+
         async with trio.open_nursery() as nursery:
-            for number, path in enumerate(paths):
-                nursery.start_soon(read_one, number, path)
-        return [results[number] for number in range(len(paths))]
+            for folder in {folder for _, folder in files}:
+                nursery.start_soon(read_below, folder)
+        return [results[number] for number in range(len(files))]
 
     async def close(self) -> None:
         """Kill and reap every process."""
@@ -169,34 +200,37 @@ class ExifTool:
         for process in tuple(self._alive):
             await self._end(process)
 
-    async def _read_one(self, path: str) -> dict[str, Tag] | LumilioError:
+    async def _read_one(self, path: str, place: _Place) -> dict[str, Tag] | LumilioError:
         if "\n" not in path and "\r" not in path:
-            return await self._read_named(path)
+            return await self._read_named(path, place)
         # a command's line cannot carry such a name; the folder is short-lived, so that a killed daemon leaves none
         with TemporaryDirectory(prefix="lumilio-exiftool-") as folder:
             link = Path(folder, "file" + "".join(PurePath(path).suffix.split()))
             link.symlink_to(path)
-            return await self._read_named(str(link))
+            return await self._read_named(str(link), place)
 
-    async def _read_named(self, path: str) -> dict[str, Tag] | LumilioError:
+    async def _read_named(self, path: str, place: _Place) -> dict[str, Tag] | LumilioError:
         await trio.lowlevel.checkpoint()
-        is_late = is_stalled = False
+        is_late = is_stalled = is_unopened = False
         for attempt in range(ATTEMPTS):
-            process = await self._process(is_new=attempt > 0)
-            is_healthy, output = False, b""
+            process = await self._process(place, is_new=attempt > 0)
+            is_healthy, tags = False, dict[str, Tag]()
             before_s = busy_seconds(process.process.pid)
             process.limit_cpu(cpu_seconds(process.process.pid))
             try:
                 with trio.move_on_after(self._wall_limit_s) as scope:
-                    output = await process.execute(path)
-                    is_healthy = True
+                    tags = _parsed(output := await process.execute(path))
+                    # begun before a disk was mounted anew, it may not open what lies there now
+                    is_unopened = not output.strip() or tags.get("ExifTool:Error") == "Error opening file"
+                    is_healthy = not is_unopened
                 is_late = scope.cancelled_caught
                 if is_late:
                     is_stalled = is_stalled or has_stalled(process.process.pid, before_s, self._wall_limit_s)
+                if is_late or is_unopened:
                     continue
-                return bounded(_parsed(output))
+                return bounded(tags)
             except _Ended:
-                is_late = False
+                is_late = is_unopened = False
                 if await process.is_used_up():
                     return Permanent(f"exiftool took more than {CPU_LIMIT_S} s of processor time", code="timeout")
             finally:
@@ -209,22 +243,28 @@ class ExifTool:
             return stalled(self._wall_limit_s)
         if is_late:
             return Permanent(f"exiftool did not end within {self._wall_limit_s:g} s", code="timeout")
+        if is_unopened:
+            return Unavailable("exiftool cannot open the file", code="io_error", after_s=UNOPENED_AFTER_S)
         return Permanent("the file ended exiftool twice", code="poison")
 
-    async def _process(self, *, is_new: bool) -> _Process:
-        """Return a process that can read all folders, one that waits for work if need be; others are ended."""
-        while self._idle and not is_new:
-            process = self._idle.pop()
-            if process.folders >= self._folders:
-                return process
-            await self._end(process)
-        return self._started()
+    async def _process(self, place: _Place, *, is_new: bool) -> _Process:
+        """Return a process for files below ``place``, one that waits for work where it need not be new."""
+        waiting = [process for process in self._idle if process.place == place]
+        if waiting and not is_new:
+            self._idle.remove(waiting[-1])
+            return waiting[-1]
+        for process in tuple(self._idle):
+            if process.place.folder == place.folder and process.place != place:  # what was mounted there before
+                await self._end(process)
+        while self._idle and len(self._alive) >= self._most:
+            await self._end(self._idle[0])
+        return self._started(place)
 
-    def _started(self) -> _Process:
+    def _started(self, place: _Place) -> _Process:
         if self._program is None:
             raise Unavailable("exiftool is not there", code="no_exiftool", after_s=30.0)
         try:
-            process = _Process(self._program, self._folders)
+            process = _Process(self._program, place)
         except OSError as error:
             raise Unavailable("exiftool cannot be started", code="no_exiftool", after_s=30.0) from error
         self._alive.add(process)
@@ -250,16 +290,37 @@ async def opened(command: str, processes: int, wall_limit_s: float) -> AsyncIter
 
 async def version(command: str) -> str | None:
     """Return exiftool's version, or None where ``command`` does not run as it is run here, in its confinement."""
-    program = shutil.which(command)
-    said = b""
-    with trio.move_on_after(START_LIMIT_S), suppress(OSError, subprocess.CalledProcessError):
-        await trio.lowlevel.checkpoint()
-        if program is not None:
-            started = exiftool_shim.command([], [program, "-ver"])
-            done = await trio.run_process(started, capture_stdout=True, stderr=subprocess.DEVNULL, env=_ENVIRONMENT)
-            said = done.stdout
     await trio.lowlevel.checkpoint()
+    program = shutil.which(command)
+    if program is None:
+        return None
+    try:
+        process = _asked_for_version(program)
+    except OSError:
+        return None
+    said = b""
+    assert process.stdout is not None
+    try:
+        with trio.move_on_after(START_LIMIT_S):
+            async with trio.lowlevel.FdStream(os.dup(process.stdout.fileno())) as stream:
+                while len(said) < PAGE_BYTES and (more := await stream.receive_some()):
+                    said += more
+    finally:
+        process.stdout.close()
+        process.kill()
+        process.wait()
     return said.decode("ascii", "replace").strip() or None
+
+
+def _asked_for_version(program: str) -> "subprocess.Popen[bytes]":
+    """Start exiftool by this thread: see :class:`_Process`."""
+    return subprocess.Popen(
+        exiftool_shim.command([], [program, "-ver"]),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=_ENVIRONMENT,
+    )
 
 
 def bounded(tags: dict[str, Tag]) -> dict[str, Tag]:

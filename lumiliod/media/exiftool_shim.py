@@ -4,19 +4,22 @@ It opens files by their names, so it keeps reading those below the repositories 
 write nothing, start no process and reach no network.
 """
 
+import contextlib
 import ctypes
 import os
+import shutil
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from lumiliod.media import confinement
 
 MEMORY_LIMIT_BYTES = 512 << 20
 """Real files take it some 60 MB; what inflates without end is given up the sooner."""
-PROGRAMS = ("/usr", "/bin", "/lib", "/lib32", "/lib64", "/opt", "/nix/store", "/etc/perl")
-"""Where Perl and what it loads lie."""
+PROGRAMS = ("/usr", "/bin", "/lib", "/lib32", "/lib64", "/opt", "/nix/store", "/gnu/store", "/snap", "/etc/perl")
+"""Where Perl and what it loads lie, beside the program itself and its prefix."""
+_PREFIX = ("lib", "lib64", "libexec", "share")
 NEEDED = ("/etc/ld.so.cache", "/etc/localtime", "/dev/null", "/dev/urandom")
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -41,6 +44,23 @@ def main() -> None:
     if os.getppid() != int(parent):  # it died before it was asked for
         sys.exit(1)
     confinement.bound(MEMORY_LIMIT_BYTES)
-    own = os.path.dirname(os.path.realpath(program[0]))
-    confinement.confine_program([*PROGRAMS, own], [*NEEDED, *folders])
+    confinement.confine_program([*PROGRAMS, *_parts(program[0])], [*NEEDED, *folders])
     os.execv(program[0], program)  # noqa: S606  there is no shell between
+
+
+def _parts(program: str) -> Iterator[str]:
+    """Yield where a program lies and what belongs to it, and the same of what its first line names."""
+    named = [program]
+    with contextlib.suppress(OSError), open(program, "rb") as file:  # noqa: PTH123
+        first = file.readline(4096)
+        if first.startswith(b"#!"):
+            words = os.fsdecode(first[2:]).split()
+            is_looked_for = len(words) > 1 and os.path.basename(words[0]) == "env"  # noqa: PTH119
+            named.append((shutil.which(words[1]) or words[1]) if is_looked_for else words[0] if words else program)
+    for one in named:
+        real = os.path.realpath(one)
+        folder = os.path.dirname(real)
+        yield real
+        yield os.path.join(folder, "lib")  # of exiftool unpacked where its author packed it
+        if os.path.basename(folder) == "bin":  # noqa: PTH119
+            yield from (os.path.join(os.path.dirname(folder), name) for name in _PREFIX)

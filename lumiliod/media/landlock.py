@@ -2,9 +2,9 @@
 
 import ctypes
 import os
+import stat
 import struct
 from collections.abc import Iterable
-from pathlib import Path
 
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446  # the same on every machine
 _VERSION, _PATH_BENEATH = 1, 1
@@ -66,7 +66,11 @@ def _allow(rules: int, path: str, rights: int) -> None:
     except OSError:
         return  # what is not there needs no leave
     try:
-        allowed = rights if Path(path).is_dir() else rights & ~_READ_DIR
+        try:
+            is_folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)
+        except OSError:
+            return  # a mount whose other end is gone
+        allowed = rights if is_folder else rights & ~_READ_DIR
         _checked(
             _ADD_RULE,
             ctypes.c_int(rules),

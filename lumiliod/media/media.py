@@ -1,7 +1,7 @@
 """The media room's door: identify, read metadata, draw thumbnails; all in supervised processes."""
 
 import os
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -77,6 +77,7 @@ class MediaSettings:
     thumbnail_quality: int = 80
     exiftool: str = "exiftool"
     conversions: int = 1
+    developments: int = 1
     video_encoder: str = "auto"
     """``auto``, ``software``, or libav's name of a hardware encoder."""
 
@@ -119,6 +120,7 @@ async def opened(
         sandbox.opened(forks, setup, workers, settings.wall_limit_s) as box,
         sandbox.opened(forks, writing, settings.conversions, settings.wall_limit_s) as films,
         sandbox.opened(forks, pieces, settings.conversions, settings.wall_limit_s) as streams,
+        sandbox.opened(forks, pieces, settings.developments, settings.wall_limit_s) as developing,
         sandbox.opened(
             forks, msgspec.structs.replace(writing, encoders=hardware), settings.conversions, settings.wall_limit_s
         ) as cards,
@@ -126,7 +128,8 @@ async def opened(
     ):
         is_named = settings.video_encoder != "auto"
         converter = Converter(films, cards, hardware, is_named=is_named, report=report)
-        yield Media(settings, box, converter, streams, tool if exiftool_version else None, exiftool_version, broken)
+        chosen = tool if exiftool_version else None
+        yield Media(settings, box, converter, streams, developing, chosen, exiftool_version, broken)
 
 
 class Media:
@@ -138,6 +141,7 @@ class Media:
         box: Sandbox,
         converter: Converter,
         streams: Sandbox,
+        developing: Sandbox,
         tool: ExifTool | None,
         exiftool_version: str | None,
         broken_types: Mapping[str, str],
@@ -146,6 +150,7 @@ class Media:
         self._sandbox = box
         self._converter = converter
         self._streams = streams
+        self._developing = developing
         self._exiftool = tool
         self._exiftool_version = exiftool_version
         self._broken_types = broken_types
@@ -207,14 +212,14 @@ class Media:
         return (await self._inspect(path)).identified
 
     async def metadata(
-        self, files: Sequence[tuple[str, Identified | str]], folders: Iterable[str] | None = None
+        self, files: Sequence[tuple[str, Identified | str]], folders: Sequence[str] | None = None
     ) -> list[Metadata | LumilioError]:
         """Read what files say of themselves: exiftool's tags, the decoders' numbers.
 
         Args:
             files: paths, each with its identity or its MIME type. A photo's identity spares a second look at it.
-            folders: what exiftool may read, the files below; the more often it is others, the more often it is started.
-                By default each file's own.
+            folders: of each file one above it, all that exiftool can read; by default its own. The more often these are
+                others, the more often it is started.
 
         Returns:
             One result per file, in order; an error concerns its own file only.
@@ -226,7 +231,8 @@ class Media:
         tag_sets: list[dict[str, exiftool.Tag] | LumilioError] | None = None
         if self._exiftool:
             paths = [_absolute(files[position][0]) for position in readable]
-            tag_sets = await self._exiftool.read(paths, map(os.path.dirname, paths) if folders is None else folders)
+            above = map(os.path.dirname, paths) if folders is None else [folders[position] for position in readable]
+            tag_sets = await self._exiftool.read(list(zip(paths, above, strict=True)))
         for number, position in enumerate(readable):
             tags = tag_sets[number] if tag_sets is not None else None
             results[position] = tags if isinstance(tags, LumilioError) else await self._one(*files[position], tags)
@@ -259,7 +265,7 @@ class Media:
             originals.made(os.path.join(into, "scratch.jpg"), self._disk) as scratch,
             originals.made(os.path.join(into, PHOTO_NAME), self._disk) as photo,
         ):
-            answer = await self._streams.ask(Develop(), original, scratch, photo)
+            answer = await self._developing.ask(Develop(), original, scratch, photo)
         assert isinstance(answer, Developed)
         return answer
 

@@ -42,7 +42,7 @@ def with_directory(head: bytes, file: BinaryIO) -> bytes:
     if order is None or len(head) < 8 or head[2:4] not in (b"*\0", b"\0*"):
         return head
     (offset,) = struct.unpack_from(order + "I", head, 4)
-    if offset < len(head):
+    if offset + 2 <= len(head) and offset + 2 + 12 * struct.unpack_from(order + "H", head, offset)[0] <= len(head):
         return head
     file.seek(offset)
     entries = file.read(2 + 12 * MAX_ENTRIES)

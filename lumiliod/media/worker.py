@@ -180,6 +180,8 @@ def _answer(
     except MemoryError:
         return failed("refused", "too_large", "decoding needs more memory than a media worker may use")
     except OSError as error:
+        if error.errno == errno.EFBIG:
+            return failed("refused", "too_large", "what is made of it is larger than it may be")
         if error.errno in _PASSING_ERRNOS:
             return failed("unavailable", "io_error", f"the disk failed: {os.strerror(error.errno or 0)}")
         return _corrupt(error)
@@ -207,6 +209,7 @@ def _conversion(
 ) -> Conversion:
     _, scratch, into = files
     for file in (scratch, into):  # an attempt before this one may have been ended in the middle
+        file.seek(0)  # the place is the descriptor's, and that attempt's too
         file.truncate(0)
     return Conversion(scratch, into, setup.max_pixels, progress, encoder)
 

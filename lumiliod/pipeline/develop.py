@@ -3,6 +3,7 @@
 import os
 from contextlib import AsyncExitStack, suppress
 from functools import partial
+from pathlib import Path
 
 import trio
 
@@ -10,7 +11,7 @@ from lumiliod.db import assets, derivatives
 from lumiliod.db.pool import Connection
 from lumiliod.domain.assets import NewDerivative
 from lumiliod.domain.derivatives import PHOTO_WEB, RECIPES
-from lumiliod.domain.errors import NotFound, Unavailable
+from lumiliod.domain.errors import NotFound, Permanent, Unavailable
 from lumiliod.domain.ids import AssetId, Digest, RepositoryId, path_from_bytes
 from lumiliod.domain.media import AssetType
 from lumiliod.jobs.engine import Result, Running
@@ -53,16 +54,19 @@ async def develop(rt: Runtime, running: Running) -> None:
         await deriving.derive(rt, running, ask, _store, _record)
     if running.job.repository_id is not None:
         with suppress(NotFound, Unavailable):  # it is there with the next one
-            await prune.evict(rt, rt.repositories.get(running.job.repository_id))
+            await prune.evict(rt, rt.repositories.get(running.job.repository_id), PHOTO_WEB)
 
 
 def _store(repo: Repository, digest: Digest, made_in: tuple[str, Developed] | None) -> list[NewDerivative]:
     if made_in is None:
         return []
     folder, developed = made_in
-    made = os.path.join(folder, PHOTO_NAME)
-    size_bytes = os.path.getsize(made)  # not what a worker says of it
-    path = deriving.put(repo, digest, PHOTO_WEB, made, ".jpg")
+    made = Path(folder, PHOTO_NAME)
+    with made.open("rb") as file:  # not what a worker says of it
+        is_jpeg, size_bytes = file.read(3) == b"\xff\xd8\xff", os.fstat(file.fileno()).st_size
+    if not is_jpeg:
+        raise Permanent("no picture was written", code="corrupt")
+    path = deriving.put(repo, digest, PHOTO_WEB, str(made), ".jpg")
     width, height = developed.width, developed.height
     return [NewDerivative(PHOTO_WEB, path, RECIPES[PHOTO_WEB], "image/jpeg", size_bytes, width, height)]
 

@@ -55,7 +55,7 @@ async def read(rt: Runtime, jobs: Sequence[Running]) -> None:
     asked = [
         (opened.repository.absolute(path_from_bytes(source.path)), _identity(source)) for _, source, opened in readable
     ]
-    folders = [opened.repository.root for opened in reached.values()]
+    folders = [opened.repository.root for _, _, opened in readable]
     results = await rt.media.metadata(asked, folders) if asked else []
     understood: list[tuple[Running, Effect]] = []
     for (job, source, _), result in zip(readable, results, strict=True):

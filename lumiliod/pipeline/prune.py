@@ -40,7 +40,7 @@ async def prune(rt: Runtime, running: Running, *, age_s: float = AGE_S) -> None:
             for size in [*await remove_leftovers(rt, opened, age_s), *await remove_pieces(rt, opened)]:
                 removed += 1
                 removed_bytes += size
-            for size in await evict(rt, opened):
+            for size in [*await evict(rt, opened, VIDEO_WEB), *await evict(rt, opened, PHOTO_WEB)]:
                 evicted += 1
                 evicted_bytes += size
         except Unavailable:
@@ -50,16 +50,15 @@ async def prune(rt: Runtime, running: Running, *, age_s: float = AGE_S) -> None:
     await running.complete(result={**result, "away": sorted(away)})
 
 
-async def evict(rt: Runtime, opened: Opened) -> list[int]:
-    """Remove the versions for the web that are too much for a repository's budgets; return their sizes in bytes."""
+async def evict(rt: Runtime, opened: Opened, kind: str) -> list[int]:
+    """Remove the versions for the web of a kind that are too much for a repository's budget; return their bytes."""
     budgets_mb = {VIDEO_WEB: rt.config.media.web_videos_budget_mb, PHOTO_WEB: rt.config.media.web_photos_budget_mb}
-    sizes = list[int]()
-    for kind, budget_mb in budgets_mb.items():
-        if budget_mb:
-            for place, size_bytes in await rt.db.call(derivatives.evict, kind, opened.id, budget_mb << 20):
-                await deriving.discard(rt, opened.repository, place)
-                sizes.append(size_bytes)
-    return sizes
+    if not budgets_mb[kind]:
+        return []
+    evicted = await rt.db.call(derivatives.evict, kind, opened.id, budgets_mb[kind] << 20)
+    for place, _ in evicted:
+        await deriving.discard(rt, opened.repository, place)
+    return [size_bytes for _, size_bytes in evicted]
 
 
 async def remove_pieces(rt: Runtime, opened: Opened) -> list[int]:

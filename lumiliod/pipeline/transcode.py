@@ -69,7 +69,7 @@ async def transcode(rt: Runtime, running: Running) -> None:
         await deriving.derive(rt, running, ask, _store, _record)
     if running.job.repository_id is not None:
         with suppress(NotFound, Unavailable):  # it is there with the next one
-            await prune.evict(rt, rt.repositories.get(running.job.repository_id))
+            await prune.evict(rt, rt.repositories.get(running.job.repository_id), VIDEO_WEB)
 
 
 def _store(repo: Repository, digest: Digest, made_in: tuple[str, Converted] | None) -> list[NewDerivative] | None:

@@ -182,8 +182,8 @@ def test_a_daemon_that_stops_ends_watching(make_daemon: "Callable[..., Daemon]")
 def test_queues(daemon: "Daemon") -> None:
     listed = said(daemon, "queues", "list")
     names = [queue["name"] for queue in listed["items"]]
-    assert names == ["ingest", "integrity", "maintenance", "media", "ml", "transcode"]
-    assert (listed["items"][0]["allowed"], listed["items"][0]["reason"]) == (0, "paused")
+    assert names == ["develop", "ingest", "integrity", "maintenance", "media", "ml", "transcode"]
+    assert (listed["items"][1]["allowed"], listed["items"][1]["reason"]) == (0, "paused")
     assert "paused" in daemon.cli("queues", "list").stdout
 
     (changed,) = said(daemon, "queues", "set", "ml", "--concurrency", "3")["items"]

@@ -76,7 +76,7 @@ def test_every_photo_is_shown_in_full_size(daemon: Daemon, tmp_path: Path) -> No
     daemon.cli("wait", "--timeout", "60")
     status, body, _ = played(daemon, ids["d.tif"], "photo/web")
     assert (status, json.loads(body)["code"]) == (404, "photo_missing")
-    assert "no version of this photo could be made" in json.loads(body)["detail"]
+    assert "it could not be made" in json.loads(body)["detail"]
 
     # lost, and made again
     lying = next((root / ".lumilio/assets/photos/web").rglob(f"{assets['b.tif'].digest}.*"))
@@ -126,3 +126,52 @@ def test_photos_in_full_size_keep_to_their_budget(make_daemon: Callable[..., Dae
     assert kept.size_bytes < 1 << 20 or kept.files == 1
     assert len(list((root / ".lumilio/assets/photos/web").rglob("*.jpg"))) == kept.files
     assert shown(daemon, ids[0]).size == (1600, 1200), "what made room is made again"
+
+
+def test_what_was_cancelled_or_in_the_trash_is_made_when_asked_again(daemon: Daemon, tmp_path: Path) -> None:
+    root = tmp_path / "repo"
+    root.mkdir()
+    for name in ("a.tif", "b.tif"):
+        (root / name).write_bytes(saved(picture(300, 200, ord(name[0])), "TIFF"))
+    daemon.cli("repos", "add", str(root), "--name", "home")
+    daemon.cli("wait", "--timeout", "120")
+    with daemon.client as client:
+        ids = {asset.path: asset.id for asset in client.all_assets()}
+        daemon.cli("queues", "pause", "develop")
+        for asset_id in ids.values():
+            assert asked(daemon, asset_id) == (503, "photo_pending")
+        [waiting] = [job for job in client.jobs(kind="develop").items if job.asset_id == ids["a.tif"]]
+        daemon.cli("jobs", "cancel", str(waiting.id), "--yes")
+        client.trash.remove_one(ids["b.tif"])
+        daemon.cli("wait", "--timeout", "60")
+        daemon.cli("trash", "restore", str(ids["b.tif"]))
+        daemon.cli("wait", "--timeout", "60")
+        assert {job.state for job in client.jobs(kind="develop").items} == {"cancelled"}
+    daemon.cli("queues", "resume", "develop")
+    for asset_id in ids.values():
+        assert shown(daemon, asset_id).size == (300, 200)
+
+
+def test_what_is_lost_and_cannot_be_made_any_more_is_tried_once(daemon: Daemon, tmp_path: Path) -> None:
+    root = tmp_path / "repo"
+    root.mkdir()
+    (root / "a.tif").write_bytes(saved(picture(300, 200), "TIFF"))
+    daemon.cli("repos", "add", str(root), "--name", "home")
+    daemon.cli("wait", "--timeout", "120")
+    with daemon.client as client:
+        [asset] = client.all_assets()
+        assert shown(daemon, asset.id).size == (300, 200)
+        size = (root / "a.tif").stat().st_size
+        (root / "a.tif").write_bytes(b"II*\0\x08\0\0\0".ljust(size, b"x"))
+        for lost in (root / ".lumilio/assets").rglob(f"{asset.digest}.*"):
+            lost.unlink()
+        for path, code in (("photo/web", "photo"), ("thumbnail?size=300", "thumbnail")):
+            status, body, _ = played(daemon, asset.id, path)
+            assert (status, json.loads(body)["code"]) == (503, f"{code}_pending")
+            daemon.cli("wait", "--timeout", "60")
+            for _ in range(3):
+                status, body, _ = played(daemon, asset.id, path)
+                assert (status, json.loads(body)["code"]) == (404, f"{code}_missing")
+                assert "could not be made" in json.loads(body)["detail"]
+        assert len(client.jobs(kind="develop", state="discarded").items) == 1
+        assert len(client.jobs(kind="thumbnails", state="discarded").items) == 1

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import trio
 
+from lumiliod.db import jobs as db_jobs
 from lumiliod.db.pool import Connection, Database
 from lumiliod.domain.errors import LumilioError, Permanent
 from lumiliod.jobs.engine import Engine, Fenced, Running
@@ -106,3 +107,74 @@ ENDED: dict[int, tuple[str, ...]] = {
     3: ("retryable", "discarded"),
     4: ("running", "available"),
 }
+
+
+async def test_an_effect_that_waits_for_a_lock_waits_once_and_alone(database: Database, serving: Serving) -> None:
+    tries: list[int] = []
+    other = await trio.to_thread.run_sync(partial(database.connect, autocommit=True))
+
+    def effect(number: int, conn: Connection) -> dict[str, Any]:
+        tries.append(number)
+        if number == 1:
+            conn.execute("SET LOCAL lock_timeout = '200ms'")
+            conn.execute("SELECT pg_advisory_xact_lock(4711)")
+        return {"number": number}
+
+    async def run(jobs: Sequence[Running]) -> None:
+        engine = jobs[0]._host
+        assert isinstance(engine, Engine)
+        ends = await engine.finish_all([(job, partial(effect, job.args["number"])) for job in jobs])
+        if len(jobs) == 3:
+            assert tries.count(1) == 1
+            held_up = next(end for job, end in zip(jobs, ends, strict=True) if job.args["number"] == 1)
+            assert isinstance(held_up, LumilioError)
+            assert held_up.code == "database_busy"
+        for job, end in zip(jobs, ends, strict=True):
+            if isinstance(end, LumilioError):
+                other.execute("SELECT pg_advisory_unlock_all()")
+                await job.fail(end)
+
+    other.execute("SELECT pg_advisory_lock(4711)")
+    try:
+        async with serving([Kind("work", "work", run, batch=3)], concurrency=1) as engine:
+            ids = await engine.call(enqueue, [WORK.new({"number": number}) for number in range(3)])
+            rows = [await state_of(database, job_id, "completed") for job_id in ids]
+    finally:
+        other.close()
+    assert [row.result for row in rows] == [{"number": number} for number in range(3)]
+    assert [len(row.errors) for row in rows] == [0, 1, 0]
+
+
+async def test_a_group_in_which_one_fails_keeps_what_has_no_effect_in_one_statement(
+    database: Database, serving: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    statements: list[int] = []
+    complete = db_jobs.complete
+
+    def counted(conn: Connection, completions: Sequence[db_jobs.Completion]) -> set[Any]:
+        statements.append(len(completions))
+        return complete(conn, completions)
+
+    def effect(_: Connection) -> None:
+        raise ZeroDivisionError
+
+    async def run(jobs: Sequence[Running]) -> None:
+        async with trio.open_nursery() as nursery:
+            for job in jobs:
+                nursery.start_soon(end, job)
+
+    async def end(job: Running) -> None:
+        if job.args["number"] == 0:
+            with pytest.raises(ZeroDivisionError):
+                await job.complete(effect)
+            await job.fail(Permanent("odd", code="odd"))
+        else:
+            await job.complete(result={"number": job.args["number"]})
+
+    monkeypatch.setattr(db_jobs, "complete", counted)
+    async with serving([Kind("work", "work", run, batch=40)], concurrency=1) as engine:
+        ids = await engine.call(enqueue, [WORK.new({"number": number}) for number in range(40)])
+        rows = [await state_of(database, job_id, "completed", "discarded") for job_id in ids]
+    assert [row.state for row in rows] == ["discarded"] + ["completed"] * 39
+    assert max(statements) == 39
+    assert len(statements) <= 3

@@ -2,13 +2,16 @@
 
 import os
 import random
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lumiliod.domain.errors import LumilioError, Unavailable
-from lumiliod.media import confinement, exiftool
+from lumiliod.media import confinement, exiftool, exiftool_shim
 from tests.hostile.films import mkv_of_many_tags
 from tests.hostile.parts import jpeg, jpeg_segment, with_segments
 
@@ -21,9 +24,9 @@ async def test_a_file_that_takes_exiftool_long_is_tried_once(tmp_path: Path, mon
     endless.write_bytes(content)
     good.write_bytes(jpeg(random.Random(2)))
     async with exiftool.opened("exiftool", 1, 60) as tool:
-        [first] = await tool.read([str(good)], [str(tmp_path)])
+        [first] = await tool.read([(str(good), str(tmp_path))])
         [pid] = tool.pids
-        before, refused, after = await tool.read([str(good), str(endless), str(good)], [str(tmp_path)])
+        before, refused, after = await tool.read([(str(path), str(tmp_path)) for path in (good, endless, good)])
         assert tool.pids != (pid,)
     assert first == before == after
     assert isinstance(refused, LumilioError)
@@ -47,7 +50,7 @@ async def test_structures_within_each_other_have_an_end(tmp_path: Path, depth: i
     path = tmp_path / "a.jpg"
     path.write_bytes(nested(depth))
     async with exiftool.opened("exiftool", 1, 60) as tool:
-        [tags] = await tool.read([str(path)], [str(tmp_path)])
+        [tags] = await tool.read([(str(path), str(tmp_path))])
     assert isinstance(tags, dict)
     if depth <= 900:
         assert tags["File:FileType"] == "JPEG"
@@ -65,14 +68,14 @@ async def test_a_batch_is_read_by_all_processes_at_once(tmp_path: Path) -> None:
         path.write_bytes(jpeg(random.Random(number)))
         paths.append(str(path))
     async with exiftool.opened("exiftool", 2, 60) as tool:
-        read = await tool.read(paths, [str(tmp_path)])
+        read = await tool.read([(path, str(tmp_path)) for path in paths])
         assert len(tool.pids) == 2
     assert [isinstance(tags, dict) and tags["File:FileType"] for tags in read] == ["JPEG"] * 12
 
 
 async def test_without_exiftool_every_file_may_come_again(tmp_path: Path) -> None:
     async with exiftool.opened(str(tmp_path / "none"), 1, 60) as tool:
-        results = await tool.read(["/a", "/b"], ["/"])
+        results = await tool.read([("/a", "/"), ("/b", "/")])
     assert [isinstance(result, Unavailable) for result in results] == [True, True]
 
 
@@ -109,15 +112,58 @@ async def test_exiftool_can_do_nothing_but_read_the_folders_it_is_given(tmp_path
     (tmp_path / "secret").write_text("secret")
     for path in (folder, other):
         (path / "a.jpg").write_bytes(jpeg(random.Random(1)))
+    of_folder, of_other = ((str(path / "a.jpg"), str(path)) for path in (folder, other))
     async with exiftool.opened(str(program), 1, 60) as tool:
-        [told] = await tool.read([str(folder / "a.jpg")], [str(folder)])
+        [told] = await tool.read([of_folder])
         [first] = tool.pids
-        [again] = await tool.read([str(folder / "a.jpg")], [str(folder)])
-        assert tool.pids == (first,)
-        [more] = await tool.read([str(other / "a.jpg")], [str(other)])
-        assert tool.pids != (first,)
-        [both] = await tool.read([str(folder / "a.jpg")], [str(folder)])
-    assert told == again == more == both == {"T:Can": "1000000"}
+        both = await tool.read([of_folder, of_other])
+        assert first in tool.pids
+        assert len(tool.pids) == 2, "one for each folder"
+    assert [told, *both] == [{"T:Can": "1000000"}] * 3
+
+
+async def test_a_folder_that_is_another_one_by_now_is_read(tmp_path: Path) -> None:
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    path = folder / "a.jpg"
+    path.write_bytes(jpeg(random.Random(1)))
+    async with exiftool.opened("exiftool", 1, 60) as tool:
+        [before] = await tool.read([(str(path), str(folder))])
+        [first] = tool.pids
+        folder.rename(tmp_path / "old")
+        folder.mkdir()
+        path.write_bytes(jpeg(random.Random(1)))
+        [after] = await tool.read([(str(path), str(folder))])
+        assert first not in tool.pids, "what may not read it any more is ended"
+    assert isinstance(before, dict)
+    assert before == after
+
+
+async def test_what_it_cannot_open_comes_again(tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    path.write_bytes(jpeg(random.Random(1)))
+    other = tmp_path / "other"
+    other.mkdir()
+    async with exiftool.opened("exiftool", 1, 60) as tool:
+        outside, gone, good = await tool.read(
+            [(str(path), str(other)), (str(path), str(tmp_path / "gone")), (str(path), str(tmp_path))]
+        )
+    assert isinstance(good, dict)
+    assert isinstance(gone, Unavailable)
+    if confinement.missing(confinement.offered()) is None:
+        assert isinstance(outside, Unavailable)
+        assert outside.code == "io_error"
+
+
+async def test_a_program_in_a_prefix_of_its_own_runs(tmp_path: Path) -> None:
+    program, library = tmp_path / "env" / "bin" / "exiftool", tmp_path / "env" / "lib" / "said"
+    for path in (program, library):
+        path.parent.mkdir(parents=True)
+    library.write_text("12.0")
+    program.write_text(f"#!/usr/bin/perl\nopen(my $f, '<', '{library}') or exit 1; print <$f>;\n")
+    program.chmod(0o755)
+    assert await exiftool.version(str(program)) == "12.0"
+    assert await exiftool.version(str(tmp_path / "none")) is None
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root reads files of others")
@@ -127,6 +173,36 @@ async def test_root_reads_files_of_others(tmp_path: Path) -> None:
     path.chmod(0o400)
     os.chown(path, 12345, 12345)
     async with exiftool.opened("exiftool", 1, 60) as tool:
-        [tags] = await tool.read([str(path)], [str(tmp_path)])
+        [tags] = await tool.read([(str(path), str(tmp_path))])
     assert isinstance(tags, dict)
     assert tags["File:FileType"] == "JPEG"
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("setpriv") is None, reason="root with setpriv")
+@pytest.mark.parametrize("given", ["+dac_override", "+dac_read_search", "+all"])
+def test_of_root_nothing_but_reading_is_left(tmp_path: Path, given: str) -> None:
+    """Containers have to do without ``CAP_DAC_READ_SEARCH``; what is inheritable would be handed on."""
+    path = tmp_path / "secret"
+    path.write_text("mine")
+    path.chmod(0o400)
+    os.chown(path, 12345, 12345)
+    script = "open F, '<', $ARGV[0] and print <F>, qq(\\n); open S, '<', '/proc/self/status'; print grep /^Cap/, <S>"
+    shell = exiftool_shim.command([str(tmp_path), "/proc"], ["/usr/bin/perl", "-e", script, str(path)])
+    at = shell.index(str(os.getpid()))
+    inherited = "+net_admin,+sys_admin" if given == "+all" else "-all"
+    code = (
+        "import os, sys; argv = sys.argv[1:]; "
+        f"argv[{at}] = str(os.getpid()); import subprocess; sys.exit(subprocess.call(argv))"
+    )
+    privileges = [
+        "setpriv",
+        f"--inh-caps={inherited}",
+        *([] if given == "+all" else [f"--bounding-set=-all,+setpcap,{given}"]),
+    ]
+    done = subprocess.run(
+        [*privileges, sys.executable, "-c", code, *shell], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.stdout.startswith("mine\n"), done.stderr
+    held = dict(line.split(":\t") for line in done.stdout.splitlines() if line.startswith("Cap"))
+    assert int(held["CapEff"], 16) in (1 << 1, 1 << 2)
+    assert int(held["CapInh"], 16) == int(held["CapAmb"], 16) == 0

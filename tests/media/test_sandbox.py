@@ -14,6 +14,7 @@ from PIL import Image
 from lumiliod.domain.errors import LumilioError, NotFound, Permanent, Refused, Retryable, Unavailable
 from lumiliod.media import capacity
 from lumiliod.media.media import Media, MediaSettings, opened
+from lumiliod.media.wire import Develop, Developed
 
 
 def is_alive(pid: int) -> bool:
@@ -345,3 +346,21 @@ async def test_no_link_is_followed(media: Media, tmp_path: Path) -> None:
     [read] = await media.metadata([(str(link), "image/png")])
     assert isinstance(read, Permanent)
     assert {identified.value.code, drawn.value.code, read.code} == {"unreadable"}
+
+
+async def test_what_an_attempt_before_has_written_is_no_part_of_what_is_made(tmp_path: Path) -> None:
+    path = picture(tmp_path / "a")
+    written = b"of a worker that was ended in the middle" * 1000
+    async with opened(MediaSettings(workers=1)) as media:
+        made = os.open(tmp_path / "made", os.O_RDWR | os.O_CREAT)
+        scratch = os.open(tmp_path / "scratch", os.O_RDWR | os.O_CREAT)
+        original = os.open(path, os.O_RDONLY)
+        for descriptor in (made, scratch):
+            os.write(descriptor, written)  # the place in a file that is handed on goes with it
+        answer = await media._developing.ask(Develop(), original, scratch, made)
+        for descriptor in (made, scratch, original):
+            os.close(descriptor)
+    assert isinstance(answer, Developed)
+    content = (tmp_path / "made").read_bytes()
+    assert len(content) == answer.size_bytes
+    assert content.startswith(b"\xff\xd8\xff")

@@ -1,3 +1,4 @@
+import struct
 from io import BytesIO
 
 import numpy as np
@@ -135,6 +136,16 @@ def test_a_tiff_is_known_by_a_directory_at_its_end() -> None:
     assert Raw().sniff(head, len(content)) is None
     whole = with_directory(head, BytesIO(content))
     assert Raw().sniff(whole, len(content)) == Sniffed("image/x-adobe-dng", ".dng")
+
+
+@pytest.mark.parametrize("offset", [HEAD_BYTES - 100, HEAD_BYTES - 30, HEAD_BYTES - 1, HEAD_BYTES, HEAD_BYTES + 1])
+def test_a_directory_that_begins_in_the_head_and_ends_beyond_is_seen(offset: int) -> None:
+    entries = [(0x100, 3, 1, 64), (0x101, 3, 1, 64), (0x103, 3, 1, 1), *[(0x120 + n, 3, 1, 0) for n in range(20)]]
+    entries.append((0xC612, 1, 4, 0x00000401))  # DNGVersion
+    directory = struct.pack("<H", len(entries)) + b"".join(struct.pack("<HHII", *one) for one in entries) + bytes(4)
+    content = (b"II*\0" + struct.pack("<I", offset)).ljust(offset, b"\0") + directory
+    found = Raw().sniff(with_directory(content[:HEAD_BYTES], BytesIO(content)), len(content))
+    assert found == Sniffed("image/x-adobe-dng", ".dng")
 
 
 @pytest.mark.parametrize(
