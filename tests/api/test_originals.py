@@ -13,7 +13,7 @@ import pytest
 import trio
 
 from lumiliod.api import app as api
-from lumiliod.db import derivatives, files, job_admin
+from lumiliod.db import assets, derivatives, files, job_admin
 from lumiliod.domain.assets import FileRecord, Outcome
 from lumiliod.domain.derivatives import version
 from lumiliod.domain.ids import AssetId, Digest, RepoPath
