@@ -25,7 +25,7 @@ from pathlib import Path
 from blake3 import blake3
 
 from bench.ingesting.daemon import ingested
-from bench.ingesting.machine import cpu_name
+from bench.measuring.machine import cpu_name
 from lumiliod.client import Client
 from lumiliod.contract.assets import AssetDetail
 from lumiliod.contract.repositories import File

@@ -23,8 +23,8 @@ from pathlib import Path
 from uuid import UUID
 
 from bench.ingesting.daemon import Ingested, ingested
-from bench.ingesting.machine import cpu_name
 from bench.ingesting.photographs import generate
+from bench.measuring.machine import cpu_name
 from lumiliod.client import Client
 from lumiliod.contract.jobs import Job
 from lumiliod.domain.ids import shown

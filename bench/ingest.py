@@ -22,8 +22,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.ingesting import bound, daemon, formats, machine, photographs, vips
+from bench.ingesting import bound, daemon, formats, photographs, vips
 from bench.ingesting.rounds import Round
+from bench.measuring import machine
 from scripts.daemon_process import end_on_signals, measuring
 
 PARTS = ("12mp", "24mp", "many", "formats")

@@ -25,7 +25,7 @@ from pathlib import Path
 
 import msgspec
 
-from bench.ingesting.machine import cpu_name
+from bench.measuring.machine import cpu_name
 from bench.soaking import disk
 from bench.soaking.report import Report, added
 from scripts.daemon_process import end_on_signals, temporary_folder, without_signals

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.ingesting import machine
+from bench.measuring import machine, process_tree
 from bench.scanning import syncthing
 from lumiliod.client import Client
 from lumiliod.contract.jobs import Job
@@ -80,7 +80,7 @@ def _measure(root: Path, files: int, rounds: int) -> Measured:
         client = stack.enter_context(Client(str(daemon.socket)))
         client.pause_queue("ingest")
         _walk(str(folder))  # both sides find the folders in memory
-        with machine.peak_memory(daemon.process.pid) as peak_mb:
+        with process_tree.peak_memory(daemon.process.pid) as peak_mb:
             client.add_repository(NewRepository(path=str(folder), name="bench"))
             client.scan("bench")
             _wait(client, daemon)

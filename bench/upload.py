@@ -27,7 +27,7 @@ from pathlib import Path
 
 import blake3
 
-from bench.ingesting.machine import cpu_name
+from bench.measuring.machine import cpu_name
 from lumiliod.client import Client
 from lumiliod.contract.repositories import NewRepository
 from scripts.daemon_process import Daemon, end_on_signals, measuring, running

@@ -22,8 +22,9 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
-from bench.ingesting.machine import cores, exiftool_version, tree_cpu_s
 from bench.ingesting.rounds import Round
+from bench.measuring import process_tree
+from bench.measuring.machine import cores, exiftool_version
 
 SIZES = (1024, 300, 150)
 QUALITY = 80
@@ -44,12 +45,12 @@ def measure(folder: Path) -> Round:
         if with_exiftool:
             pool.map(_read_tags, [[path] for path in paths[: cores()]], chunksize=1)
             work = [*[(_read_tags, batch) for batch in batches], *work]  # the longest first: none is left over
-        before = tree_cpu_s(os.getpid())
+        before = process_tree.cpu_s(os.getpid())
         began = time.perf_counter()
         for done in [pool.apply_async(fn, (item,)) for fn, item in work]:
             done.get()
         wall_s = time.perf_counter() - began
-        cpu_s = tree_cpu_s(os.getpid()) - before
+        cpu_s = process_tree.cpu_s(os.getpid()) - before
         _end(pool)
     return Round(wall_s, cpu_s)
 

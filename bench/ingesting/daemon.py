@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.ingesting.machine import peak_memory, tree_cpu_s
 from bench.ingesting.rounds import Round
+from bench.measuring import process_tree
 from lumiliod.client import Client
 from lumiliod.contract.repositories import NewRepository
 from scripts.daemon_process import Daemon, running
@@ -61,11 +61,11 @@ def ingested(root: Path, folder: Path, *, log_level: str = "warning") -> Iterato
         client = stack.enter_context(Client(str(daemon.socket)))
         client.add_repository(NewRepository(path=str(folder), name="bench"))
         tree = daemon.process.pid
-        with peak_memory(tree) as peak_mb:
-            before, began, began_at = tree_cpu_s(tree), time.perf_counter(), dt.datetime.now(dt.UTC)
+        with process_tree.peak_memory(tree) as peak_mb:
+            before, began, began_at = process_tree.cpu_s(tree), time.perf_counter(), dt.datetime.now(dt.UTC)
             client.scan("bench")
             wait(client, daemon)
-            wall_s, cpu_s = time.perf_counter() - began, tree_cpu_s(tree) - before
+            wall_s, cpu_s = time.perf_counter() - began, process_tree.cpu_s(tree) - before
         yield client, Ingested(began_at, wall_s, cpu_s, max(peak_mb))
     # not removed: where thousands of files just were, ext4 looks long for an inode (recently_deleted of ialloc.c)
     for name in (".lumilio", ".lumiliorepo", "inbox"):

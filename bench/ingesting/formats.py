@@ -15,7 +15,8 @@ from av.video.stream import VideoStream
 from PIL import Image
 
 from bench.ingesting.photographs import MP24, Pixels
-from scripts.sample_library import SKIMAGE, fetch, packages, raw
+from scripts.sample_formats import raw
+from scripts.sample_library import SKIMAGE, fetch, packages
 
 HEIC = "samsung-one-ui-6.heic"
 """A phone's picture of 12 megapixels in the corpus: nothing that may be installed here encodes HEVC into HEIC."""

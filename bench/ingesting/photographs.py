@@ -12,7 +12,7 @@ import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image
 
-from bench.ingesting.machine import cores
+from bench.measuring.machine import cores
 from scripts.sample_library import (
     FUJI,
     NIKON,

@@ -1,25 +1,19 @@
 """The peer: ``vipsthumbnail`` of libvips draws the same three sizes, and does nothing else."""
 
 import os
-import re
 import resource
-import shutil
 import subprocess
 import time
 from pathlib import Path
 
 from bench.ingesting.bound import QUALITY, SIZES
-from bench.ingesting.machine import cores
 from bench.ingesting.rounds import Round
+from bench.measuring.machine import cores, version_of
 
 
 def version() -> str | None:
     """Return its version; None where it is not there (Debian: libvips-tools)."""
-    if shutil.which("vipsthumbnail") is None:
-        return None
-    said = subprocess.run(["vipsthumbnail", "--vips-version"], capture_output=True, text=True, check=False).stdout
-    found = re.search(r"\d+\.\d+\.\d+", said)
-    return found[0] if found else "unknown"
+    return version_of("vipsthumbnail", "--vips-version")
 
 
 def measure(folder: Path, scratch: Path) -> Round:

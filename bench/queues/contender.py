@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from bench.queues.server import Place, cpu_s
+from bench.measuring.process_tree import cpu_s
+from bench.queues.server import Place
 
 WARMUP_SAMPLES = 3
 SETTLE_S = 0.5

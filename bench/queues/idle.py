@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psycopg
 
-from bench.queues.server import cpu_s
+from bench.measuring.process_tree import cpu_s
 from lumiliod.client import Client
 from lumiliod.contract.repositories import NewRepository
 from lumiliod.db import embedded

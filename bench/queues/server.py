@@ -128,30 +128,3 @@ def flushes_per_s(path: Path) -> float:
     finally:
         os.close(fd)
         path.unlink()
-
-
-def tree(root: int) -> list[int]:
-    """Return a process and all its descendants."""
-    children: dict[int, list[int]] = {}
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            with contextlib.suppress(OSError):
-                children.setdefault(int(_stat(int(entry))[1]), []).append(int(entry))
-    found, ahead = [], [root]
-    while ahead:
-        found.append(ahead.pop())
-        ahead += children.get(found[-1], [])
-    return found
-
-
-def cpu_s(root: int) -> float:
-    """Return the CPU time of a tree: of every living process and of the children each has reaped (proc(5))."""
-    ticks = 0
-    for pid in tree(root):
-        with contextlib.suppress(OSError):
-            ticks += sum(int(field) for field in _stat(pid)[11:15])
-    return ticks / os.sysconf("SC_CLK_TCK")
-
-
-def _stat(pid: int) -> list[str]:
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

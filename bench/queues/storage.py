@@ -17,8 +17,9 @@ from pathlib import Path
 import psycopg
 import trio
 
+from bench.measuring.process_tree import cpu_s
 from bench.queues import backlog
-from bench.queues.server import Place, cpu_s, running, tidy
+from bench.queues.server import Place, running, tidy
 from lumiliod.db import embedded, migrate
 from lumiliod.db import jobs as db_jobs
 from lumiliod.db.pool import Database

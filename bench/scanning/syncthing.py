@@ -2,13 +2,13 @@
 
 import json
 import os
-import re
-import shutil
 import socket
 import subprocess
 import time
 import urllib.request
 from pathlib import Path
+
+from bench.measuring.machine import version_of
 
 START_S = 30.0
 SCAN_S = 3600.0
@@ -17,11 +17,7 @@ _KEY = "bench"
 
 def version() -> str | None:
     """Return its version; None where it is not there (Debian: syncthing)."""
-    if shutil.which("syncthing") is None:
-        return None
-    said = subprocess.run(["syncthing", "--version"], capture_output=True, text=True, check=False).stdout
-    found = re.search(r"v(\d+\.\d+\.\d+)", said)
-    return found[1] if found else "unknown"
+    return version_of("syncthing", "--version")
 
 
 def rescans_s(folder: Path, home: Path, rounds: int) -> list[float]:

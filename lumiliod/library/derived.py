@@ -1,10 +1,9 @@
-"""Send what was made of originals: thumbnails, waveforms, films and sounds for the web. What was lost is made again."""
+"""Send what was made of originals: thumbnails, waveforms, strips, versions for the web. What was lost is made again."""
 
 import os
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from uuid import UUID
 
 import trio
@@ -69,7 +68,7 @@ async def thumbnail(rt: Runtime, asset_id: UUID, size: int) -> ServedFile:
             raise Retryable("this thumbnail is still being made", code="thumbnail_pending", after_s=2.0)
         raise NotFound(asset.status_reason or "this asset has no picture", code="thumbnail_missing")
     again = Retryable("this thumbnail is made again", code="thumbnail_pending", after_s=2.0)
-    return await _served(rt, made, f"{asset_id}-{size}", f".{size}", kinds.THUMBNAILS, again)
+    return await _served(rt, made, f"{asset_id}-{size}", f".{size}", kinds.THUMBNAILS, again, "thumbnail_missing")
 
 
 async def waveform(rt: Runtime, asset_id: UUID) -> ServedFile:
@@ -86,7 +85,7 @@ async def waveform(rt: Runtime, asset_id: UUID) -> ServedFile:
             raise Retryable("this waveform is still being made", code="waveform_pending", after_s=2.0)
         raise NotFound(asset.status_reason or "this asset has no waveform", code="waveform_missing")
     again = Retryable("this waveform is made again", code="waveform_pending", after_s=2.0)
-    return await _served(rt, made, f"{asset_id}", ".dat", kinds.THUMBNAILS, again)
+    return await _served(rt, made, f"{asset_id}", ".dat", kinds.THUMBNAILS, again, "waveform_missing")
 
 
 async def filmstrip(rt: Runtime, asset_id: UUID) -> ServedFile:
@@ -98,7 +97,7 @@ async def filmstrip(rt: Runtime, asset_id: UUID) -> ServedFile:
     """
     made = await _strip(rt, asset_id)
     again = Retryable("this filmstrip is made again", code="video_pending", after_s=PENDING_AFTER_S)
-    return await _served(rt, made, f"{asset_id}", ".strip.jpg", kinds.TRANSCODE, again)
+    return await _served(rt, made, f"{asset_id}", ".strip.jpg", kinds.TRANSCODE, again, "filmstrip_missing")
 
 
 async def filmstrip_places(rt: Runtime, asset_id: UUID) -> str:
@@ -145,16 +144,16 @@ async def web_photo(rt: Runtime, asset_id: UUID) -> ServedFile:
         NotFound: there is no such photo, or no version of it can be made (``photo_missing``).
         Retryable: it is being made (``photo_pending``).
     """
+    made = await rt.db.call(derivatives.get, AssetId(asset_id), PHOTO_WEB)
+    again = Retryable("this photo is being made ready for the web", code="photo_pending", after_s=PHOTO_AFTER_S)
+    if made is not None:
+        await _note_use(rt, made, PHOTO_WEB)
+        return await _served(rt, made, f"{asset_id}", ".jpg", kinds.DEVELOP, again, "photo_missing")
     asset = await show(rt, asset_id)
     if asset.type != AssetType.PHOTO:
         raise NotFound("this asset is no photo", code="photo_missing")
     if asset.mime_type in SHOWN_BY_BROWSERS:
         return await original(rt, asset_id)
-    again = Retryable("this photo is being made ready for the web", code="photo_pending", after_s=PHOTO_AFTER_S)
-    made = await rt.db.call(derivatives.get, AssetId(asset_id), PHOTO_WEB)
-    if made is not None:
-        await _note_use(rt, made, PHOTO_WEB)
-        return await _served(rt, made, f"{asset_id}", ".jpg", kinds.DEVELOP, again)
     repository_id = await rt.db.call(trash.original_repository, AssetId(asset_id))
     if repository_id is None:
         raise await deriving.no_original(rt, AssetId(asset_id))
@@ -168,10 +167,8 @@ async def _make(rt: Runtime, spec: JobSpec, asset_id: AssetId, repository_id: Re
     Raises:
         NotFound: it has (``missing``).
     """
-    wanted = JobFilter(kind=spec.kind, asset_id=asset_id)
-    last = next(iter(await rt.db.call(partial(job_admin.page, before=None, count=1), wanted)), None)
-    if last is not None and last.state == JobState.DISCARDED:
-        why = last.errors[-1]["message"] if last.errors else "nobody knows why"
+    why = _gave_up(await rt.db.call(_last_job, spec, asset_id))
+    if why is not None:
         raise NotFound(f"it could not be made: {why}", code=missing)
     await rt.jobs.call(kinds.enqueue_one, kinds.about(spec, asset_id, repository_id, PRIORITY_URGENT))
 
@@ -201,7 +198,7 @@ async def _web_version(rt: Runtime, asset_id: UUID, what: _Playable) -> ServedFi
     if made is not None:
         await _note_use(rt, made, what.kind)
         again = Retryable(f"this {what.word} is made again", code=f"{what.type}_pending", after_s=PENDING_AFTER_S)
-        return await _served(rt, made, f"{asset_id}", what.suffix, kinds.TRANSCODE, again)
+        return await _served(rt, made, f"{asset_id}", what.suffix, kinds.TRANSCODE, again, f"{what.type}_missing")
     asset = await show(rt, asset_id)
     plays, job = await rt.db.call(_progress_of, AssetId(asset_id))
     if plays and asset.type == what.type:
@@ -221,8 +218,7 @@ def _why_none(rt: Runtime, asset: AssetDetail, job: job_admin.JobRow | None, wha
         return NotFound(f"this asset is no {what.word}", code=code)
     if what.type not in transcode.wanted(rt):
         return NotFound(f"{what.word}s get no version for the web here (media.web_{what.type}s)", code=code)
-    if job is not None and job.state == JobState.DISCARDED:
-        why = job.errors[-1]["message"] if job.errors else "nobody knows why"
+    if (why := _gave_up(job)) is not None:
         return NotFound(f"no version of this {what.word} could be made: {why}", code=code)
     message = f"this {what.word} is being made ready for the web"
     return Retryable(message, code=f"{what.type}_pending", after_s=PENDING_AFTER_S)
@@ -230,16 +226,29 @@ def _why_none(rt: Runtime, asset: AssetDetail, job: job_admin.JobRow | None, wha
 
 def _progress_of(conn: Connection, asset_id: AssetId) -> tuple[bool | None, job_admin.JobRow | None]:
     """Return whether a film plays as it is, and the job that finds out, open or given up."""
-    wanted = JobFilter(kind=kinds.TRANSCODE.kind, asset_id=asset_id)
-    found = job_admin.page(conn, wanted, before=None, count=1)
-    return assets.plays_on_web(conn, asset_id), next(iter(found), None)
+    return assets.plays_on_web(conn, asset_id), _last_job(conn, kinds.TRANSCODE, asset_id)
 
 
-async def _served(rt: Runtime, made: Derivative, name: str, suffix: str, spec: JobSpec, again: Retryable) -> ServedFile:
+def _last_job(conn: Connection, spec: JobSpec, asset_id: AssetId) -> job_admin.JobRow | None:
+    """Return the newest job of a kind about an asset, open or ended."""
+    wanted = JobFilter(kind=spec.kind, asset_id=asset_id)
+    return next(iter(job_admin.page(conn, wanted, before=None, count=1)), None)
+
+
+def _gave_up(job: job_admin.JobRow | None) -> str | None:
+    """Return why a job failed for good; None of one that did not, or is not there."""
+    if job is None or job.state != JobState.DISCARDED:
+        return None
+    return str(job.errors[-1]["message"]) if job.errors else "nobody knows why"
+
+
+async def _served(
+    rt: Runtime, made: Derivative, name: str, suffix: str, spec: JobSpec, again: Retryable, missing: str
+) -> ServedFile:
     """Open a derivative; one that was lost or cut short, as by a power failure, is made again by a job of ``spec``.
 
     Raises:
-        Retryable: ``again``, it was lost. NotFound: and it cannot be made any more.
+        Retryable: ``again``, it was lost. NotFound: and it cannot be made any more (``missing``).
     """
     opened = rt.repositories.get(made.repository_id)
     made_once = version(made.recipe, made.created_at)
@@ -254,5 +263,5 @@ async def _served(rt: Runtime, made: Derivative, name: str, suffix: str, spec: J
             etag, seen_at = f"{name}-{made_once}", modified(found)
             return ServedFile(file, found.st_size, seen_at, made.mime_type, shown, etag, version=made_once)
         file.close()
-    await _make(rt, spec, made.asset_id, made.repository_id, again.code.replace("pending", "missing"))
+    await _make(rt, spec, made.asset_id, made.repository_id, missing)
     raise again

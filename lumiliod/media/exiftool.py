@@ -35,7 +35,7 @@ READY = b"{ready}\n"
 CPU_LIMIT_S = 5
 """Processor time for one file, of which real ones take 0.05 s. It would take as long again: one try is enough."""
 START_LIMIT_S = 20.0
-PAGE_BYTES = 4096
+VERSION_BYTES_MAX = 4096
 OUTPUT_LIMIT_BYTES = 16 << 20
 MAX_STRING_CHARACTERS = 4096
 MAX_TAGS_BYTES = 256 << 10
@@ -45,6 +45,7 @@ ATTEMPTS = 2
 IDLE_MORE = 2
 """So many times as many processes may be kept as work at once: each reads one repository alone."""
 DISK_THREADS = 32
+"""How many folders may be looked for on disks that hang before those on others have to wait."""
 UNOPENED_AFTER_S = 30.0
 """When it makes sense to try again to read a file that exiftool cannot open."""
 
@@ -68,7 +69,7 @@ class _Place(NamedTuple):
 
 
 def _found(folder: str) -> _Place:
-    found = os.stat(folder)  # noqa: PTH116  byte names
+    found = Path(folder).stat()
     return _Place(folder, found.st_dev, found.st_ino)
 
 
@@ -303,7 +304,7 @@ async def version(command: str) -> str | None:
     try:
         with trio.move_on_after(START_LIMIT_S):
             async with trio.lowlevel.FdStream(os.dup(process.stdout.fileno())) as stream:
-                while len(said) < PAGE_BYTES and (more := await stream.receive_some()):
+                while len(said) < VERSION_BYTES_MAX and (more := await stream.receive_some()):
                     said += more
     finally:
         process.stdout.close()

@@ -49,18 +49,21 @@ def main() -> None:
 
 
 def _parts(program: str) -> Iterator[str]:
-    """Yield where a program lies and what belongs to it, and the same of what its first line names."""
-    named = [program]
-    with contextlib.suppress(OSError), open(program, "rb") as file:  # noqa: PTH123
+    """Yield where a program lies and what belongs to it, and the same of its interpreter."""
+    for one in filter(None, (program, _interpreter(program))):
+        real = Path(one).resolve()
+        yield str(real)
+        yield str(real.parent / "lib")  # of exiftool unpacked where its author packed it
+        if real.parent.name == "bin":
+            yield from (str(real.parent.parent / name) for name in _PREFIX)
+
+
+def _interpreter(program: str) -> str | None:
+    """Return what a script's first line (``#!``) names, or has ``env`` look for; None of other programs."""
+    with contextlib.suppress(OSError), Path(program).open("rb") as file:
         first = file.readline(4096)
-        if first.startswith(b"#!"):
-            words = os.fsdecode(first[2:]).split()
-            is_looked_for = len(words) > 1 and os.path.basename(words[0]) == "env"  # noqa: PTH119
-            named.append((shutil.which(words[1]) or words[1]) if is_looked_for else words[0] if words else program)
-    for one in named:
-        real = os.path.realpath(one)
-        folder = os.path.dirname(real)
-        yield real
-        yield os.path.join(folder, "lib")  # of exiftool unpacked where its author packed it
-        if os.path.basename(folder) == "bin":  # noqa: PTH119
-            yield from (os.path.join(os.path.dirname(folder), name) for name in _PREFIX)
+        words = os.fsdecode(first[2:]).split() if first.startswith(b"#!") else []
+        if len(words) > 1 and Path(words[0]).name == "env":
+            return shutil.which(words[1])
+        return words[0] if words else None
+    return None

@@ -54,7 +54,7 @@ THUMBNAIL_SIZES = (150, 300, 1024)
 
 VERSION_NAME = "web.mp4"
 PHOTO_NAME = "photo.jpg"
-PIECE_BYTES_MAX = 128 << 20
+MADE_BYTES_MAX = 128 << 20
 """Six seconds of a film at the highest rate take a thirtieth, a photo of 100 megapixels some 60 MiB."""
 _PACKAGES = ("pillow", "simplejpeg", "opencv-python-headless", "rawpy", "pi-heif", "pillow-jxl-plugin", "av")
 _DISK_THREADS = 32
@@ -112,15 +112,15 @@ async def opened(
     )
     setup, broken = await foreign_types.without_broken(setup, builtin_types())
     writing = msgspec.structs.replace(setup, writes_files=True)
-    pieces = msgspec.structs.replace(writing, file_limit_bytes=PIECE_BYTES_MAX)
+    limited = msgspec.structs.replace(writing, file_limit_bytes=MADE_BYTES_MAX)
     hardware = encoders.candidates(settings.video_encoder)
     exiftool_version = await exiftool.version(settings.exiftool)
     async with (
         forkserver.opened(setup.media_types) as forks,
         sandbox.opened(forks, setup, workers, settings.wall_limit_s) as box,
         sandbox.opened(forks, writing, settings.conversions, settings.wall_limit_s) as films,
-        sandbox.opened(forks, pieces, settings.conversions, settings.wall_limit_s) as streams,
-        sandbox.opened(forks, pieces, settings.developments, settings.wall_limit_s) as developing,
+        sandbox.opened(forks, limited, settings.conversions, settings.wall_limit_s) as streams,
+        sandbox.opened(forks, limited, settings.developments, settings.wall_limit_s) as developing,
         sandbox.opened(
             forks, msgspec.structs.replace(writing, encoders=hardware), settings.conversions, settings.wall_limit_s
         ) as cards,

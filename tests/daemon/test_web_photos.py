@@ -11,7 +11,7 @@ import psycopg
 from PIL import Image
 
 from lumiliod.db import embedded
-from scripts.sample_library import raw
+from scripts.sample_formats import raw
 from tests.conftest import Daemon
 from tests.daemon.test_web_videos import played
 from tests.media.test_web_audio import tone

@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from scripts import sample_library
-from scripts.sample_library import Library, build, raw
+from scripts.sample_formats import raw
+from scripts.sample_library import Library, build
 
 
 def fake_source(package: str, member: str) -> bytes:

@@ -14,7 +14,7 @@ from lumiliod.media.photo import Photo
 from lumiliod.media.raw import Raw
 from lumiliod.media.tiff import with_directory
 from lumiliod.media.video import Video
-from scripts.sample_library import raw as raw_file
+from scripts.sample_formats import raw as raw_file
 
 TYPES: tuple[MediaType, ...] = (Raw(), Photo(), Video(), Audio())
 MAGICS = [

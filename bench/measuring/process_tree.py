@@ -1,27 +1,19 @@
-"""The machine: what it is called, and what a tree of processes takes of it."""
+"""Trees of processes: who is in one, and what all of them take."""
 
 import contextlib
 import os
-import platform
-import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 
-def cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0))
-
-
-def _tree(root: int) -> list[int]:
+def tree(root: int) -> list[int]:
     """Return a process and all its descendants."""
     children: dict[int, list[int]] = {}
     for entry in os.listdir("/proc"):
         if entry.isdigit():
             with contextlib.suppress(OSError):
-                fields = Path(f"/proc/{entry}/stat").read_text().rpartition(")")[2].split()
-                children.setdefault(int(fields[1]), []).append(int(entry))
+                children.setdefault(int(_stat(int(entry))[1]), []).append(int(entry))
     found, ahead = [], [root]
     while ahead:
         found.append(ahead.pop())
@@ -29,20 +21,19 @@ def _tree(root: int) -> list[int]:
     return found
 
 
-def tree_cpu_s(root: int) -> float:
+def cpu_s(root: int) -> float:
     """Return the CPU time of a tree: of every living process and of the children each has reaped (proc(5))."""
     ticks = 0
-    for pid in _tree(root):
+    for pid in tree(root):
         with contextlib.suppress(OSError):
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            ticks += sum(int(field) for field in fields[11:15])
+            ticks += sum(int(field) for field in _stat(pid)[11:15])
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _tree_memory_mb(root: int) -> float:
     """Return the proportional set size of a tree: shared pages count once."""
     total_kb = 0
-    for pid in _tree(root):
+    for pid in tree(root):
         with contextlib.suppress(OSError):
             for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
                 if line.startswith("Pss:"):
@@ -68,17 +59,5 @@ def peak_memory(root: int) -> Iterator[list[float]]:
         thread.join()
 
 
-def exiftool_version() -> str | None:
-    """Return exiftool's version; None where it is not there."""
-    try:
-        return subprocess.run(["exiftool", "-ver"], capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None
-
-
-def cpu_name() -> str:
-    """Return what the processor calls itself."""
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor()
+def _stat(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

@@ -1,0 +1,1 @@
+"""What every bench asks of the machine, and of the processes it measures."""
