@@ -16,8 +16,12 @@ def file_stat(row: Mapping[str, Any]) -> FileStat:
 
 def columns(stat: FileStat) -> dict[str, int]:
     """Fit a state into bigints: unsigned inodes, and years beyond 2262."""
-    mtime_ns = max(min(stat.mtime_ns, _TIME_MAX_NS), -_TIME_MAX_NS - 1)
-    return {"size_bytes": stat.size_bytes, "mtime_ns": mtime_ns, "inode": signed(stat.inode)}
+    return {"size_bytes": stat.size_bytes, "mtime_ns": fitting(stat.mtime_ns), "inode": signed(stat.inode)}
+
+
+def fitting(number: int) -> int:
+    """Return the bigint that is nearest to ``number``, as a time in nanoseconds beyond 2262."""
+    return max(min(number, _TIME_MAX_NS), -_TIME_MAX_NS - 1)
 
 
 def signed(inode: int) -> int:

@@ -23,7 +23,7 @@ TAKEN_AFTER_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class SeenFile:
-    """A file that a walk met; ``outcome`` is ``pending`` unless its name alone decides."""
+    """A file that was met; ``outcome`` is ``pending`` unless its name alone decides."""
 
     path: RepoPath
     stat: FileStat
@@ -52,16 +52,8 @@ class SyncCounts:
     ignored: int = 0
 
 
-def next_generation(conn: Connection, repository_id: RepositoryId) -> int:
-    """Begin a scan: every file it meets is marked with the number returned."""
-    row = conn.execute(Q["next_generation"], {"id": repository_id}).fetchone()
-    if row is None:
-        raise LookupError(f"no repository {repository_id}")
-    return cast("int", row[0])
-
-
 def seen(conn: Connection, repository_id: RepositoryId, generation: int, page: Sequence[SeenFile]) -> list[Recorded]:
-    """Record one page of a walk in one statement."""
+    """Record files that were met outside a scan, in one statement."""
     states = [columns(file.stat) for file in page]
     rows = conn.execute(
         Q["seen"],
@@ -241,31 +233,6 @@ def attach_sidecar(conn: Connection, repository_id: RepositoryId, record_id: UUI
     conn.execute(Q["attach_sidecar"], params)
 
 
-def count_unseen(
-    conn: Connection, repository_id: RepositoryId, generation: int, unread: Sequence[RepoPath]
-) -> tuple[int, int]:
-    """Return how many present files a walk did not meet, outside folders it could not read, and how many there were."""
-    row = conn.execute(Q["count_unseen"], _unseen(repository_id, generation, unread)).fetchone()
-    return (row[0], row[1]) if row else (0, 0)
-
-
-def mark_missing(conn: Connection, repository_id: RepositoryId, generation: int, unread: Sequence[RepoPath]) -> int:
-    """Mark what a walk did not meet, outside folders it could not read; return how many.
-
-    An asset whose original is missing is served from another file with the same bytes, where there is one.
-    """
-    marked = conn.execute(Q["mark_missing"], _unseen(repository_id, generation, unread)).rowcount
-    pairs = conn.execute(Q["successors"], {"repository_id": repository_id}).fetchall()
-    conn.execute(Q["remove_all"], {"ids": [missing for missing, _ in pairs]})
-    conn.execute(Q["promote_all"], {"ids": [present for _, present in pairs]})
-    return marked
-
-
-def _unseen(repository_id: RepositoryId, generation: int, unread: Sequence[RepoPath]) -> dict[str, object]:
-    prefixes = [path_bytes(RepoPath(f"{folder}/" if folder else "")) for folder in unread]
-    return {"repository_id": repository_id, "generation": generation, "unread": prefixes}
-
-
 def page(
     conn: Connection, repository_id: RepositoryId, *, outcome: str | None, after: bytes, count: int
 ) -> list[FileRecord]:
@@ -289,7 +256,7 @@ def repositories_unscanned(conn: Connection, after: UUID, count: int) -> list[Re
 
 def begin_sync(conn: Connection, repository_id: RepositoryId, type_: Literal["full", "folder"]) -> UUID:
     """Open the record of one run; runs that a killed daemon left open are closed as failed."""
-    conn.execute(Q["abandon_syncs"], {"repository_id": repository_id})
+    conn.execute(Q["abandon_syncs"], {"repository_id": repository_id, "type": type_})
     operation = uuid7()
     conn.execute(Q["begin_sync"], {"id": operation, "repository_id": repository_id, "type": type_})
     return operation

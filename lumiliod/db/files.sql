@@ -1,10 +1,6 @@
--- name: next_generation
-UPDATE repositories SET scan_generation = scan_generation + 1 WHERE id = %(id)s::uuid RETURNING scan_generation
-
 -- name: seen
--- One page of a walk. A file whose size, time or inode changed is looked at anew, and one whose
--- settings or permissions may have changed; another keeps its outcome. What is pending comes back, also when an earlier scan found it: its job may be lost.
--- What a later scan has met already keeps that one's mark.
+-- Files that were met outside a scan. One whose size, time or inode changed is looked at anew, and one whose
+-- settings or permissions may have changed; another keeps its outcome. They count as met by a scan under way.
 INSERT INTO file_records AS f (id, repository_id, path, size_bytes, mtime_ns, inode, outcome, reason, scan_generation)
 SELECT s.id, %(repository_id)s::uuid, s.path, s.size_bytes, s.mtime_ns, s.inode, s.outcome, s.reason,
        %(generation)s::bigint
@@ -23,6 +19,8 @@ ON CONFLICT (repository_id, path) DO UPDATE SET
                     OR (excluded.outcome <> 'pending' AND f.outcome NOT IN ('asset', 'duplicate', 'trashed', excluded.outcome))
                     OR (excluded.outcome = 'pending' AND f.outcome IN ('ignored', 'unreadable', 'too_large'))
                   THEN excluded.reason ELSE f.reason END,
+    ctime_ns = CASE WHEN (f.size_bytes, f.mtime_ns, f.inode) IS NOT DISTINCT FROM
+                         (excluded.size_bytes, excluded.mtime_ns, excluded.inode) THEN f.ctime_ns END,
     size_bytes = excluded.size_bytes, mtime_ns = excluded.mtime_ns, inode = excluded.inode, updated_at = now()
 RETURNING f.id, f.path, f.outcome = 'pending' AS pending, f.created_at = now() AS added
 
@@ -72,7 +70,10 @@ RETURNING id, repository_id
 SELECT EXISTS (SELECT 1 FROM file_records WHERE asset_id = %(asset_id)s::uuid AND outcome = 'pending')
 
 -- name: settle
+-- the time of change that a scan noted stays with the state it was noted with
 UPDATE file_records SET
+    ctime_ns = CASE WHEN (size_bytes, mtime_ns, inode)
+                         = (%(size_bytes)s::bigint, %(mtime_ns)s::bigint, %(inode)s::bigint) THEN ctime_ns END,
     outcome = %(outcome)s::text, reason = %(reason)s::text, asset_id = %(asset_id)s::uuid, digest = %(digest)s::bytea,
     size_bytes = %(size_bytes)s::bigint, mtime_ns = %(mtime_ns)s::bigint, inode = %(inode)s::bigint,
     missing_since = NULL, updated_at = now()
@@ -80,7 +81,10 @@ WHERE id = %(id)s::uuid
 
 -- name: keep_expected
 -- its asset would be in no other file: what is to be done is a person's to say
-UPDATE file_records f SET outcome = 'asset', reason = NULL, size_bytes = %(size_bytes)s::bigint,
+UPDATE file_records f SET outcome = 'asset', reason = NULL,
+    ctime_ns = CASE WHEN (size_bytes, mtime_ns, inode)
+                         = (%(size_bytes)s::bigint, %(mtime_ns)s::bigint, %(inode)s::bigint) THEN ctime_ns END,
+    size_bytes = %(size_bytes)s::bigint,
     mtime_ns = %(mtime_ns)s::bigint, inode = %(inode)s::bigint, updated_at = now()
 WHERE id = %(id)s::uuid AND asset_id = %(asset_id)s::uuid AND digest = decode(%(expected)s::text, 'hex')
   AND NOT EXISTS (SELECT 1 FROM file_records o WHERE o.asset_id = f.asset_id AND o.id <> f.id
@@ -88,13 +92,18 @@ WHERE id = %(id)s::uuid AND asset_id = %(asset_id)s::uuid AND digest = decode(%(
   AND EXISTS (SELECT 1 FROM assets a WHERE a.id = f.asset_id AND a.deleted_at IS NULL)
 
 -- name: release
-UPDATE file_records SET outcome = 'pending', asset_id = NULL, digest = NULL, size_bytes = %(size_bytes)s::bigint,
+UPDATE file_records SET outcome = 'pending', asset_id = NULL, digest = NULL,
+    ctime_ns = CASE WHEN (size_bytes, mtime_ns, inode)
+                         = (%(size_bytes)s::bigint, %(mtime_ns)s::bigint, %(inode)s::bigint) THEN ctime_ns END,
+    size_bytes = %(size_bytes)s::bigint,
     mtime_ns = %(mtime_ns)s::bigint, inode = %(inode)s::bigint, updated_at = now()
 WHERE id = %(id)s::uuid AND asset_id = %(asset_id)s::uuid
 
 -- name: reject
 -- with the state of the file that was examined, so that a later one is looked at anew
 UPDATE file_records SET outcome = %(outcome)s::text, reason = %(reason)s::text, asset_id = NULL, digest = NULL,
+    ctime_ns = CASE WHEN (size_bytes, mtime_ns, inode)
+                         = (%(size_bytes)s::bigint, %(mtime_ns)s::bigint, %(inode)s::bigint) THEN ctime_ns END,
     size_bytes = %(size_bytes)s::bigint, mtime_ns = %(mtime_ns)s::bigint, inode = %(inode)s::bigint,
     updated_at = now()
 WHERE id = %(id)s::uuid
@@ -104,13 +113,15 @@ DELETE FROM file_records WHERE id = %(id)s::uuid
 
 -- name: place
 -- A scan may have seen the file between its placing and this row, or have passed its folder before:
--- it counts as seen by the scan under way.
+-- it counts as met by the scan under way. Its time of change is not known: what follows, forgetting the staged
+-- name, changes it.
 INSERT INTO file_records (id, repository_id, path, size_bytes, mtime_ns, inode, digest, outcome, asset_id,
                           scan_generation)
 VALUES (%(id)s, %(repository_id)s, %(path)s, %(size_bytes)s, %(mtime_ns)s, %(inode)s, %(digest)s, %(outcome)s,
         %(asset_id)s, (SELECT scan_generation FROM repositories WHERE id = %(repository_id)s))
 ON CONFLICT (repository_id, path) DO UPDATE SET scan_generation = excluded.scan_generation,
-    size_bytes = excluded.size_bytes, mtime_ns = excluded.mtime_ns, inode = excluded.inode, digest = excluded.digest,
+    size_bytes = excluded.size_bytes, mtime_ns = excluded.mtime_ns, inode = excluded.inode, ctime_ns = NULL,
+    digest = excluded.digest,
     outcome = excluded.outcome, reason = NULL, asset_id = excluded.asset_id, missing_since = NULL, updated_at = now()
 WHERE file_records.asset_id IS NULL OR file_records.asset_id = excluded.asset_id
 
@@ -140,35 +151,6 @@ FROM (SELECT asset_id FROM file_records
         AND outcome IN ('asset', 'duplicate') LIMIT 1) AS o
 WHERE file_records.id = %(id)s::uuid AND file_records.outcome = 'sidecar'
 
--- name: count_unseen
-SELECT count(*) FILTER (WHERE scan_generation < %(generation)s::bigint
-                          AND NOT EXISTS (SELECT 1 FROM unnest(%(unread)s::bytea[]) AS u
-                                          WHERE substring(path FROM 1 FOR octet_length(u)) = u)),
-       count(*)
-FROM file_records WHERE repository_id = %(repository_id)s::uuid AND missing_since IS NULL
-
--- name: mark_missing
--- only what nothing depends on is forgotten; an original that is not there is marked, never concluded away
--- and below a folder that could not be read, not even that
-UPDATE file_records SET missing_since = now(), updated_at = now()
-WHERE repository_id = %(repository_id)s::uuid AND scan_generation < %(generation)s::bigint AND missing_since IS NULL
-  AND NOT EXISTS (SELECT 1 FROM unnest(%(unread)s::bytea[]) AS u
-                  WHERE substring(path FROM 1 FOR octet_length(u)) = u)
-
--- name: successors
--- originals that are missing while another file has the same bytes
-SELECT DISTINCT ON (m.asset_id) m.id, d.id
-FROM file_records m
-JOIN file_records d ON d.asset_id = m.asset_id AND d.outcome = 'duplicate' AND d.missing_since IS NULL
-WHERE m.repository_id = %(repository_id)s::uuid AND m.outcome = 'asset' AND m.missing_since IS NOT NULL
-ORDER BY m.asset_id, d.id
-
--- name: remove_all
-DELETE FROM file_records WHERE id = ANY (%(ids)s::uuid[])
-
--- name: promote_all
-UPDATE file_records SET outcome = 'asset', updated_at = now() WHERE id = ANY (%(ids)s::uuid[])
-
 -- name: page
 SELECT id, repository_id, path, size_bytes, mtime_ns, inode, outcome, reason, asset_id, encode(digest, 'hex') AS digest
 FROM file_records
@@ -187,8 +169,8 @@ ORDER BY f.id LIMIT %(count)s::int
 -- name: repositories_unscanned
 SELECT r.id FROM repositories r
 WHERE r.id > %(after)s::uuid
-  AND coalesce((SELECT s.status FROM sync_operations s WHERE s.repository_id = r.id ORDER BY s.id DESC LIMIT 1),
-               'running') = 'running'
+  AND coalesce((SELECT s.status FROM sync_operations s WHERE s.repository_id = r.id AND s.type = 'full'
+                ORDER BY s.id DESC LIMIT 1), 'running') = 'running'
   AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.kind = 'scan' AND j.unique_key = 'repository:' || r.id::text
                     AND j.state IN ('available', 'scheduled', 'running', 'retryable'))
 ORDER BY r.id LIMIT %(count)s::int
@@ -202,6 +184,6 @@ UPDATE sync_operations SET status = %(status)s::text, found = %(found)s, added =
 WHERE id = %(id)s::uuid
 
 -- name: abandon_syncs
--- runs that a killed daemon left open
+-- runs that a killed daemon left open; that of a folder says nothing of one of everything
 UPDATE sync_operations SET status = 'failed', error = 'the daemon stopped during this run', finished_at = now()
-WHERE repository_id = %(repository_id)s::uuid AND status = 'running'
+WHERE repository_id = %(repository_id)s::uuid AND status = 'running' AND type = %(type)s::text

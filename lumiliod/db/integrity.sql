@@ -66,13 +66,14 @@ FROM assets a WHERE a.id = x.asset_id AND x.id = %(id)s::uuid AND a.digest = %(d
 -- name: reopen
 -- somebody wrote it: it is looked at anew, as a scan that meets it would have it
 UPDATE file_records SET outcome = 'pending', size_bytes = %(size_bytes)s::bigint, mtime_ns = %(mtime_ns)s::bigint,
-    inode = %(inode)s::bigint, updated_at = now()
+    inode = %(inode)s::bigint, ctime_ns = NULL, updated_at = now()
 WHERE id = %(id)s::uuid AND digest = %(digest)s::bytea
 
 -- name: settle_healed
 -- good bytes stand there again, in a file of their own
 UPDATE file_records SET size_bytes = %(size_bytes)s::bigint, mtime_ns = %(mtime_ns)s::bigint,
-    inode = %(inode)s::bigint, missing_since = NULL, verified_at = now(), checked_at = now(), updated_at = now()
+    inode = %(inode)s::bigint, ctime_ns = NULL, missing_since = NULL, verified_at = now(), checked_at = now(),
+    updated_at = now()
 WHERE id = %(id)s::uuid AND digest = %(digest)s::bytea
 
 -- name: coverage

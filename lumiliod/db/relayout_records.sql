@@ -36,10 +36,10 @@ DELETE FROM file_records WHERE id = %(id)s::uuid
 UPDATE file_records SET outcome = 'asset', updated_at = now() WHERE id = %(id)s::uuid
 
 -- name: put_record
--- it counts as seen by a scan under way, which may have passed either name
+-- it counts as met by a scan under way, which may have passed either name; renaming changed its time of change
 UPDATE file_records SET path = %(path)s::bytea, size_bytes = %(size_bytes)s::bigint, mtime_ns = %(mtime_ns)s::bigint,
-    inode = %(inode)s::bigint, outcome = CASE WHEN %(promoted)s::boolean THEN 'asset' ELSE outcome END,
-    missing_since = NULL, updated_at = now(),
+    inode = %(inode)s::bigint, ctime_ns = NULL,
+    outcome = CASE WHEN %(promoted)s::boolean THEN 'asset' ELSE outcome END, missing_since = NULL, updated_at = now(),
     scan_generation = (SELECT r.scan_generation FROM repositories r WHERE r.id = file_records.repository_id)
 WHERE id = %(id)s::uuid
 
@@ -52,7 +52,7 @@ SELECT %(id)s::uuid, %(repository_id)s::uuid, %(path)s::bytea, %(size_bytes)s::b
        (SELECT scan_generation FROM repositories WHERE id = %(repository_id)s::uuid)
 FROM assets a WHERE a.id = %(asset_id)s::uuid AND a.deleted_at IS NULL
 ON CONFLICT (repository_id, path) DO UPDATE SET size_bytes = excluded.size_bytes, mtime_ns = excluded.mtime_ns,
-    inode = excluded.inode, digest = excluded.digest, asset_id = excluded.asset_id, reason = NULL, missing_since = NULL,
+    inode = excluded.inode, ctime_ns = NULL, scan_generation = excluded.scan_generation, digest = excluded.digest, asset_id = excluded.asset_id, reason = NULL, missing_since = NULL,
     outcome = CASE WHEN file_records.outcome = 'asset' AND file_records.asset_id = excluded.asset_id THEN 'asset'
                    ELSE 'duplicate' END,
     updated_at = now()

@@ -118,5 +118,5 @@ ORDER BY path LIMIT %(count)s::int
 
 -- name: set_inodes
 -- the same files on another disk: their numbers there
-UPDATE file_records SET inode = s.inode FROM unnest(%(ids)s::uuid[], %(inodes)s::bigint[]) AS s (id, inode)
+UPDATE file_records SET inode = s.inode, ctime_ns = NULL FROM unnest(%(ids)s::uuid[], %(inodes)s::bigint[]) AS s (id, inode)
 WHERE file_records.id = s.id

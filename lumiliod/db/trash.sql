@@ -228,8 +228,9 @@ WHERE NOT EXISTS (SELECT 1 FROM trash_files x WHERE x.id = u.id AND x.repository
 
 -- name: adopt
 -- a file put back that no row knew is looked at like any other
-INSERT INTO file_records (id, repository_id, path, size_bytes, mtime_ns, inode, outcome)
-VALUES (%(id)s, %(repository_id)s, %(path)s, %(size_bytes)s, %(mtime_ns)s, %(inode)s, 'pending')
+INSERT INTO file_records (id, repository_id, path, size_bytes, mtime_ns, inode, outcome, scan_generation)
+VALUES (%(id)s, %(repository_id)s, %(path)s, %(size_bytes)s, %(mtime_ns)s, %(inode)s, 'pending',
+        (SELECT scan_generation FROM repositories WHERE id = %(repository_id)s))
 ON CONFLICT (repository_id, path) DO UPDATE SET outcome = 'pending', asset_id = NULL, digest = NULL, reason = NULL,
-    missing_since = NULL, updated_at = now()
+    scan_generation = excluded.scan_generation, missing_since = NULL, updated_at = now()
 RETURNING id

@@ -1,8 +1,9 @@
 """Names that are nobody's photographs: hidden files, half-written downloads, systems' droppings."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from fnmatch import translate
+from string import ascii_lowercase, ascii_uppercase, digits
 
 DEFAULT_PATTERNS = (
     "*~", "*.tmp", "*.temp", "*.part", "*.partial", "*.crdownload", "*.bak", "*.orig", "*.swp", "*.swo", "~$*",
@@ -15,13 +16,38 @@ OURS = frozenset({".lumilio", ".lumiliorepo"})
 """Names in a repository's root that are the library's own."""
 
 
+_FOLDED = bytes.maketrans(ascii_uppercase.encode() + digits.encode(), ascii_lowercase.encode() + b"0" * 10)
+
+
 class IgnoreRule:
-    """Decides by name alone what a walk leaves out."""
+    """Decides by name alone what a walk leaves out.
+
+    Most patterns are a word with a star before or behind it: in a folder's names, joined by NUL, such a word is
+    looked for once. Only names where one was found, or all where a pattern is none of these, are looked at one by one.
+    What differs in its digits alone, as a camera's names do, is looked through once.
+    """
 
     def __init__(self, patterns: Iterable[str] = ()) -> None:
         self._patterns = [
             (pattern, re.compile(translate(pattern), re.IGNORECASE)) for pattern in (*DEFAULT_PATTERNS, *patterns)
         ]
+        marks = [_mark(pattern) for pattern, _ in self._patterns]
+        self._marks = [b"\0.", *(mark for mark in marks if mark)]
+        self._are_marks_enough = all(marks)
+
+    def left_out(self, names: Sequence[bytes]) -> dict[bytes, str]:
+        """Return which of a folder's ``names`` are left out, and why."""
+        joined = b"\0" + b"\0".join(names) + b"\0"
+        suspects: Iterable[bytes] = names
+        if self._are_marks_enough and joined.isascii():
+            folded = joined.translate(_FOLDED)
+            distinct = b"\0" + b"\0".join(set(folded.split(b"\0"))) + b"\0"
+            found = [mark for mark in self._marks if mark in distinct]
+            if not found:
+                return {}
+            suspects = {name for mark in found for name in _with(mark, folded, joined)}
+        reasons = ((name, self.reason(name.decode("utf-8", "surrogateescape"))) for name in suspects)
+        return {name: reason for name, reason in reasons if reason is not None}
 
     def reason(self, name: str) -> str | None:
         """Return why ``name`` is left out, or None."""
@@ -29,3 +55,22 @@ class IgnoreRule:
             if compiled.match(name):
                 return f"matches the ignore pattern {pattern.strip()}"
         return "is hidden" if name.startswith(".") else None
+
+
+def _mark(pattern: str) -> bytes | None:
+    """Return what names, folded and between NULs, hold where one matches the pattern; None where no word says that."""
+    word = pattern.strip("*").lower()
+    if not word or not word.isascii() or any(char in "*?[" for char in word):
+        return None
+    before, behind = not pattern.startswith("*"), not pattern.endswith("*")
+    return b"\0" * before + word.encode().translate(_FOLDED) + b"\0" * behind
+
+
+def _with(mark: bytes, folded: bytes, joined: bytes) -> Iterable[bytes]:
+    """Return the names that hold ``mark``, as they are spelt."""
+    at = folded.find(mark)
+    while at >= 0:
+        begin = at if mark.startswith(b"\0") else folded.rindex(b"\0", 0, at)
+        end = folded.index(b"\0", begin + 1)
+        yield joined[begin + 1 : end]
+        at = folded.find(mark, end)

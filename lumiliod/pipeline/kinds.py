@@ -1,13 +1,15 @@
 """The kinds of job there are and how to ask for them."""
 
 from collections.abc import Collection
+from hashlib import sha256
+from urllib.parse import quote_from_bytes
 from uuid import UUID
 
 from lumiliod.db import assets, derivatives, files, mirrors, relayout, trash
 from lumiliod.db import jobs as db_jobs
 from lumiliod.db.pool import Connection
 from lumiliod.domain.derivatives import PHOTO_WEB
-from lumiliod.domain.ids import AssetId, JobId, RepositoryId, UserId
+from lumiliod.domain.ids import AssetId, JobId, RepoPath, RepositoryId, UserId, path_bytes
 from lumiliod.domain.jobs import PRIORITY_IDLE, PRIORITY_LOW, NewJob, OnConflict
 from lumiliod.domain.media import AssetType
 from lumiliod.jobs.kind import JobSpec
@@ -88,6 +90,14 @@ def approve_deletions(repository_id: RepositoryId) -> NewJob:
     """Make the scan that believes what it does not meet, however much; one that waits becomes it."""
     job = scan(repository_id)
     return job._replace(args={**job.args, "approved": True}, on_conflict=OnConflict.REPLACE)
+
+
+def scan_folder(repository_id: RepositoryId, folder: RepoPath, *, deep: bool = True) -> NewJob:
+    """Make the scan of a folder, or of the files in it alone; one that waits already does, one that runs may not."""
+    args = {"repository": str(repository_id), "folder": quote_from_bytes(path_bytes(folder)), "deep": deep}
+    key = f"folder:{repository_id}:{'deep' if deep else 'flat'}:{sha256(path_bytes(folder)).hexdigest()}"
+    how = OnConflict.RESCHEDULE
+    return SCAN.new(args, unique_key=key, on_conflict=how, repository_id=repository_id)
 
 
 def retire(asset_id: AssetId, repository_id: RepositoryId | None) -> NewJob:

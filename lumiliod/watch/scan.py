@@ -1,22 +1,25 @@
 """Scan: compare a repository's folders with its file records; what changed becomes ingest jobs."""
 
 import logging
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
+from urllib.parse import unquote_to_bytes
 from uuid import UUID
 
 import msgspec
 import trio
 
-from lumiliod.db import files
+from lumiliod.db import files, scans
 from lumiliod.db import jobs as db_jobs
-from lumiliod.db.files import SeenFile, SyncCounts
+from lumiliod.db.files import SyncCounts
 from lumiliod.db.pool import Connection
-from lumiliod.domain.errors import LumilioError
-from lumiliod.domain.ids import shown
+from lumiliod.db.scans import Held, Merged, Met
+from lumiliod.domain.errors import LumilioError, Shape
+from lumiliod.domain.ids import RepoPath, path_from_bytes, shown
 from lumiliod.domain.ignore import IgnoreRule
 from lumiliod.jobs.engine import Result, Running
-from lumiliod.jobs.kind import Kind, each
+from lumiliod.jobs.kind import FIRST, Kind, each
 from lumiliod.pipeline import kinds
 from lumiliod.runtime import Opened, Runtime, reaching
 from lumiliod.storage import repository
@@ -24,7 +27,10 @@ from lumiliod.watch.walk import Walk
 
 log = logging.getLogger(__name__)
 
-PAGE = 1000
+PAGE = 5000
+AHEAD = 2
+"""Pages that the walk may be ahead of their comparison."""
+
 CLOSE_TIMEOUT_S = 5.0
 
 HOLD_SHARE, HOLD_FILES = 0.20, 50
@@ -32,88 +38,169 @@ HOLD_SHARE, HOLD_FILES = 0.20, 50
 
 
 class Args(msgspec.Struct):
-    """The repository to scan, and whether a person has approved that much is missing."""
+    """The repository to scan, and whether a person has approved that much is missing.
+
+    ``folder`` is a path in it, its bytes quoted as in a URL, for a scan of what lies below, or with ``deep`` false
+    of the files in the folder itself; nothing else is concluded about then.
+    """
 
     repository: UUID
     approved: bool = False
+    folder: str = ""
+    deep: bool = True
 
 
 def setup(rt: Runtime) -> Kind:
     """Bind the job kind ``scan``."""
+    turns: dict[UUID, trio.Lock] = {}
 
     async def run(running: Running) -> None:
         wanted = running.decoded(Args)
         opened = rt.repositories.get(wanted.repository)
-        with reaching(rt.repositories, opened):
-            await scan(rt, opened, running, approved=wanted.approved)
+        # one that began later would keep this one from concluding anything
+        async with turns.setdefault(wanted.repository, trio.Lock()):
+            with reaching(rt.repositories, opened):
+                await scan(rt, opened, running, wanted)
 
     return Kind(kinds.SCAN.kind, kinds.SCAN.queue, each(run), limit_s=86_400, missing=kinds.missing_scans)
 
 
-async def scan(rt: Runtime, opened: Opened, running: Running, *, approved: bool = False) -> None:
-    """Walk the whole repository, enqueue what is new or changed, and mark what a complete walk did not meet.
+async def scan(rt: Runtime, opened: Opened, running: Running, wanted: Args) -> None:
+    """Walk a repository or a folder of it, enqueue what is new or changed, mark what a complete walk did not meet.
 
-    When that is very much, it is marked only where a person has ``approved`` it.
+    When that is very much, it is marked only where a person has approved it.
 
     Raises:
         Unavailable: the root is offline; nothing is concluded from that.
+        Shape: the folder is no path inside a repository (``bad_path``).
     """
-    repo = opened.repository
+    repo, folder = opened.repository, _folder(wanted)
     await trio.to_thread.run_sync(repository.check_identity, repo, limiter=rt.disk)
-    operation = await rt.db.call(files.begin_sync, opened.id, "full")
-    counts = SyncCounts()
+    operation = await rt.db.call(files.begin_sync, opened.id, "folder" if folder or not wanted.deep else "full")
+    this = _Scan(rt, opened, running)
     try:
-        generation = await rt.db.call(files.next_generation, opened.id)
+        generation = await rt.db.call(scans.next_generation, opened.id)
         # as it is now: another process may have changed it, and this one is yet to hear of that
         marker = await trio.to_thread.run_sync(repository.peek, repo.root, limiter=rt.disk)
         rule = IgnoreRule(marker.sync_settings.ignore_patterns)
-        walk = Walk(repo, rule, rt.config.state_dir)
-        while page := await trio.to_thread.run_sync(walk.next_page, PAGE, limiter=rt.disk):
-            added, pending = await rt.jobs.call(_record_page, opened, generation, page)
-            ignored = sum(file.outcome == "ignored" for file in page)
-            counts = replace(
-                counts,
-                found=counts.found + len(page),
-                added=counts.added + added,
-                changed=counts.changed + max(pending - added, 0),
-                ignored=counts.ignored + ignored,
-            )
-            await running.progress(counts.found, unit="files", text=repo.name)
+        walk = Walk(repo, rule, rt.config.state_dir, folder, wanted.deep)
+        await this.compare(walk, generation)
         await trio.to_thread.run_sync(repository.check_identity, repo, limiter=rt.disk)
     except Exception as error:
         reason = error.message if isinstance(error, LumilioError) else "an internal error"
         with trio.CancelScope(shield=True, deadline=trio.current_time() + CLOSE_TIMEOUT_S):
-            await rt.db.call(files.end_sync, operation, counts, reason)
+            await rt.db.call(files.end_sync, operation, this.counts, reason)
         raise
-    await running.complete(partial(_conclude, opened, generation, operation, counts, walk, approved))
+    await running.complete(partial(_conclude, opened, generation, operation, this.counts, walk, wanted.approved))
 
 
-def _record_page(conn: Connection, opened: Opened, generation: int, page: list[SeenFile]) -> tuple[int, int]:
-    recorded = files.seen(conn, opened.id, generation, page)
-    pending = [found for found in recorded if found.pending]
-    db_jobs.enqueue(conn, [kinds.ingest_file(found.id, opened.id) for found in pending])
-    return sum(found.added and found.pending for found in recorded), len(pending)
+class _Scan:
+    """A scan under way: the walk is read ahead in a thread while the database compares what was met before."""
+
+    def __init__(self, rt: Runtime, opened: Opened, running: Running) -> None:
+        self.counts = SyncCounts()
+        self._rt = rt
+        self._opened = opened
+        self._running = running
+
+    async def compare(self, walk: Walk, generation: int) -> None:
+        """Bring the records in step with everything that ``walk`` meets.
+
+        Raises:
+            LumilioError: what stopped it first.
+        """
+        ahead, pages = trio.open_memory_channel[Met](AHEAD)
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._read, walk, ahead)
+                if not walk.below and walk.is_deep:
+                    nursery.start_soon(self._enqueue_lost)
+                async with pages:
+                    async for page in pages:
+                        await self._compare_page(page, generation)
+        except BaseExceptionGroup as group:
+            raise _first_error(group) from None
+
+    async def _read(self, walk: Walk, ahead: trio.MemorySendChannel[Met]) -> None:
+        async with ahead:
+            while page := await trio.to_thread.run_sync(walk.next_page, PAGE, limiter=self._rt.disk):
+                await ahead.send(page)
+
+    async def _enqueue_lost(self) -> None:
+        """Have files looked at that wait for it and whose jobs are lost or were given up."""
+        lacks = await self._rt.db.once(scans.lacks_jobs, self._opened.id)
+        after: UUID | None = FIRST if lacks else None
+        while after is not None:
+            lost, after = await self._rt.db.call(scans.pending_without_job, self._opened.id, after, PAGE)
+            if lost:
+                jobs = [kinds.ingest_file(file_id, self._opened.id) for file_id in lost]
+                await self._rt.jobs.call(db_jobs.enqueue, jobs)
+
+    async def _compare_page(self, page: Met, generation: int) -> None:
+        rt, repository_id = self._rt, self._opened.id
+        held: Held = await rt.db.once(scans.held, repository_id, page)
+        merged = Merged(0, 0, held.files)
+        if held.digest != page.digest or held.to_retry:
+            like = kinds.ingest_file(repository_id, repository_id)
+            if page.paths:
+                merged = await rt.jobs.call(scans.merge, repository_id, generation, page, like)
+            else:
+                merged = Merged(0, 0, 0)
+            if held.files > merged.known:
+                after: bytes | None = page.stretch.after
+                while after is not None:
+                    after = await rt.db.call(scans.note_absent, repository_id, generation, page, after)
+        self.counts = replace(
+            self.counts,
+            found=self.counts.found + len(page.paths),
+            added=self.counts.added + merged.added,
+            changed=self.counts.changed + merged.changed,
+            ignored=self.counts.ignored + len(page.left_out),
+        )
+        await self._running.progress(self.counts.found, unit="files", text=self._opened.repository.name)
 
 
 def _conclude(
     opened: Opened, generation: int, operation: UUID, counts: SyncCounts, walk: Walk, approved: bool, conn: Connection
 ) -> Result:
-    unread = list(walk.unread)
-    unseen, known = files.count_unseen(conn, opened.id, generation, unread)
-    notes: list[str] = []
+    unread, notes = list(walk.unread), list[str]()
     if unread:
         first = f"{shown(unread[0])[:200] or '.'} ({walk.unread[unread[0]]})"
         notes.append(f"{len(unread)} folders could not be read, the first {first}; nothing below is marked missing")
     if walk.too_long:
         notes.append(f"{walk.too_long} paths are too long")
-    if unseen > HOLD_FILES and unseen > known * HOLD_SHARE and not approved:
+    absent = scans.count_absent(conn, opened.id, generation, unread)
+    if absent and not scans.is_latest(conn, opened.id, generation):
+        notes.append("another scan has begun meanwhile, and says what is missing")
+    elif absent > HOLD_FILES and absent > (known := scans.count_present(conn, opened.id)) * HOLD_SHARE and not approved:
         notes.append(
-            f"{unseen} of {known} files are missing at once; that is held until a person approves it: "
+            f"{absent} of {known} files are missing at once; that is held until a person approves it: "
             f"lumilio repos approve-deletions {opened.repository.name}"
         )
-    elif unseen:
-        counts = replace(counts, missing=files.mark_missing(conn, opened.id, generation, unread))
+    elif absent:
+        counts = replace(counts, missing=scans.mark_missing(conn, opened.id, generation, unread))
+    scans.forget_absences(conn, opened.id, generation)
     note = "; ".join(notes) or None
     files.end_sync(conn, operation, counts, note)
     return {"found": counts.found, "added": counts.added, "changed": counts.changed, "missing": counts.missing,
             "ignored": counts.ignored, "note": note}  # fmt: skip
+
+
+def _folder(wanted: Args) -> RepoPath:
+    raw = unquote_to_bytes(wanted.folder)
+    if raw and (b"\0" in raw or not {b"", b".", b".."}.isdisjoint(raw.split(b"/"))):
+        raise Shape(f"{wanted.folder[:200]!r} is no folder of a repository", code="bad_path")
+    return path_from_bytes(raw)
+
+
+def _first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the error that stopped it; cancellation only when there is nothing else."""
+    return next((error for error in _leaves(group) if not isinstance(error, trio.Cancelled)), group)
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterable[BaseException]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error

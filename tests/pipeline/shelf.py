@@ -17,7 +17,7 @@ from blake3 import blake3
 from PIL import Image
 
 from lumiliod import config as configuration
-from lumiliod.db import assets, files, job_admin, users
+from lumiliod.db import assets, files, job_admin, scans, users
 from lumiliod.db import derivatives as db_derivatives
 from lumiliod.db import repositories as db_repositories
 from lumiliod.db.pool import Connection, Database
@@ -25,6 +25,7 @@ from lumiliod.db.repositories import RepositoryRow
 from lumiliod.domain.assets import AssetStatus, NewAsset, NewDerivative, Outcome
 from lumiliod.domain.derivatives import place
 from lumiliod.domain.ids import AssetId, Digest, RepoPath, RepositoryId, uuid7
+from lumiliod.domain.ignore import IgnoreRule
 from lumiliod.domain.jobs import JobFilter, JobState
 from lumiliod.domain.media import AssetType
 from lumiliod.domain.repositories import RepositoryStatus
@@ -32,11 +33,12 @@ from lumiliod.jobs import service
 from lumiliod.jobs.engine import Engine
 from lumiliod.media import media
 from lumiliod.media.media import Media, MediaSettings
-from lumiliod.pipeline import ingest, purge, retire
+from lumiliod.pipeline import ingest, kinds, purge, retire
 from lumiliod.runtime import HealthBoard, Runtime, opened_repositories
 from lumiliod.storage import derivatives, repository
 from lumiliod.storage.local import stat_of
 from lumiliod.watch import scan
+from lumiliod.watch.walk import Walk
 
 QUEUES = {"ingest": 2, "maintenance": 1}
 OURS = ("ingest", "retire", "purge", "scan")
@@ -136,10 +138,20 @@ def copy(shelf: Shelf, asset_id: AssetId, path: str, content: bytes) -> None:
     place.write_bytes(content)
     stat, digest = stat_of(place.stat()), Digest(digest_of(content))
     with psycopg.connect(shelf.conninfo) as conn:
-        generation = files.next_generation(conn, RepositoryId(shelf.id))
+        generation = scans.next_generation(conn, RepositoryId(shelf.id))
         seen = files.SeenFile(RepoPath(path), stat)
         [record] = files.seen(conn, RepositoryId(shelf.id), generation, [seen])
         files.settle(conn, record.id, Outcome.DUPLICATE, stat, digest, asset_id)
+
+
+def scan_at_once(shelf: Shelf, conn: Connection) -> int:
+    """Do what a scan does of everything there is, without its job; return how many files are missing since."""
+    repository_id, walk = RepositoryId(shelf.id), Walk(shelf.repository(), IgnoreRule())
+    generation = scans.next_generation(conn, repository_id)
+    while page := walk.next_page(1000):
+        scans.merge(conn, repository_id, generation, page, kinds.ingest_file(shelf.id, repository_id))
+        scans.note_absent(conn, repository_id, generation, page)
+    return scans.mark_missing(conn, repository_id, generation, list(walk.unread))
 
 
 def _add_thumbnail(conn: Connection, shelf: Shelf, asset_id: AssetId, digest: Digest) -> None:

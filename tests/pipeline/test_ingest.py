@@ -14,7 +14,6 @@ import trio
 from lumiliod.contract.trash import PurgeRequest, RestoreRequest
 from lumiliod.db import due, files
 from lumiliod.db import repositories as db_repositories
-from lumiliod.db.pool import Connection
 from lumiliod.domain.assets import FileRecord
 from lumiliod.domain.errors import Unavailable
 from lumiliod.domain.ids import AssetId, Digest, RepoPath, RepositoryId, UploadId
@@ -59,18 +58,6 @@ async def examined(rt: Runtime, record: FileRecord) -> Effect:
     return await file_ingest._examined(rt, opened, record, Digest(digest_of(A)), stat)
 
 
-def conclude(shelf: Shelf, conn: Connection) -> None:
-    """End a scan that has met every file there is."""
-    generation = files.next_generation(conn, RepositoryId(shelf.id))
-    page = [
-        files.SeenFile(RepoPath(str(path.relative_to(shelf.path))), stat_of(path.stat()))
-        for folder in ("inbox", "Trip")
-        for path in (shelf.path / folder).glob("*")
-    ]
-    files.seen(conn, RepositoryId(shelf.id), generation, page)
-    files.mark_missing(conn, RepositoryId(shelf.id), generation, [])
-
-
 def record_ids(shelf: Shelf, asset_id: UUID) -> dict[str, object]:
     rows = shelf.sql("SELECT convert_from(path, 'UTF8'), id FROM file_records WHERE asset_id = %s", asset_id)
     return {str(path): id_ for path, id_ in rows}
@@ -88,7 +75,7 @@ async def test_a_copy_that_a_scan_made_the_original_meanwhile_stays_so(shelf: Sh
     (shelf.path / "Trip" / "a.jpg").unlink()
     async with shelves.opened(shelf) as rt:
         effect = await examined(rt, met(shelf, "Trip/c.jpg", A))
-        await rt.db.call(lambda conn: conclude(shelf, conn))
+        await rt.db.call(lambda conn: shelves.scan_at_once(shelf, conn))
         told = await rt.db.call(effect)
     assert told is not None
     assert told["outcome"] == "duplicate"
@@ -103,7 +90,7 @@ async def test_an_upload_loses_no_record_of_a_copy_a_scan_made_the_original(shel
     async with shelves.working(shelf) as rt:
         opened = rt.repositories.get(shelf.id)
         original = await known_original.read_original(rt, asset, Digest(digest_of(A)))
-        await rt.db.call(lambda conn: conclude(shelf, conn))
+        await rt.db.call(lambda conn: shelves.scan_at_once(shelf, conn))
         (shelf.path / "inbox" / "again.jpg").write_bytes(A)
         stat = stat_of((shelf.path / "inbox" / "again.jpg").stat())
         placed = Placed(RepoPath("inbox/again.jpg"), stat, created=True)

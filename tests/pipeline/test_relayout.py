@@ -12,7 +12,7 @@ import trio
 from lumiliod.contract.relayout import RelayoutRequest
 from lumiliod.contract.repositories import Attached, Attachment
 from lumiliod.contract.trash import RestoreRequest
-from lumiliod.db import files
+from lumiliod.db import files, scans
 from lumiliod.domain.assets import Outcome
 from lumiliod.domain.errors import Conflict, NotFound, Unavailable
 from lumiliod.domain.ids import AssetId, Digest, RepoPath, RepositoryId
@@ -133,7 +133,7 @@ def add_other(shelf: Shelf, path: str, content: bytes, outcome: Outcome = Outcom
     place.write_bytes(content)
     stat, repository_id = stat_of(place.stat()), RepositoryId(shelf.id)
     with psycopg.connect(shelf.conninfo) as conn:
-        generation = files.next_generation(conn, repository_id)
+        generation = scans.next_generation(conn, repository_id)
         [record] = files.seen(conn, repository_id, generation, [files.SeenFile(RepoPath(path), stat)])
         files.reject(conn, record.id, outcome, "unsupported: no photo, video or audio", stat)
 
@@ -627,9 +627,11 @@ async def test_a_scan_that_has_passed_both_names_misses_nothing(shelf: Shelf) ->
     """It met the new folder before the file was there, and the old one after it had gone."""
     shelves.add(shelf, "inbox/a.jpg", A)
     async with relaying.working(shelf) as rt:
-        generation = await rt.db.call(files.next_generation, RepositoryId(shelf.id))
+        generation = await rt.db.call(scans.next_generation, RepositoryId(shelf.id))
         await relaid(shelf, rt, "cas")
-        assert await rt.db.call(files.count_unseen, RepositoryId(shelf.id), generation, []) == (0, 1)
+        nothing = scans.met(scans.Stretch(), [], [[], [], [], []], {})
+        await rt.db.call(scans.note_absent, RepositoryId(shelf.id), generation, nothing)
+        assert await rt.db.call(scans.count_absent, RepositoryId(shelf.id), generation, []) == 0
 
 
 async def test_whoever_holds_the_bytes_is_waited_for(shelf: Shelf) -> None:

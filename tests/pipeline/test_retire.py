@@ -15,7 +15,7 @@ import pytest
 import trio
 
 from lumiliod.contract.trash import PurgeRequest, Removal, RemoveRequest, RestoreRequest
-from lumiliod.db import files
+from lumiliod.db import files, scans
 from lumiliod.db import trash as db_trash
 from lumiliod.domain.assets import Outcome
 from lumiliod.domain.errors import LumilioError, Unavailable
@@ -484,7 +484,7 @@ async def test_a_file_that_was_moved_since_it_was_read_brings_nothing_back(scene
     async with shelves.opened(shelf) as rt:
         opened = rt.repositories.get(shelf.id)
         with psycopg.connect(shelf.conninfo) as conn:
-            generation = files.next_generation(conn, opened.id)
+            generation = scans.next_generation(conn, opened.id)
             [seen] = files.seen(conn, opened.id, generation, [files.SeenFile(RepoPath("inbox/a.jpg"), stat)])
             record = files.get(conn, seen.id)
             assert record is not None

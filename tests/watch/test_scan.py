@@ -9,13 +9,10 @@ import pytest
 import trio
 
 from lumiliod.contract.repositories import RepositoryChange
-from lumiliod.db import files
-from lumiliod.db.files import SeenFile
-from lumiliod.domain.assets import Outcome
-from lumiliod.domain.ids import RepoPath, RepositoryId
+from lumiliod.db import scans
+from lumiliod.domain.ids import RepositoryId
 from lumiliod.library import repositories, tasks
 from lumiliod.pipeline import kinds
-from lumiliod.storage.local import stat_of
 from tests.pipeline import shelf as shelves
 from tests.pipeline.shelf import Shelf
 
@@ -67,23 +64,34 @@ async def test_settings_that_change_while_a_scan_runs_are_gone_by(shelf: Shelf) 
         await shelves.idle(rt)
         assert outcomes(shelf) == {"notes.txt": "ignored"}
         with passed(shelf):
+            (shelf.path / "notes.md").write_bytes(b"no picture either")
             await repositories.scan(rt, str(shelf.id))
             await until_one_waits(shelf)
             await repositories.change(rt, str(shelf.id), RepositoryChange(ignore_patterns=[]))
         await shelves.idle(rt)
-        assert outcomes(shelf) == {"notes.txt": "unsupported"}
+        assert outcomes(shelf) == {"notes.txt": "unsupported", "notes.md": "unsupported"}
 
 
-async def test_what_a_later_scan_has_met_is_not_missing_to_it(shelf: Shelf) -> None:
-    """Two scans at once, in two processes: the page of the older one comes last."""
+async def test_a_scan_that_another_followed_says_nothing_of_what_is_missing(shelf: Shelf) -> None:
+    """Two scans at once, in two processes: a file that the later one met is not missing to the older."""
     (shelf.path / "a.tmp").touch()
-    met = SeenFile(RepoPath("a.tmp"), stat_of((shelf.path / "a.tmp").stat()), Outcome.IGNORED, "by its name")
-    repository_id = RepositoryId(shelf.id)
-    with psycopg.connect(shelf.conninfo) as conn:
-        older, later = (files.next_generation(conn, repository_id) for _ in range(2))
-        files.seen(conn, repository_id, later, [met])
-        files.seen(conn, repository_id, older, [met])
-        assert files.count_unseen(conn, repository_id, later, []) == (0, 1)
+    async with shelves.working(shelf) as rt:
+        await repositories.scan(rt, str(shelf.id))
+        await shelves.idle(rt)
+        (shelf.path / "a.tmp").rename(shelf.path / "b.tmp")
+        with passed(shelf):
+            older = await repositories.scan(rt, str(shelf.id))
+            await until_one_waits(shelf)
+            await rt.db.call(scans.next_generation, RepositoryId(shelf.id))
+        await shelves.idle(rt)
+        result = (await tasks.show(rt, older.task_id)).result
+        assert result is not None
+        assert (result["missing"], result["added"]) == (0, 0)
+        assert "another scan" in result["note"]
+        assert outcomes(shelf) == {"a.tmp": "ignored", "b.tmp": "ignored"}
+        await repositories.scan(rt, str(shelf.id))
+        await shelves.idle(rt)
+        assert outcomes(shelf) == {"b.tmp": "ignored"}
 
 
 async def test_much_that_is_missing_is_held_until_a_person_approves_it(shelf: Shelf) -> None:

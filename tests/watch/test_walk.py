@@ -1,12 +1,13 @@
 """Walking: every file once, in order, in pages; what is left out and what could not be read are told apart."""
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from lumiliod.db.files import SeenFile
-from lumiliod.domain.assets import Outcome
+from lumiliod.db.scans import BEYOND, Met
+from lumiliod.domain.ids import RepoPath
 from lumiliod.domain.ignore import IgnoreRule
 from lumiliod.storage import repository
 from lumiliod.storage.repository import Repository
@@ -20,12 +21,39 @@ def repo(tmp_path: Path) -> Repository:
     return repository.create(str(root), "walked")
 
 
-def walked(repo: Repository, page: int = 1000) -> tuple[list[SeenFile], Walk]:
-    walk = Walk(repo, IgnoreRule(["skip*"]))
-    found: list[SeenFile] = []
+@dataclass(frozen=True)
+class Found:
+    """A file that a walk met."""
+
+    path: str
+    state: tuple[int, ...]
+    """Bytes, mtime in ns, inode, ctime in ns."""
+    reason: str | None
+
+
+def files_of(pages: list[Met]) -> list[Found]:
+    return [
+        Found(os.fsdecode(path), state, page.left_out.get(path))
+        for page in pages
+        for path, *state_ in zip(page.paths, *page.columns, strict=True)
+        for state in [tuple(state_)]
+    ]
+
+
+def walked(repo: Repository, page: int = 1000, below: str = "", *, deep: bool = True) -> tuple[list[Found], Walk]:
+    walk = Walk(repo, IgnoreRule(["skip*"]), below=RepoPath(below), is_deep=deep)
+    pages: list[Met] = []
     while got := walk.next_page(page):
-        assert len(got) <= page
-        found += got
+        assert len(got.paths) <= page
+        pages.append(got)
+    prefix = os.fsencode(below) + b"/" if below else b""
+    # the stretches cover all there is, without a gap
+    assert [one.stretch.after for one in pages] == [prefix, *(one.stretch.until for one in pages[:-1])]
+    assert pages[-1].stretch.until == prefix + BEYOND
+    found = files_of(pages)
+    paths = [os.fsencode(file.path) for file in found]
+    assert paths == sorted(paths)
+    assert {path for one in pages for path in one.left_out} <= set(paths)
     return found, walk
 
 
@@ -51,12 +79,10 @@ def test_what_is_left_out(repo: Repository) -> None:
     os.symlink("/", Path(repo.root, "folder-link"))
     os.mkfifo(Path(repo.root, "pipe.jpg"))
     found, _ = walked(repo)
-    outcomes = {file.path: file.outcome for file in found}
-    pending = {path for path, outcome in outcomes.items() if outcome is Outcome.PENDING}
+    pending = {file.path for file in found if file.reason is None}
     assert pending == {"keep.jpg", "sub/keep.jpg"}
-    ignored = set(outcomes) - pending
+    ignored = {file.path for file in found} - pending
     assert ignored == {"skip.jpg", ".hidden.jpg", "Thumbs.db", "link.jpg", "folder-link", "pipe.jpg"}
-    assert all(file.reason for file in found if file.outcome is Outcome.IGNORED)
 
 
 def test_our_own_names_are_not_files(repo: Repository) -> None:
@@ -66,7 +92,7 @@ def test_our_own_names_are_not_files(repo: Repository) -> None:
 
 def test_nothing_in_the_inbox_is_left_out_by_name(repo: Repository) -> None:
     make(repo, "inbox/2024/01/Thumbs.db", "inbox/2024/01/a.tmp")
-    assert {file.outcome for file in walked(repo)[0]} == {Outcome.PENDING}
+    assert {file.reason for file in walked(repo)[0]} == {None}
 
 
 def test_another_repository_below_is_not_entered(repo: Repository) -> None:
@@ -113,4 +139,6 @@ def test_a_root_that_is_gone_is_unread(repo: Repository) -> None:
 def test_the_daemons_own_folder_is_not_entered(repo: Repository) -> None:
     make(repo, "state/postgres/data/x", "b.jpg")
     walk = Walk(repo, IgnoreRule(), str(Path(repo.root, "state")))
-    assert [file.path for file in walk.next_page(10)] == ["b.jpg"]
+    page = walk.next_page(10)
+    assert page is not None
+    assert list(page.paths) == [b"b.jpg"]

@@ -1,0 +1,251 @@
+"""Scans: stretches of a repository's paths as a walk met them, compared with the file records and merged into them.
+
+A stretch is what lies between two paths in the order of their bytes. Both sides make one digest of it; where they agree
+nothing is read and nothing is written.
+"""
+
+import hashlib
+from array import array
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from lumiliod.db.encoding import array_literal
+from lumiliod.db.file_stat import fitting, signed
+from lumiliod.db.pool import Connection
+from lumiliod.db.sql import Queries
+from lumiliod.db.waking import wakes
+from lumiliod.domain.ids import RepoPath, RepositoryId, path_bytes, uuid7_texts
+from lumiliod.domain.jobs import NewJob
+
+Q = Queries(__file__)
+
+PATH_MAX_BYTES = 2000
+"""Longest path kept: an index row of PostgreSQL holds 2704 bytes (a third of a page)."""
+
+BEYOND = b"\xff" * (PATH_MAX_BYTES + 1)
+"""Comes after every path there can be; behind a folder's own, after all below it."""
+
+STEP = 20_000
+"""Records that one statement looks through for what was not met."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Which paths of a repository: beyond ``after`` up to ``until``, in the order of bytes."""
+
+    after: bytes = b""
+    until: bytes = BEYOND
+    name_at: int = 0
+    """Where, counted from one, the names of the files that lie in one folder itself begin; 0: all below are meant."""
+
+
+@dataclass(frozen=True, slots=True)
+class Met:
+    """The files that a walk met in a stretch, in the order of their paths' bytes; made by :func:`met`."""
+
+    stretch: Stretch
+    paths: Sequence[bytes]
+    columns: Sequence[Sequence[int]]
+    """Sizes, mtimes, inodes and ctimes, as they fit into bigints."""
+    left_out: Mapping[bytes, str]
+    """Why, of the paths whose names decide that they are ``ignored``."""
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What the records hold of a stretch: one row more than was met is the most that is counted."""
+
+    digest: bytes
+    files: int
+    to_retry: int
+    """Those that are examined anew at every scan, for settings and permissions may have changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """What came of a stretch that differed, in files."""
+
+    added: int
+    changed: int
+    known: int
+    """Those that had a record and were not missing."""
+
+
+def met(
+    stretch: Stretch, paths: Sequence[bytes], states: Sequence[Sequence[int]], left_out: Mapping[bytes, str]
+) -> Met:
+    """Return what a walk met, as the database holds and digests it; see ``stretch`` of ``scans.sql``.
+
+    Args:
+        stretch: where.
+        paths: all of it, in the order of bytes.
+        states: of each, in columns: bytes, mtime in ns, inode, ctime in ns.
+        left_out: why, of paths whose names decide.
+    """
+    fits = (fitting, fitting, signed, fitting)
+    columns = [_column(values, fit) for values, fit in zip(states, fits, strict=True)]
+    digest = hashlib.sha256(len(paths).to_bytes(8))
+    digest.update(b"\0".join(paths))
+    for column in columns:
+        column.byteswap()
+        digest.update(column)
+        column.byteswap()
+    digest.update(b"\0".join([path for path in paths if path in left_out]) if left_out else b"")
+    return Met(stretch, paths, columns, left_out, digest.digest())
+
+
+def _column(values: Sequence[int], fit: Callable[[int], int]) -> "array[int]":
+    try:
+        return array("q", values)
+    except OverflowError:
+        return array("q", map(fit, values))
+
+
+def next_generation(conn: Connection, repository_id: RepositoryId) -> int:
+    """Begin a scan; what is recorded from now on carries the number returned."""
+    row = conn.execute(Q["next_generation"], {"id": repository_id}).fetchone()
+    if row is None:
+        raise LookupError(f"no repository {repository_id}")
+    return int(row[0])
+
+
+def held(conn: Connection, repository_id: RepositoryId, page: Met) -> Held:
+    """Return what the records hold where a walk met ``page``."""
+    query = Q["stretch_of_folder"] if page.stretch.name_at else Q["stretch"]
+    row = conn.execute(query, _where(repository_id, page.stretch) | {"count": len(page.paths) + 1}).fetchone()
+    assert row is not None
+    return Held(*row)
+
+
+def merge(conn: Connection, repository_id: RepositoryId, generation: int, page: Met, like: NewJob) -> Merged:
+    """Record what is new or changed in a page of a walk, each file with its job, in one statement.
+
+    Args:
+        conn: a transaction.
+        repository_id: where the files are.
+        generation: the scan.
+        page: what the walk met.
+        like: what the jobs of files are like; one that is open already does the work.
+    """
+    count = len(page.paths)
+    ids = uuid7_texts(2 * count)
+    sizes, mtimes, inodes, ctimes = (_listed(map(str, column)) for column in page.columns)
+    params = _where(repository_id, page.stretch) | {
+        "generation": generation,
+        "ids": _listed(ids[:count]),
+        "job_ids": _listed(ids[count:]),
+        "paths": _paths(page.paths),
+        "sizes": sizes,
+        "mtimes": mtimes,
+        "inodes": inodes,
+        "ctimes": ctimes,
+        "left_out": _paths(page.left_out),
+        "reasons": array_literal(list(page.left_out.values())),
+        "kind": like.kind,
+        "queue": like.queue,
+        "priority": like.priority,
+        "max_attempts": like.max_attempts,
+    }
+    row = conn.execute(Q["merge"], params).fetchone()
+    assert row is not None
+    added, changed, enqueued, known = row
+    if enqueued:
+        wakes(conn).queues.add(like.queue)
+    return Merged(added, changed, known)
+
+
+def note_absent(
+    conn: Connection, repository_id: RepositoryId, generation: int, page: Met, after: bytes | None = None
+) -> bytes | None:
+    """Note what the records hold of a stretch and the walk has not met; return where to go on, None at its end."""
+    where = _where(repository_id, page.stretch)
+    if after is not None:
+        where["after"] = after
+    row = conn.execute(Q["step"], where | {"count": STEP}).fetchone()
+    if row is not None:
+        where["until"] = row[0]
+    conn.execute(Q["note_absent"], where | {"generation": generation, "paths": _paths(page.paths)})
+    return row[0] if row is not None else None
+
+
+def is_latest(conn: Connection, repository_id: RepositoryId, generation: int) -> bool:
+    """Tell whether no other scan has begun since; none can until this transaction has ended."""
+    row = conn.execute(Q["latest"], {"repository_id": repository_id, "generation": generation}).fetchone()
+    return bool(row and row[0])
+
+
+def count_absent(conn: Connection, repository_id: RepositoryId, generation: int, unread: Sequence[RepoPath]) -> int:
+    """Return how many files a scan did not meet, outside folders it could not read."""
+    row = conn.execute(Q["count_absent"], _absent(repository_id, generation, unread)).fetchone()
+    return int(row[0]) if row else 0
+
+
+def count_present(conn: Connection, repository_id: RepositoryId) -> int:
+    """Return how many files of a repository are not missing."""
+    row = conn.execute(Q["count_present"], {"repository_id": repository_id}).fetchone()
+    return int(row[0]) if row else 0
+
+
+def mark_missing(conn: Connection, repository_id: RepositoryId, generation: int, unread: Sequence[RepoPath]) -> int:
+    """Mark what a scan did not meet, outside folders it could not read; return how many.
+
+    An asset whose original is missing is served from another file with the same bytes, where there is one.
+    """
+    marked = conn.execute(Q["mark_missing"], _absent(repository_id, generation, unread)).rowcount
+    pairs = conn.execute(Q["successors"], {"repository_id": repository_id}).fetchall()
+    conn.execute(Q["remove_all"], {"ids": [missing for missing, _ in pairs]})
+    conn.execute(Q["promote_all"], {"ids": [present for _, present in pairs]})
+    return marked
+
+
+def forget_absences(conn: Connection, repository_id: RepositoryId, generation: int) -> None:
+    """Drop what this scan and earlier ones have noted."""
+    conn.execute(Q["forget_absences"], {"repository_id": repository_id, "generation": generation})
+
+
+def lacks_jobs(conn: Connection, repository_id: RepositoryId) -> bool:
+    """Tell whether more files of a repository wait to be ingested than jobs are open for that.
+
+    One that is open for a file that waits no longer may hide one that is lost, until it has ended.
+    """
+    row = conn.execute(Q["lacks_jobs"], {"repository_id": repository_id}).fetchone()
+    return bool(row and row[0])
+
+
+def pending_without_job(
+    conn: Connection, repository_id: RepositoryId, after: UUID, count: int
+) -> tuple[list[UUID], UUID | None]:
+    """Look at ``count`` files of a repository that wait to be ingested; return those without a job and where to go on.
+
+    They come in the order of their ids, those beyond ``after``; the second value is None at the end.
+    """
+    params = {"repository_id": repository_id, "after": after, "count": count}
+    conn.execute(Q["in_order"])
+    row = conn.execute(Q["pending_without_job"], params).fetchone()
+    return (row[0] or [], row[1]) if row else ([], None)
+
+
+def _where(repository_id: RepositoryId, stretch: Stretch) -> dict[str, object]:
+    return {
+        "repository_id": repository_id,
+        "after": stretch.after,
+        "until": stretch.until,
+        "name_at": stretch.name_at,
+    }
+
+
+def _absent(repository_id: RepositoryId, generation: int, unread: Sequence[RepoPath]) -> dict[str, object]:
+    prefixes = [path_bytes(RepoPath(f"{folder}/" if folder else "")) for folder in unread]
+    return {"repository_id": repository_id, "generation": generation, "unread": prefixes}
+
+
+def _listed(texts: Iterable[str]) -> str:
+    """Return what needs no quotes as PostgreSQL writes an array: a tenth of what an array's adapter takes."""
+    return "{" + ",".join(texts) + "}"
+
+
+def _paths(paths: Iterable[bytes]) -> str:
+    texts = [path.hex() for path in paths]
+    return '{"\\\\x' + '","\\\\x'.join(texts) + '"}' if texts else "{}"

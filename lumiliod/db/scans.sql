@@ -1,0 +1,176 @@
+-- name: next_generation
+UPDATE repositories SET scan_generation = scan_generation + 1 WHERE id = %(id)s::uuid RETURNING scan_generation
+
+-- name: stretch
+-- What a stretch of paths holds, as one digest that WalkedPage computes of what was met: paths, sizes, times, inodes
+-- and times of change, then the paths that names decide. One row more than was met is enough to differ.
+SELECT sha256(int8send(count(*))
+              || coalesce(string_agg(path, '\x00'::bytea ORDER BY path), ''::bytea)
+              || coalesce(string_agg(int8send(size_bytes), ''::bytea ORDER BY path), ''::bytea)
+              || coalesce(string_agg(int8send(mtime_ns), ''::bytea ORDER BY path), ''::bytea)
+              || coalesce(string_agg(int8send(inode), ''::bytea ORDER BY path), ''::bytea)
+              || coalesce(string_agg(int8send(coalesce(ctime_ns, -1)), ''::bytea ORDER BY path), ''::bytea)
+              || coalesce(string_agg(path, '\x00'::bytea ORDER BY path) FILTER (WHERE outcome = 'ignored'), ''::bytea)),
+       count(*), count(*) FILTER (WHERE outcome IN ('unreadable', 'too_large'))
+FROM (SELECT path, size_bytes, mtime_ns, inode, ctime_ns, outcome FROM file_records
+      WHERE repository_id = %(repository_id)s::uuid AND path > %(after)s::bytea AND path <= %(until)s::bytea
+        AND missing_since IS NULL
+      ORDER BY path LIMIT %(count)s::int) AS f
+
+-- name: stretch_of_folder
+-- as stretch, of the files that lie in a folder itself
+SELECT sha256(int8send(count(*))
+              || coalesce(string_agg(path, '\x00'::bytea ORDER BY path), ''::bytea)
+              || coalesce(string_agg(int8send(size_bytes), ''::bytea ORDER BY path), ''::bytea)
+              || coalesce(string_agg(int8send(mtime_ns), ''::bytea ORDER BY path), ''::bytea)
+              || coalesce(string_agg(int8send(inode), ''::bytea ORDER BY path), ''::bytea)
+              || coalesce(string_agg(int8send(coalesce(ctime_ns, -1)), ''::bytea ORDER BY path), ''::bytea)
+              || coalesce(string_agg(path, '\x00'::bytea ORDER BY path) FILTER (WHERE outcome = 'ignored'), ''::bytea)),
+       count(*), count(*) FILTER (WHERE outcome IN ('unreadable', 'too_large'))
+FROM (SELECT path, size_bytes, mtime_ns, inode, ctime_ns, outcome FROM file_records
+      WHERE repository_id = %(repository_id)s::uuid AND path > %(after)s::bytea AND path <= %(until)s::bytea
+        AND missing_since IS NULL AND position('/'::bytea IN substring(path FROM %(name_at)s::int)) = 0
+      ORDER BY path LIMIT %(count)s::int) AS f
+
+-- name: merge
+-- One stretch that differs. A file whose size, times or inode changed is looked at anew, and one whose settings or
+-- permissions may have changed; another keeps its outcome, and one whose time of change was not known is told it.
+-- What others recorded since the scan began, or while this ran, they know better. Jobs come with the records. Nothing
+-- is joined but by an index of file_records, for nobody knows how many rows the arrays have.
+WITH walked AS MATERIALIZED (
+    SELECT w.id, w.path, w.size_bytes, w.mtime_ns, w.inode, w.ctime_ns, l.reason,
+           CASE WHEN l.path IS NULL THEN 'pending' ELSE 'ignored' END AS outcome,
+           f.id AS record_id, f.updated_at, f.scan_generation, f.missing_since IS NOT NULL AS is_back,
+           f.ctime_ns IS DISTINCT FROM w.ctime_ns AS is_touched,
+           ((f.size_bytes, f.mtime_ns, f.inode) IS DISTINCT FROM (w.size_bytes, w.mtime_ns, w.inode)
+            OR f.ctime_ns <> w.ctime_ns
+            OR (l.path IS NOT NULL AND f.outcome NOT IN ('asset', 'duplicate', 'trashed', 'ignored'))
+            OR (l.path IS NULL AND f.outcome IN ('ignored', 'unreadable', 'too_large'))) IS TRUE AS is_anew
+    FROM unnest(%(ids)s::uuid[], %(paths)s::bytea[], %(sizes)s::bigint[], %(mtimes)s::bigint[], %(inodes)s::bigint[],
+                %(ctimes)s::bigint[]) AS w (id, path, size_bytes, mtime_ns, inode, ctime_ns)
+    LEFT JOIN unnest(%(left_out)s::bytea[], %(reasons)s::text[]) AS l (path, reason) ON l.path = w.path
+    LEFT JOIN file_records f ON f.repository_id = %(repository_id)s::uuid AND f.path = w.path
+                            AND f.path > %(after)s::bytea AND f.path <= %(until)s::bytea),
+added AS (
+    INSERT INTO file_records (id, repository_id, path, size_bytes, mtime_ns, inode, ctime_ns, outcome, reason,
+                              scan_generation)
+    SELECT w.id, %(repository_id)s::uuid, w.path, w.size_bytes, w.mtime_ns, w.inode, w.ctime_ns, w.outcome, w.reason,
+           %(generation)s::bigint
+    FROM walked w WHERE w.record_id IS NULL
+    ON CONFLICT (repository_id, path) DO NOTHING
+    RETURNING id, outcome),
+changed AS (
+    UPDATE file_records f SET
+        size_bytes = w.size_bytes, mtime_ns = w.mtime_ns, inode = w.inode, ctime_ns = w.ctime_ns, missing_since = NULL,
+        outcome = CASE WHEN w.is_anew THEN w.outcome ELSE f.outcome END,
+        reason = CASE WHEN w.is_anew THEN w.reason ELSE f.reason END,
+        scan_generation = CASE WHEN w.is_anew OR w.is_back THEN %(generation)s::bigint ELSE f.scan_generation END,
+        updated_at = CASE WHEN w.is_anew OR w.is_back THEN now() ELSE f.updated_at END
+    FROM walked w
+    WHERE f.repository_id = %(repository_id)s::uuid AND f.path = w.path
+      AND f.path > %(after)s::bytea AND f.path <= %(until)s::bytea
+      AND f.id = w.record_id AND f.updated_at = w.updated_at AND f.scan_generation = w.scan_generation
+      AND w.scan_generation < %(generation)s::bigint AND (w.is_anew OR w.is_back OR w.is_touched)
+    RETURNING f.id, f.outcome, w.is_anew OR w.is_back AS is_anew),
+enqueued AS (
+    INSERT INTO jobs (id, kind, queue, state, priority, max_attempts, args, unique_key, scheduled_at, repository_id)
+    SELECT (%(job_ids)s::uuid[])[row_number() OVER ()], %(kind)s::text, %(queue)s::text, 'available',
+           %(priority)s::smallint, %(max_attempts)s::smallint,
+           jsonb_build_object('file', t.id::text, 'repository', %(repository_id)s::uuid::text), 'file:' || t.id::text,
+           now(), %(repository_id)s::uuid
+    FROM (SELECT id FROM added WHERE outcome = 'pending'
+          UNION ALL
+          SELECT id FROM changed WHERE outcome = 'pending' AND is_anew) AS t
+    ON CONFLICT (kind, unique_key)
+        WHERE unique_key IS NOT NULL AND state IN ('available', 'scheduled', 'running', 'retryable')
+        DO NOTHING
+    RETURNING id)
+SELECT (SELECT count(*) FROM added WHERE outcome = 'pending'),
+       (SELECT count(*) FROM changed WHERE outcome = 'pending' AND is_anew),
+       (SELECT count(*) FROM enqueued),
+       (SELECT count(*) FROM walked WHERE record_id IS NOT NULL AND NOT is_back)
+
+-- name: step
+-- where a stretch with very many records is to be divided
+SELECT path FROM file_records
+WHERE repository_id = %(repository_id)s::uuid AND path > %(after)s::bytea AND path <= %(until)s::bytea
+ORDER BY path OFFSET %(count)s::int LIMIT 1
+
+-- name: note_absent
+-- What a stretch holds and the scan has not met. What was recorded since the scan began counts as met. name_at: only
+-- the files of a folder itself, whose names begin there; 0: all.
+INSERT INTO scan_absences (repository_id, generation, file_id, updated_at)
+SELECT f.repository_id, %(generation)s::bigint, f.id, f.updated_at FROM file_records f
+WHERE f.repository_id = %(repository_id)s::uuid AND f.path > %(after)s::bytea AND f.path <= %(until)s::bytea
+  AND f.missing_since IS NULL AND f.scan_generation < %(generation)s::bigint
+  AND (%(name_at)s::int = 0 OR position('/'::bytea IN substring(f.path FROM %(name_at)s::int)) = 0)
+  AND f.path NOT IN (SELECT unnest(%(paths)s::bytea[]))
+ON CONFLICT DO NOTHING
+
+-- name: latest
+-- whether no other scan has begun since; none begins before this transaction ends
+SELECT scan_generation = %(generation)s::bigint FROM repositories WHERE id = %(repository_id)s::uuid FOR NO KEY UPDATE
+
+-- name: count_absent
+SELECT count(*) FROM scan_absences a
+JOIN file_records f ON f.id = a.file_id AND f.updated_at = a.updated_at
+WHERE a.repository_id = %(repository_id)s::uuid AND a.generation = %(generation)s::bigint
+  AND f.missing_since IS NULL AND f.scan_generation < %(generation)s::bigint
+  AND NOT EXISTS (SELECT 1 FROM unnest(%(unread)s::bytea[]) AS u
+                  WHERE substring(f.path FROM 1 FOR octet_length(u)) = u)
+
+-- name: count_present
+SELECT count(*) FROM file_records WHERE repository_id = %(repository_id)s::uuid AND missing_since IS NULL
+
+-- name: mark_missing
+-- only what nothing depends on is forgotten; an original that is not there is marked, never concluded away
+-- and below a folder that could not be read, not even that
+UPDATE file_records f SET missing_since = now(), updated_at = now()
+FROM scan_absences a
+WHERE a.repository_id = %(repository_id)s::uuid AND a.generation = %(generation)s::bigint
+  AND f.id = a.file_id AND f.updated_at = a.updated_at
+  AND f.missing_since IS NULL AND f.scan_generation < %(generation)s::bigint
+  AND NOT EXISTS (SELECT 1 FROM unnest(%(unread)s::bytea[]) AS u
+                  WHERE substring(f.path FROM 1 FOR octet_length(u)) = u)
+
+-- name: forget_absences
+DELETE FROM scan_absences WHERE repository_id = %(repository_id)s::uuid AND generation <= %(generation)s::bigint
+
+-- name: lacks_jobs
+-- Whether fewer jobs of files are open than files wait: then some have none. A twentieth of the work of looking them up.
+SELECT (SELECT count(*) FROM file_records
+        WHERE outcome = 'pending' AND missing_since IS NULL AND (repository_id = %(repository_id)s::uuid) IS TRUE)
+       > (SELECT count(*) FROM jobs
+          WHERE kind = 'ingest' AND unique_key >= 'file:' AND unique_key < 'file;'
+            AND state IN ('available', 'scheduled', 'running', 'retryable') AND repository_id = %(repository_id)s::uuid)
+
+-- name: in_order
+-- a page at a time, by the index of what is pending alone: whatever else is chosen reads all that is left for each page
+SELECT set_config('enable_bitmapscan', 'off', true), set_config('enable_seqscan', 'off', true)
+
+-- name: pending_without_job
+-- Of so many files that wait to be ingested, those whose job is lost or given up, and the last one looked at. Each is
+-- looked up by itself: a join of tables whose statistics are old may compare everything with everything.
+SELECT array_agg(f.id) FILTER (WHERE NOT f.has_job), (array_agg(f.id ORDER BY f.id DESC))[1]
+FROM (SELECT p.id, coalesce(j.is_open, false) AS has_job
+      FROM (SELECT id FROM file_records
+            WHERE outcome = 'pending' AND missing_since IS NULL AND (repository_id = %(repository_id)s::uuid) IS TRUE
+              AND id > %(after)s::uuid
+            ORDER BY id LIMIT %(count)s::int) AS p
+      LEFT JOIN LATERAL (SELECT true AS is_open FROM jobs j
+                         WHERE j.kind = 'ingest' AND j.unique_key = 'file:' || p.id::text
+                           AND j.state IN ('available', 'scheduled', 'running', 'retryable') LIMIT 1) AS j ON true) AS f
+
+-- name: successors
+-- originals that are missing while another file has the same bytes
+SELECT DISTINCT ON (m.asset_id) m.id, d.id
+FROM file_records m
+JOIN file_records d ON d.asset_id = m.asset_id AND d.outcome = 'duplicate' AND d.missing_since IS NULL
+WHERE m.repository_id = %(repository_id)s::uuid AND m.outcome = 'asset' AND m.missing_since IS NOT NULL
+ORDER BY m.asset_id, d.id
+
+-- name: remove_all
+DELETE FROM file_records WHERE id = ANY (%(ids)s::uuid[])
+
+-- name: promote_all
+UPDATE file_records SET outcome = 'asset', updated_at = now() WHERE id = ANY (%(ids)s::uuid[])
