@@ -4,9 +4,10 @@ For each size a tree of small files is made, a hundred to a folder. The **walk**
 everything, in one thread and nothing else: what no scan in Python can be faster than. The **daemon** registers the
 tree, its ingest paused, so that nothing is hashed; then it scans it again, unchanged, several rounds, and the walk with
 it. **syncthing**, where it is there (Debian: syncthing), has read the tree once and scans it again, unchanged. Medians
-are reported; the last line is one JSON object.
+are reported; the last line is one JSON object. Memory is that of all processes without the shared buffers of
+PostgreSQL, which fill up to their setting.
 
-    python -m bench.scan [--files 10000,100000,1000000] [--rounds N] [--short]
+    python -m bench.scan [--files 10000,100000,1000000] [--rounds N] [--alone] [--short]
 """
 
 import argparse
@@ -33,6 +34,8 @@ SIZES = (10_000, 100_000, 1_000_000)
 SHORT_SIZES = (2_000,)
 IN_A_FOLDER = 100
 LIMIT_S = 3600.0
+POLL_S = 0.5
+"""How often the daemon is asked whether it is done: that, too, is work for it."""
 GOALS = {"ratio_rescan_to_bare_walk": 1.5, "registration_files_per_s": 20_000, "memory_growth_mb": 64}
 
 
@@ -55,6 +58,7 @@ def main() -> None:
     parser.add_argument("--files", default=",".join(map(str, SIZES)), metavar="N,N", help="how large the trees are")
     parser.add_argument("--rounds", type=int, default=3, metavar="N", help="rounds of unchanged scans (3)")
     parser.add_argument("--short", action="store_true", help="2000 files, one round: a check, no measurement")
+    parser.add_argument("--alone", action="store_true", help="without syncthing, which takes minutes for a million")
     given = parser.parse_args()
     sizes = SHORT_SIZES if given.short else tuple(int(size) for size in given.files.split(","))
     rounds = 1 if given.short else given.rounds
@@ -64,12 +68,12 @@ def main() -> None:
         print(f"\n{'files':>9}" + "".join(f" {head:>12}" for head in heads))
         measured = []
         for files in sizes:
-            measured.append(_measure(root / str(files), files, rounds))
+            measured.append(_measure(root / str(files), files, rounds, alone=given.alone))
             _print(measured[-1])
     _report(measured)
 
 
-def _measure(root: Path, files: int, rounds: int) -> Measured:
+def _measure(root: Path, files: int, rounds: int, *, alone: bool) -> Measured:
     folder = root / "tree"
     _plant(folder, files)
     found = Measured(files)
@@ -80,7 +84,7 @@ def _measure(root: Path, files: int, rounds: int) -> Measured:
         client = stack.enter_context(Client(str(daemon.socket)))
         client.pause_queue("ingest")
         _walk(str(folder))  # both sides find the folders in memory
-        with process_tree.peak_memory(daemon.process.pid) as peak_mb:
+        with process_tree.peak_memory(daemon.process.pid, with_shared=False) as peak_mb:
             client.add_repository(NewRepository(path=str(folder), name="bench"))
             client.scan("bench")
             _wait(client, daemon)
@@ -93,7 +97,7 @@ def _measure(root: Path, files: int, rounds: int) -> Measured:
                 _wait(client, daemon)
                 found.rescans_s += [_seconds(job) for job in _scans(client) if job.id not in known]
         found.peak_mb = max(peak_mb)
-    if syncthing.version() is not None:
+    if not alone and syncthing.version() is not None:
         found.syncthings_s = syncthing.rescans_s(folder, root / "syncthing", rounds)
     return found
 
@@ -154,7 +158,7 @@ def _wait(client: Client, daemon: Daemon) -> None:
         open_states = ("available", "scheduled", "running", "retryable")
         if not any(client.jobs(kind="scan", state=state, limit=1).items for state in open_states):
             return
-        time.sleep(0.1)
+        time.sleep(POLL_S)
     raise RuntimeError(f"a scan is not done after {LIMIT_S:.0f} s")
 
 

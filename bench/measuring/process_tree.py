@@ -30,25 +30,30 @@ def cpu_s(root: int) -> float:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
-def _tree_memory_mb(root: int) -> float:
-    """Return the proportional set size of a tree: shared pages count once."""
+def _tree_memory_mb(root: int, *, with_shared: bool) -> float:
+    """Return the proportional set size of a tree: shared pages count once, or not at all."""
     total_kb = 0
     for pid in tree(root):
         with contextlib.suppress(OSError):
             for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
                 if line.startswith("Pss:"):
                     total_kb += int(line.split()[1])
+                elif line.startswith("Pss_Shmem:") and not with_shared:
+                    total_kb -= int(line.split()[1])
     return total_kb / 1024
 
 
 @contextlib.contextmanager
-def peak_memory(root: int) -> Iterator[list[float]]:
-    """Sample a tree's memory twice a second into the list it gives."""
-    samples, done = [_tree_memory_mb(root)], threading.Event()
+def peak_memory(root: int, *, with_shared: bool = True) -> Iterator[list[float]]:
+    """Sample a tree's memory twice a second into the list it gives.
+
+    Without what is shared, the buffers of PostgreSQL do not count: they fill up to their setting, whatever is done.
+    """
+    samples, done = [_tree_memory_mb(root, with_shared=with_shared)], threading.Event()
 
     def sample() -> None:
         while not done.wait(0.5):
-            samples.append(_tree_memory_mb(root))
+            samples.append(_tree_memory_mb(root, with_shared=with_shared))
 
     thread = threading.Thread(target=sample, daemon=True)
     thread.start()

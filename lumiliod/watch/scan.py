@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
+from typing import Literal
 from urllib.parse import unquote_to_bytes
 from uuid import UUID
 
@@ -76,10 +77,9 @@ async def scan(rt: Runtime, opened: Opened, running: Running, wanted: Args) -> N
     """
     repo, folder = opened.repository, _folder(wanted)
     await trio.to_thread.run_sync(repository.check_identity, repo, limiter=rt.disk)
-    operation = await rt.db.call(files.begin_sync, opened.id, "folder" if folder or not wanted.deep else "full")
+    operation, generation = await rt.db.call(_begin, opened, "folder" if folder or not wanted.deep else "full")
     this = _Scan(rt, opened, running)
     try:
-        generation = await rt.db.call(scans.next_generation, opened.id)
         # as it is now: another process may have changed it, and this one is yet to hear of that
         marker = await trio.to_thread.run_sync(repository.peek, repo.root, limiter=rt.disk)
         rule = IgnoreRule(marker.sync_settings.ignore_patterns)
@@ -92,6 +92,10 @@ async def scan(rt: Runtime, opened: Opened, running: Running, wanted: Args) -> N
             await rt.db.call(files.end_sync, operation, this.counts, reason)
         raise
     await running.complete(partial(_conclude, opened, generation, operation, this.counts, walk, wanted.approved))
+
+
+def _begin(conn: Connection, opened: Opened, type_: Literal["full", "folder"]) -> tuple[UUID, int]:
+    return files.begin_sync(conn, opened.id, type_), scans.next_generation(conn, opened.id)
 
 
 class _Scan:

@@ -123,7 +123,7 @@ def test_too_long_paths_are_counted_not_fatal(repo: Repository) -> None:
 
 
 def test_any_name_comes_through(repo: Repository) -> None:
-    names = [b"new\nline.jpg", b"\xff\xfe.jpg", b" lead", b"-rf", b"@x", "日本".encode()]
+    names = [b"new\nline.jpg", b"\xff\xfe.jpg", b" lead", b"-rf", b"@x", "日本".encode(), "📷".encode()]
     for name in names:
         Path(os.fsdecode(os.path.join(os.fsencode(repo.root), name))).write_bytes(b"x")
     assert sorted(os.fsencode(file.path) for file in walked(repo)[0]) == sorted(names)
