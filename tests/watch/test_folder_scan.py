@@ -8,6 +8,7 @@ import psycopg
 import pytest
 
 from lumiliod.db import files
+from lumiliod.domain.assets import FileStat
 from lumiliod.domain.ids import RepositoryId, path_from_bytes
 from lumiliod.jobs.kind import FIRST
 from lumiliod.pipeline import kinds
@@ -119,7 +120,7 @@ async def test_a_folder_that_no_walk_enters_is_not_entered(shelf: Shelf, folder:
     with scanning.mounted_inside(state, shelf.path / "state"):
         async with scanning.scanning(shelf) as rt:
             with psycopg.connect(shelf.conninfo) as conn:
-                stat = files.FileStat(1, 1, 1)
+                stat = FileStat(1, 1, 1)
                 path = path_from_bytes(os.fsencode(folder) + b"/known.jpg")
                 files.seen(conn, RepositoryId(shelf.id), 0, [files.SeenFile(path, stat)])
             result = await scanned(rt, shelf, folder)

@@ -6,7 +6,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from lumiliod.db import assets, files, scans, trash
+from lumiliod.db import assets, files, scans, trash, users
 from lumiliod.db.pool import Connection
 from lumiliod.db.scans import Merged, Met
 from lumiliod.domain.assets import Outcome
@@ -141,7 +141,7 @@ def test_a_duplicate_takes_over_from_an_original_that_is_gone(shelf: Shelf) -> N
         scan = Scan(shelf, conn)
         scan.compare()
         assert scan.conclude() == 1
-        assert assets.by_digest(conn, shelves.users.ensure_admin(conn), Digest(digest_of(A))) == asset_id
+        assert assets.by_digest(conn, users.ensure_admin(conn), Digest(digest_of(A))) == asset_id
         record = files.original_of(conn, asset_id)
         assert record is not None
         assert record.path == "b.jpg"
