@@ -4,6 +4,7 @@ Photographs of 12 and of 24 megapixels: the **bound** is the work nobody can avo
 without any code of this project: BLAKE3 of the bytes, a scaled JPEG decode, three JPEG encodes and exiftool. The
 **daemon** does the same with its database, its sandbox and its durable writes. **vipsthumbnail**, where it is there,
 draws the three pictures and nothing else. All run in turn, several rounds, on the same files; medians are reported.
+The first two have done a photograph per core before their clocks run.
 
 Then what **many** photographs take of memory beside few, and how many files of other **formats** a minute has. The last
 line is one JSON object.
@@ -100,12 +101,15 @@ def main() -> None:
 
 
 def _photographs(root: Path, part: str, amounts: Amounts) -> dict[str, Any]:
-    folder, (width, height) = root / "photos", SIZES[part]
+    folder, warm, (width, height) = root / "photos", root / "warm", SIZES[part]
+    photographs.generate(warm, machine.cores(), SIZES[part], first=amounts.photos)
     mean_mb = photographs.generate(folder, amounts.photos, SIZES[part]) / amounts.photos / 1e6
     print(f"\n{amounts.photos} photographs of {width} x {height}, {mean_mb:.2f} MB on average", flush=True)
     contestants: dict[str, Callable[[int], Round]] = {
         "bound": lambda _: bound.measure(folder),
-        "daemon": lambda number: daemon.measure(root / f"daemon-{number}", folder, amounts.photos),
+        "daemon": lambda number: daemon.measure(
+            root / f"daemon-{number}", folder, amounts.photos + machine.cores(), warm=warm
+        ),
     }
     if vips.version() is not None:
         contestants["vipsthumbnail"] = lambda number: vips.measure(folder, root / f"vips-{number}")

@@ -34,15 +34,19 @@ TILES = (4, 3)
 Pixels = NDArray[np.uint8]
 
 
-def generate(folder: Path, count: int, size: tuple[int, int] = MP12, *, pictures: int | None = None) -> int:
+def generate(
+    folder: Path, count: int, size: tuple[int, int] = MP12, *, pictures: int | None = None, first: int = 0
+) -> int:
     """Write ``count`` different photographs of ``size`` into ``folder``; return their bytes.
 
-    With ``pictures`` they are of no more than that many, each as often as it takes with another date and place.
+    With ``pictures`` they are of no more than that many, each as often as it takes with another date and place. Those
+    of other numbers, from ``first`` on, are others.
     """
     folder.mkdir(parents=True)
     pictures = min(count, pictures or count)
     with multiprocessing.get_context("spawn").Pool(cores(), _load, (_sources(packages(fetch())),)) as pool:
-        return sum(pool.imap_unordered(partial(_write, folder, size, count, pictures), range(pictures)))
+        numbers = range(first, first + pictures)
+        return sum(pool.imap_unordered(partial(_write, folder, size, first + count, pictures), numbers))
 
 
 def _sources(source: Source) -> list[bytes]:
