@@ -117,5 +117,7 @@ def _rounded(value: float) -> int:
 
 def _sharpness(luma: Pixels) -> float:
     """Return the variance of the Laplacian, in squared levels of 255 (Pech-Pacheco and others, 2000)."""
-    _, deviation = cv2.meanStdDev(cv2.Laplacian(luma, cv2.CV_16S))
-    return float(deviation[0, 0]) ** 2
+    second = cv2.Laplacian(luma, cv2.CV_16S)
+    # of its sums, which OpenCV has quick ways for; meanStdDev takes four times as long
+    mean = cv2.sumElems(second)[0] / second.size
+    return cv2.norm(second, cv2.NORM_L2SQR) / second.size - mean * mean

@@ -4,7 +4,7 @@ import fcntl
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 
 from lumiliod.domain.errors import Conflict, NotFound, Permanent, Shape, Unavailable
@@ -125,12 +125,27 @@ def _our_folder(repo: Repository, *parts: str) -> Iterator[int]:
                 folder = opened.enter_context(local.folder_below(repo.root, below))
             except FileNotFoundError:
                 check_identity(repo)
-                repair(repo)
+                if not _made_in_its_place(repo, below):
+                    repair(repo)
                 folder = opened.enter_context(local.folder_below(repo.root, below, create=True))
         except (Permanent, Conflict, NotADirectoryError) as error:
             message = f"{os.path.join(*below)} of {shown(repo.root)} is not a folder"
             raise Unavailable(message, code="repository_damaged", after_s=DAMAGED_AFTER_S) from error
         yield folder
+
+
+def _made_in_its_place(repo: Repository, below: Sequence[str]) -> bool:
+    """Make a folder where the one that it belongs into is there; it is as little forced to the disk as its files are.
+
+    A library has hundreds of them, and each would wait for the disk.
+    """
+    *above, name = below
+    try:
+        with local.folder_below(repo.root, above) as folder, suppress(FileExistsError):
+            os.mkdir(name, dir_fd=folder)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _owned_folder(parent: int) -> tuple[str, int]:
