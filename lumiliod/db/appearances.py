@@ -1,5 +1,6 @@
 """What pictures look like in numbers, and which look alike."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from psycopg.rows import dict_row
@@ -14,15 +15,19 @@ Q = Queries(__file__)
 _SIGN = 1 << 63
 
 
-def put(conn: Connection, asset_id: AssetId, found: Appearance | None) -> None:
-    """Record what an asset looks like; None where there is nothing to see."""
-    if found is None:
-        conn.execute(Q["remove"], {"asset_id": asset_id})
-        return
-    params: dict[str, Any] = {name: getattr(found, name) for name in Appearance.__slots__}
-    # PostgreSQL has no unsigned numbers: the same 64 bits
-    phash = None if found.phash is None else (found.phash ^ _SIGN) - _SIGN
-    conn.execute(Q["put"], {**params, "phash": phash, "asset_id": asset_id})
+def put(conn: Connection, found: Mapping[AssetId, Appearance | None]) -> None:
+    """Record what assets look like; None where there is nothing to see."""
+    unseen = [asset_id for asset_id, appearance in found.items() if appearance is None]
+    if unseen:
+        conn.execute(Q["remove"], {"asset_ids": unseen})
+    seen = {asset_id: appearance for asset_id, appearance in found.items() if appearance is not None}
+    if seen:
+        columns: dict[str, Any] = {
+            name: [getattr(appearance, name) for appearance in seen.values()] for name in Appearance.__slots__
+        }
+        # PostgreSQL has no unsigned numbers: the same 64 bits
+        columns["phash"] = [None if phash is None else (phash ^ _SIGN) - _SIGN for phash in columns["phash"]]
+        conn.execute(Q["put"], {**columns, "asset_id": list(seen)})
 
 
 def get(conn: Connection, asset_id: AssetId) -> Appearance | None:

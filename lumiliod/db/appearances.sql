@@ -1,13 +1,15 @@
 -- name: put
 INSERT INTO appearances (asset_id, phash, thumbhash, sharpness, brightness, dark_share, bright_share)
-VALUES (%(asset_id)s, %(phash)s::bigint::bit(64), %(thumbhash)s, %(sharpness)s, %(brightness)s, %(dark_share)s,
-        %(bright_share)s)
+SELECT n.asset_id, n.phash::bit(64), n.thumbhash, n.sharpness, n.brightness, n.dark_share, n.bright_share
+FROM unnest(%(asset_id)s::uuid[], %(phash)s::bigint[], %(thumbhash)s::bytea[], %(sharpness)s::float8[],
+            %(brightness)s::float8[], %(dark_share)s::float8[], %(bright_share)s::float8[])
+    AS n (asset_id, phash, thumbhash, sharpness, brightness, dark_share, bright_share)
 ON CONFLICT (asset_id) DO UPDATE SET
     phash = excluded.phash, thumbhash = excluded.thumbhash, sharpness = excluded.sharpness,
     brightness = excluded.brightness, dark_share = excluded.dark_share, bright_share = excluded.bright_share
 
 -- name: remove
-DELETE FROM appearances WHERE asset_id = %(asset_id)s::uuid
+DELETE FROM appearances WHERE asset_id = ANY (%(asset_ids)s::uuid[])
 
 -- name: get
 SELECT phash::bigint AS phash, thumbhash, sharpness, brightness, dark_share, bright_share

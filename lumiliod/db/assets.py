@@ -10,7 +10,7 @@ from psycopg.types.json import Jsonb
 
 from lumiliod.db.pool import Connection
 from lumiliod.db.sql import Queries
-from lumiliod.domain.assets import Admitted, AssetDetails, AssetRow, AssetStatus, NewAsset
+from lumiliod.domain.assets import Admitted, AssetDetails, AssetRow, NewAsset
 from lumiliod.domain.derivatives import AUDIO_WEB, FILMSTRIP, RECIPES, THUMBNAIL_RECIPE, VIDEO_WEB
 from lumiliod.domain.ids import AssetId, Digest, RepositoryId, UserId
 from lumiliod.domain.media import AssetType, Metadata
@@ -143,9 +143,9 @@ def _clean(value: object) -> object:
     return value if isinstance(value, Jsonb) else storable(value)
 
 
-def set_status(conn: Connection, asset_id: AssetId, status: AssetStatus, reason: str | None = None) -> None:
-    """Say how far an asset is understood; ``undecodable`` needs a reason."""
-    conn.execute(Q["set_status"], {"id": asset_id, "status": status, "reason": storable(reason)})
+def set_ready(conn: Connection, ids: Sequence[AssetId]) -> None:
+    """Say that the pictures of assets are there, where they have any."""
+    conn.execute(Q["set_ready"], {"ids": list(ids)})
 
 
 def give_up(conn: Connection, asset_id: AssetId, reason: str) -> None:

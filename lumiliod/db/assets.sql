@@ -61,9 +61,8 @@ WHERE a.type <> 'photo' AND a.type = ANY (%(types)s::text[]) AND a.deleted_at IS
   AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.asset_id = a.id AND j.kind = 'transcode')
 ORDER BY a.id LIMIT %(count)s::int
 
--- name: set_status
-UPDATE assets SET status = %(status)s::text, status_reason = %(reason)s::text, updated_at = now()
-WHERE id = %(id)s::uuid
+-- name: set_ready
+UPDATE assets SET status = 'ready', status_reason = NULL, updated_at = now() WHERE id = ANY (%(ids)s::uuid[])
 
 -- name: source
 -- where the bytes of an asset are read from

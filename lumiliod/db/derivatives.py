@@ -1,7 +1,7 @@
 """Derivatives: what was made of an asset, how many there are, which are made anew, which have to make room."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -50,14 +50,31 @@ class Derivative:
     original_filename: str
 
 
-def put(conn: Connection, asset_id: AssetId, repository_id: RepositoryId, made: Sequence[NewDerivative]) -> list[str]:
-    """Record derivatives of one asset that lie in the store, no two of one kind.
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What was made of one asset, no two of one kind, and in which repository it lies."""
+
+    asset_id: AssetId
+    repository_id: RepositoryId
+    derivatives: Sequence[NewDerivative]
+
+
+def put(conn: Connection, made: Sequence[Made]) -> dict[AssetId, list[str]]:
+    """Record derivatives that lie in the store, of assets that are all different.
 
     Returns:
-        The places of those they replace, where these are others.
+        By asset the places of those they replace, where these are others.
     """
-    params = {"asset_id": asset_id, "repository_id": repository_id, "made": dumped(made)}
-    return [path for (path,) in conn.execute(Q["put"], params) if path]
+    rows = [
+        {"asset_id": one.asset_id, "repository_id": one.repository_id, **asdict(derivative)}
+        for one in made
+        for derivative in one.derivatives
+    ]
+    replaced: dict[AssetId, list[str]] = {one.asset_id: [] for one in made}
+    for asset_id, path in conn.execute(Q["put"], {"made": dumped(rows)}):
+        if path:
+            replaced[AssetId(asset_id)].append(path)
+    return replaced
 
 
 def get(conn: Connection, asset_id: AssetId, kind: str) -> Derivative | None:

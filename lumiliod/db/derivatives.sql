@@ -1,18 +1,20 @@
 -- name: put
-WITH new AS (SELECT * FROM jsonb_to_recordset(%(made)s::jsonb)
-             AS n (kind text, path text, recipe text, mime_type text, size_bytes bigint, width integer,
-                   height integer, details jsonb)),
-     older AS (SELECT d.kind, d.path FROM derivatives d JOIN new ON new.kind = d.kind AND new.path <> d.path
-               WHERE d.asset_id = %(asset_id)s::uuid AND d.repository_id = %(repository_id)s::uuid)
+-- of several assets at once; no two rows are of one asset and kind
+WITH new AS MATERIALIZED (
+         SELECT * FROM jsonb_to_recordset(%(made)s::jsonb)
+         AS n (asset_id uuid, repository_id uuid, kind text, path text, recipe text, mime_type text, size_bytes bigint,
+               width integer, height integer, details jsonb)),
+     older AS (SELECT d.asset_id, d.kind, d.path FROM derivatives d
+               JOIN new ON new.asset_id = d.asset_id AND new.kind = d.kind AND new.repository_id = d.repository_id
+                       AND new.path <> d.path)
 INSERT INTO derivatives (asset_id, kind, repository_id, path, recipe, mime_type, size_bytes, width, height, details)
-SELECT %(asset_id)s::uuid, kind, %(repository_id)s::uuid, path, recipe, mime_type, size_bytes, width, height, details
-FROM new
+SELECT asset_id, kind, repository_id, path, recipe, mime_type, size_bytes, width, height, details FROM new
 ON CONFLICT (asset_id, kind) DO UPDATE SET
     repository_id = excluded.repository_id, path = excluded.path, recipe = excluded.recipe,
     mime_type = excluded.mime_type, size_bytes = excluded.size_bytes, width = excluded.width,
     height = excluded.height, details = excluded.details, created_at = now(),
     used_at = now(), evicted_at = NULL
-RETURNING (SELECT o.path FROM older o WHERE o.kind = derivatives.kind)
+RETURNING asset_id, (SELECT o.path FROM older o WHERE o.asset_id = derivatives.asset_id AND o.kind = derivatives.kind)
 
 -- name: get
 SELECT d.asset_id, d.repository_id, d.path, d.recipe, d.mime_type, d.size_bytes, d.created_at, d.used_at,

@@ -4,6 +4,7 @@ import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import outcome
 import trio
@@ -13,7 +14,7 @@ from lumiliod.db import jobs as db_jobs
 from lumiliod.db.pool import Connection
 from lumiliod.domain.errors import LumilioError, Retryable, Unavailable
 from lumiliod.domain.jobs import ClaimedJob
-from lumiliod.jobs.ends import Effect, Fenced, Result
+from lumiliod.jobs.ends import Effect, Fenced, Result, Together
 from lumiliod.jobs.failures import log_defect
 
 Call = Callable[[Callable[[Connection, list["Request"]], None], list["Request"]], Awaitable[None]]
@@ -213,13 +214,18 @@ def _write_group(conn: Connection, group: list[Request]) -> None:
     """
     held = db_jobs.hold(conn, [request.job for request in group if request.effect is not None])
     ended: list[tuple[Request, Result | None]] = []
+    shared: dict[object, list[tuple[Request, Together[Any]]]] = {}
     for request in group:
         if request.effect is None:
             ended.append((request, request.result))
-        elif request.job.id in held:
-            ended.append((request, _result(conn, request, request.effect)))
-        else:
+        elif request.job.id not in held:
             request.value = _fenced()
+        elif isinstance(request.effect, Together):
+            shared.setdefault(request.effect.write, []).append((request, request.effect))
+        else:
+            ended.append((request, _result(conn, request, request.effect)))
+    for sharing in shared.values():
+        ended += _shared(conn, sharing)
     _end(conn, ended)
 
 
@@ -238,6 +244,22 @@ def _end(conn: Connection, ended: Sequence[tuple[Request, Result | None]]) -> No
             request.value = _fenced()
         else:
             raise _EffectFailed
+
+
+def _shared(conn: Connection, sharing: list[tuple[Request, Together[Any]]]) -> list[tuple[Request, Result | None]]:
+    """Write effects of one kind in the statements they share."""
+    if len(sharing) == 1:
+        [(request, effect)] = sharing
+        return [(request, _result(conn, request, effect))]
+    captured = outcome.capture(sharing[0][1].write, conn, [effect.item for _, effect in sharing])
+    if isinstance(captured, outcome.Error):
+        if conn.closed or conn.broken:
+            captured.unwrap()
+        raise _EffectFailed from captured.error
+    return [
+        (request, request.result if result is None else result)
+        for (request, _), result in zip(sharing, captured.value, strict=True)
+    ]
 
 
 def _result(conn: Connection, request: Request, effect: Effect) -> Result | None:

@@ -18,14 +18,14 @@ from lumiliod.domain.errors import LumilioError, Retryable
 from lumiliod.domain.jobs import ClaimedJob
 from lumiliod.jobs import calls, failures
 from lumiliod.jobs.commits import Commits, Request, StageTotal, elapsed_ms
-from lumiliod.jobs.ends import Effect, Fenced, Result
+from lumiliod.jobs.ends import Effect, Fenced, Result, Together
 from lumiliod.jobs.keeper import PERIOD_S, Keeper
 from lumiliod.jobs.kind import Kind
 from lumiliod.jobs.lease import Lease
 from lumiliod.jobs.queues import Queues
 from lumiliod.jobs.running import Running
 
-__all__ = ["Effect", "Engine", "Fenced", "Result", "Running", "StageTotal"]
+__all__ = ["Effect", "Engine", "Fenced", "Result", "Running", "StageTotal", "Together"]
 
 log = logging.getLogger(__name__)
 

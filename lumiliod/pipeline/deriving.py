@@ -1,27 +1,35 @@
 """Derivatives of one asset, whatever they are: ask for them, put them into the store, then their rows."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import ExitStack, asynccontextmanager, suppress
-from typing import TypeVar
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 import msgspec
+import outcome
 import trio
 
 from lumiliod.db import assets, files, integrity
+from lumiliod.db import derivatives as db_derivatives
 from lumiliod.db.assets import Source
+from lumiliod.db.derivatives import Made
 from lumiliod.db.pool import Connection
+from lumiliod.domain.assets import NewDerivative
 from lumiliod.domain.derivatives import digest_at
 from lumiliod.domain.derivatives import place as derivative_place
-from lumiliod.domain.errors import LumilioError, NotFound, Permanent, Unavailable
+from lumiliod.domain.errors import LumilioError, NotFound, Permanent, Shape, Unavailable
 from lumiliod.domain.ids import AssetId, Digest, RepositoryId
-from lumiliod.jobs.engine import Result, Running
-from lumiliod.runtime import Runtime, reaching
+from lumiliod.jobs.engine import Result, Running, Together
+from lumiliod.runtime import Opened, Runtime, reaching
 from lumiliod.storage import derivatives, repository
 from lumiliod.storage.repository import Repository
 
 Asked = TypeVar("Asked")
 Stored = TypeVar("Stored")
+
+RECORD_AFTER_S = 1.0
+"""How long what was made first waits for the others that are recorded with it."""
 
 
 class Args(msgspec.Struct):
@@ -30,63 +38,146 @@ class Args(msgspec.Struct):
     asset: UUID
 
 
+@dataclass(frozen=True, slots=True)
+class Unrecorded(Generic[Stored]):
+    """Derivatives of one asset that lie in the store of a repository and have no row yet."""
+
+    asset_id: AssetId
+    repository_id: RepositoryId
+    stored: Stored
+    replaced: list[str] = field(default_factory=list[str])
+    """Where those lie that they replace; filled in by whoever records them."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked(Generic[Asked]):
+    """What was made of the original of one job's asset."""
+
+    job: Running
+    source: Source
+    opened: Opened
+    asked: Asked
+
+
 async def derive(
     rt: Runtime,
-    running: Running,
+    jobs: Sequence[Running],
     ask: Callable[[Repository, Source], Awaitable[Asked]],
     store: Callable[[Repository, Digest, Asked], Stored],
-    record: Callable[[AssetId, RepositoryId, Stored, Connection], tuple[Result, Sequence[str]]],
+    record: Callable[[Connection, Sequence[Unrecorded[Stored]]], Sequence[Result]],
 ) -> None:
-    """Make the derivatives of one asset and end the job with their rows.
+    """Make the derivatives of assets, one after the other, and end each job with the rows of its own.
+
+    They are stored and recorded together, and no later than ``RECORD_AFTER_S``. Jobs that fail have the reason: the
+    repository is away, the original cannot be decoded, or is not there (``original_missing``).
 
     Args:
         rt: the library.
-        running: the job; its arguments are :class:`Args`.
-        ask: makes them of the original.
+        jobs: their arguments are :class:`Args`.
+        ask: makes the derivatives of an original.
         store: puts them into the store, in a thread; returns what is to be written down.
-        record: writes it down; returns the job's result and the places of what this replaces.
-
-    Raises:
-        Unavailable: the repository is away. Permanent: the original cannot be decoded, or is not there
-            (``original_missing``).
+        record: writes it down, of several assets; returns each job's result and fills in what this replaces.
     """
-    asset_id = AssetId(running.decoded(Args).asset)
-    source = (await rt.db.once(assets.sources, [asset_id])).get(asset_id)
+    made: list[_Asked[Asked]] = []
+    first_s = trio.current_time()
+    wanted = await wanted_of(jobs)
+    sources = await rt.db.once(assets.sources, list(wanted))
+    for asset_id, job in wanted.items():
+        try:
+            made.append(await _asked(rt, job, asset_id, sources.get(asset_id), ask))
+        except LumilioError as error:
+            await job.fail(error)
+        if len(made) == 1:
+            first_s = trio.current_time()
+        elif trio.current_time() >= first_s + RECORD_AFTER_S:
+            await _keep(rt, made, store, record)
+            made = []
+    await _keep(rt, made, store, record)
+
+
+async def wanted_of(jobs: Sequence[Running]) -> dict[AssetId, Running]:
+    """Return jobs by the assets they are about; those that name none have failed."""
+    wanted: dict[AssetId, Running] = {}
+    for job in jobs:
+        try:
+            wanted[AssetId(job.decoded(Args).asset)] = job
+        except Shape as error:
+            await job.fail(error)
+    return wanted
+
+
+async def _asked(
+    rt: Runtime,
+    job: Running,
+    asset_id: AssetId,
+    source: Source | None,
+    ask: Callable[[Repository, Source], Awaitable[Asked]],
+) -> _Asked[Asked]:
     if source is None:
         raise await no_original(rt, asset_id)
     opened = rt.repositories.get(source.repository_id)
     with reaching(rt.repositories, opened):
-        repo = opened.repository
-
-        def stored_there(asked: Asked) -> Stored:
-            # where another disk is mounted by now, the file was another's, too
-            repository.check_identity(repo)
-            return store(repo, source.digest, asked)
-
         verdict: LumilioError
         try:
-            try:
-                asked = await ask(repo, source)
-            except NotFound as error:
-                raise Permanent("the original is not where it was", code="original_missing") from error
-            # nobody removes these bytes' derivatives while they have no row
-            async with rt.digests.holding(source.digest):
-                stored = await trio.to_thread.run_sync(stored_there, asked, limiter=rt.disk)
-                replaced = list[str]()
-
-                def effect(conn: Connection) -> Result:
-                    result, replaced[:] = record(asset_id, repo.marker.id, stored, conn)
-                    return result
-
-                await running.complete(effect)
-                await forget(rt, repo, replaced)
-        except (NotFound, Permanent) as error:
+            return _Asked(job, source, opened, await ask(opened.repository, source))
+        except NotFound as error:
+            verdict = Permanent("the original is not where it was", code="original_missing")
+            verdict.__cause__ = error
+        except Permanent as error:
             verdict = error
-        else:
-            return
         # a root that went away in the middle says nothing of the file
-        await trio.to_thread.run_sync(repository.check_identity, repo, limiter=rt.disk)
+        await trio.to_thread.run_sync(repository.check_identity, opened.repository, limiter=rt.disk)
         raise verdict
+
+
+async def _keep(
+    rt: Runtime,
+    made: Sequence[_Asked[Asked]],
+    store: Callable[[Repository, Digest, Asked], Stored],
+    record: Callable[[Connection, Sequence[Unrecorded[Stored]]], Sequence[Result]],
+) -> None:
+    """Store what was made, and end its jobs with its rows."""
+
+    def put_all() -> list[outcome.Value[Stored] | outcome.Error]:
+        return [outcome.capture(_stored, one, store) for one in made]
+
+    if not made:
+        return
+    async with AsyncExitStack() as held:
+        # nobody removes these bytes' derivatives while they have no row; all who hold several take them in one order
+        for digest in sorted({one.source.digest for one in made}):
+            await held.enter_async_context(rt.digests.holding(digest))
+        found = await trio.to_thread.run_sync(put_all, limiter=rt.disk)
+        lying: list[tuple[Running, Unrecorded[Stored]]] = []
+        for one, stored in zip(made, found, strict=True):
+            try:
+                with reaching(rt.repositories, one.opened):
+                    lying.append((one.job, Unrecorded(one.source.id, one.opened.id, stored.unwrap())))
+            except LumilioError as error:
+                await one.job.fail(error)
+        ends = await rt.jobs.finish_all([(job, Together(record, item)) for job, item in lying])
+        for (_, item), end in zip(lying, ends, strict=True):
+            if not isinstance(end, LumilioError):
+                await forget(rt, rt.repositories.get(item.repository_id).repository, item.replaced)
+
+
+def _stored(one: _Asked[Asked], store: Callable[[Repository, Digest, Asked], Stored]) -> Stored:
+    repo = one.opened.repository
+    # where another disk is mounted by now, the file was another's, too
+    repository.check_identity(repo)
+    try:
+        return store(repo, one.source.digest, one.asked)
+    except (NotFound, Permanent):
+        repository.check_identity(repo)
+        raise
+
+
+def record(conn: Connection, lying: Sequence[Unrecorded[Any]], made: Sequence[Sequence[NewDerivative]]) -> None:
+    """Write down what was made of each, and fill in what it replaces."""
+    rows = [Made(one.asset_id, one.repository_id, derivatives) for one, derivatives in zip(lying, made, strict=True)]
+    replaced = db_derivatives.put(conn, rows)
+    for one in lying:
+        one.replaced[:] = replaced[one.asset_id]
 
 
 async def no_original(rt: Runtime, asset_id: AssetId) -> LumilioError:

@@ -1,24 +1,26 @@
 """Develop: a photograph in full size as every browser shows it, when somebody asks for it."""
 
 import os
+from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
 from functools import partial
 from pathlib import Path
 
 import trio
 
-from lumiliod.db import assets, derivatives
+from lumiliod.db import assets
 from lumiliod.db.pool import Connection
 from lumiliod.domain.assets import NewDerivative
 from lumiliod.domain.derivatives import PHOTO_WEB, RECIPES
 from lumiliod.domain.errors import NotFound, Permanent, Unavailable
-from lumiliod.domain.ids import AssetId, Digest, RepositoryId, path_from_bytes
+from lumiliod.domain.ids import Digest, path_from_bytes
 from lumiliod.domain.media import AssetType
 from lumiliod.jobs.engine import Result, Running
 from lumiliod.jobs.kind import Kind, each
 from lumiliod.media.media import PHOTO_NAME
 from lumiliod.media.wire import Developed
 from lumiliod.pipeline import deriving, kinds, prune
+from lumiliod.pipeline.deriving import Unrecorded
 from lumiliod.runtime import Runtime
 from lumiliod.storage import pump
 from lumiliod.storage.repository import Repository
@@ -51,7 +53,7 @@ async def develop(rt: Runtime, running: Running) -> None:
         return folder, await rt.media.develop(repo.absolute(path_from_bytes(source.path)), folder)
 
     async with stack:
-        await deriving.derive(rt, running, ask, _store, _record)
+        await deriving.derive(rt, [running], ask, _store, _record)
     if running.job.repository_id is not None:
         with suppress(NotFound, Unavailable):  # it is there with the next one
             await prune.evict(rt, rt.repositories.get(running.job.repository_id), PHOTO_WEB)
@@ -71,7 +73,7 @@ def _store(repo: Repository, digest: Digest, made_in: tuple[str, Developed] | No
     return [NewDerivative(PHOTO_WEB, path, RECIPES[PHOTO_WEB], "image/jpeg", size_bytes, width, height)]
 
 
-def _record(
-    asset_id: AssetId, repository_id: RepositoryId, made: list[NewDerivative], conn: Connection
-) -> tuple[Result, list[str]]:
-    return {"made": [one.kind for one in made]}, derivatives.put(conn, asset_id, repository_id, made)
+def _record(conn: Connection, lying: Sequence[Unrecorded[list[NewDerivative]]]) -> list[Result]:
+    made = [one.stored for one in lying]
+    deriving.record(conn, lying, made)
+    return [{"made": [derivative.kind for derivative in derivatives]} for derivatives in made]

@@ -7,13 +7,13 @@ import trio
 
 from lumiliod.db import assets
 from lumiliod.db.pool import Connection
-from lumiliod.domain.errors import LumilioError, NotFound, Permanent, Shape
-from lumiliod.domain.ids import AssetId, RepositoryId, path_from_bytes
+from lumiliod.domain.errors import LumilioError, NotFound, Permanent
+from lumiliod.domain.ids import RepositoryId, path_from_bytes
 from lumiliod.domain.media import AssetType, Identified, Metadata
 from lumiliod.jobs.engine import Effect, Running
 from lumiliod.jobs.kind import Kind
 from lumiliod.pipeline import kinds
-from lumiliod.pipeline.deriving import Args, no_original
+from lumiliod.pipeline.deriving import no_original, wanted_of
 from lumiliod.runtime import Opened, Runtime, reaching
 from lumiliod.storage.repository import check_identity
 
@@ -33,12 +33,7 @@ def setup(rt: Runtime) -> Kind:
 
 async def read(rt: Runtime, jobs: Sequence[Running]) -> None:
     """Read the metadata of several assets and write each with the end of its job."""
-    wanted: dict[AssetId, Running] = {}
-    for job in jobs:
-        try:
-            wanted[AssetId(job.decoded(Args).asset)] = job
-        except Shape as error:
-            await job.fail(error)
+    wanted = await wanted_of(jobs)
     sources = await rt.db.once(assets.sources, list(wanted))
     readable: list[tuple[Running, assets.Source, Opened]] = []
     reached: dict[RepositoryId, Opened] = {}

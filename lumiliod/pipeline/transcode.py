@@ -2,23 +2,25 @@
 
 import math
 import os
+from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
 from functools import partial
 
 import trio
 
-from lumiliod.db import assets, derivatives
+from lumiliod.db import assets
 from lumiliod.db.pool import Connection
 from lumiliod.domain.assets import NewDerivative
 from lumiliod.domain.derivatives import AUDIO_WEB, FILMSTRIP, RECIPES, VIDEO_WEB
 from lumiliod.domain.errors import NotFound, Permanent, Unavailable
-from lumiliod.domain.ids import AssetId, Digest, RepositoryId, path_from_bytes
+from lumiliod.domain.ids import Digest, path_from_bytes
 from lumiliod.domain.media import AssetType
 from lumiliod.jobs.engine import Result, Running
 from lumiliod.jobs.kind import Kind, each
 from lumiliod.media.media import VERSION_NAME
 from lumiliod.media.media_type import Converted
 from lumiliod.pipeline import deriving, kinds, prune
+from lumiliod.pipeline.deriving import Unrecorded
 from lumiliod.runtime import Runtime
 from lumiliod.storage import pump
 from lumiliod.storage.repository import Repository
@@ -66,7 +68,7 @@ async def transcode(rt: Runtime, running: Running) -> None:
         return folder, await rt.media.web_version(repo.absolute(path_from_bytes(source.path)), folder, advance)
 
     async with stack:
-        await deriving.derive(rt, running, ask, _store, _record)
+        await deriving.derive(rt, [running], ask, _store, _record)
     if running.job.repository_id is not None:
         with suppress(NotFound, Unavailable):  # it is there with the next one
             await prune.evict(rt, rt.repositories.get(running.job.repository_id), VIDEO_WEB)
@@ -97,12 +99,15 @@ def _store(repo: Repository, digest: Digest, made_in: tuple[str, Converted] | No
     return made
 
 
-def _record(
-    asset_id: AssetId, repository_id: RepositoryId, made: list[NewDerivative] | None, conn: Connection
-) -> tuple[Result, list[str]]:
-    if made is None:
-        return {}, []
-    kinds_made = [one.kind for one in made]
+def _record(conn: Connection, lying: Sequence[Unrecorded[list[NewDerivative] | None]]) -> list[Result]:
+    return [_record_one(conn, one) for one in lying]  # few statements beside what their making takes
+
+
+def _record_one(conn: Connection, one: Unrecorded[list[NewDerivative] | None]) -> Result:
+    if one.stored is None:
+        return {}
+    kinds_made = [derivative.kind for derivative in one.stored]
     plays = not {VIDEO_WEB, AUDIO_WEB} & set(kinds_made)
-    assets.set_plays_on_web(conn, asset_id, plays=plays)
-    return {"plays": plays, "made": kinds_made}, derivatives.put(conn, asset_id, repository_id, made)
+    assets.set_plays_on_web(conn, one.asset_id, plays=plays)
+    deriving.record(conn, [one], [one.stored])
+    return {"plays": plays, "made": kinds_made}

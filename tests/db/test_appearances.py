@@ -7,6 +7,7 @@ import psycopg
 import pytest
 
 from lumiliod.db import appearances, assets, derivatives, integrity, repositories, trash, users
+from lumiliod.db.derivatives import Made
 from lumiliod.domain.assets import NewDerivative
 from lumiliod.domain.derivatives import FILMSTRIP, RECIPES, THUMBNAIL_RECIPE, VIDEO_WEB
 from lumiliod.domain.ids import AssetId
@@ -25,7 +26,7 @@ def library(conn: psycopg.Connection) -> psycopg.Connection:
 def looking(conn: psycopg.Connection, number: int, phash: int | None) -> AssetId:
     owner = users.ensure_admin(conn)
     asset = admit(conn, owner, number, f"{number}.jpg", b"%d.jpg" % number, Metadata())
-    appearances.put(conn, asset, replace(LOOKS, phash=phash))
+    appearances.put(conn, {asset: replace(LOOKS, phash=phash)})
     return asset
 
 
@@ -33,9 +34,9 @@ def looking(conn: psycopg.Connection, number: int, phash: int | None) -> AssetId
 def test_every_bit_is_kept(library: psycopg.Connection, phash: int | None) -> None:
     asset = looking(library, 1, phash)
     assert appearances.get(library, asset) == replace(LOOKS, phash=phash)
-    appearances.put(library, asset, replace(LOOKS, phash=phash, sharpness=0.0))
+    appearances.put(library, {asset: replace(LOOKS, phash=phash, sharpness=0.0)})
     assert appearances.get(library, asset) == replace(LOOKS, phash=phash, sharpness=0.0)
-    appearances.put(library, asset, None)
+    appearances.put(library, {asset: None})
     assert appearances.get(library, asset) is None
 
 
@@ -89,19 +90,20 @@ def test_films_are_converted_anew_by_a_new_recipe_unless_they_made_room(library:
 
 def derive(library: psycopg.Connection, asset: AssetId, kind: str, recipe: str) -> None:
     made = NewDerivative(kind, f"assets/{asset}.{recipe}", recipe, "image/jpeg", 1, None, None)
-    derivatives.put(library, asset, REPOSITORY, [made])
+    derivatives.put(library, [Made(asset, REPOSITORY, [made])])
 
 
 def test_a_derivative_in_a_new_place_tells_which_it_replaces(library: psycopg.Connection) -> None:
     one, other = looking(library, 1, 1), looking(library, 2, 2)
     made = [NewDerivative("waveform", place, "r", "audio/x", 1, None, None) for place in ("assets/a", "assets/b")]
-    assert derivatives.put(library, one, REPOSITORY, [made[0]]) == []
-    assert derivatives.put(library, one, REPOSITORY, [made[0]]) == []
-    assert derivatives.put(library, other, REPOSITORY, [made[0]]) == []
-    assert derivatives.put(library, one, REPOSITORY, [made[1]]) == ["assets/a"]
+    of_one = [Made(one, REPOSITORY, [made[0]])]
+    assert derivatives.put(library, of_one) == {one: []}
+    assert derivatives.put(library, [*of_one, Made(other, REPOSITORY, [made[0]])]) == {one: [], other: []}
+    moved = [Made(one, REPOSITORY, [made[1]]), Made(other, REPOSITORY, [made[0]])]
+    assert derivatives.put(library, moved) == {one: ["assets/a"], other: []}
     places = ["assets/a", "assets/b", "assets/c"]
     assert integrity.unknown_derivatives(library, REPOSITORY, places) == ["assets/c"]
     assert trash.derivatives(library, one) == [(REPOSITORY, "assets/b")]
-    assert derivatives.put(library, other, REPOSITORY, [made[1]]) == ["assets/a"]
+    assert derivatives.put(library, [Made(other, REPOSITORY, [made[1]])]) == {other: ["assets/a"]}
     assert integrity.unknown_derivatives(library, REPOSITORY, places) == ["assets/a", "assets/c"]
     assert trash.derivatives(library, one) == [], "another asset has the same one"

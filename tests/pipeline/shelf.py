@@ -22,7 +22,7 @@ from lumiliod.db import derivatives as db_derivatives
 from lumiliod.db import repositories as db_repositories
 from lumiliod.db.pool import Connection, Database
 from lumiliod.db.repositories import RepositoryRow
-from lumiliod.domain.assets import AssetStatus, NewAsset, NewDerivative, Outcome
+from lumiliod.domain.assets import NewAsset, NewDerivative, Outcome
 from lumiliod.domain.derivatives import place
 from lumiliod.domain.ids import AssetId, Digest, RepoPath, RepositoryId, uuid7
 from lumiliod.domain.ignore import IgnoreRule
@@ -127,7 +127,7 @@ def add(shelf: Shelf, path: str, content: bytes, *, thumbnail: bool = True) -> A
         conn.execute("UPDATE assets SET metadata_at = now(), rating = 4 WHERE id = %s", (asset_id,))
         if thumbnail:
             _add_thumbnail(conn, shelf, asset_id, digest)
-        assets.set_status(conn, asset_id, AssetStatus.READY)
+        assets.set_ready(conn, [asset_id])
     return asset_id
 
 
@@ -162,7 +162,7 @@ def _add_thumbnail(conn: Connection, shelf: Shelf, asset_id: AssetId, digest: Di
         path = place("thumbnail_150", digest, ".jpg", "r")
         derivatives.put(repo, str(picture), path)
     made = NewDerivative("thumbnail_150", path, "r", "image/jpeg", 27, None, None)
-    db_derivatives.put(conn, asset_id, RepositoryId(shelf.id), [made])
+    db_derivatives.put(conn, [db_derivatives.Made(asset_id, RepositoryId(shelf.id), [made])])
 
 
 @asynccontextmanager

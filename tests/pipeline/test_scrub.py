@@ -352,7 +352,7 @@ async def test_derivatives_that_no_row_names_are_left_over_and_removed(kept: Lib
     lumilio = Path(kept.opened.repository.lumilio)
     at = place("thumbnail_150", known.digest, "jpg")
     made = NewDerivative("thumbnail_150", at, "r", "image/jpeg", 9, None, None)
-    await kept.rt.db.call(db_derivatives.put, known.asset_id, kept.opened.id, [made])
+    await kept.rt.db.call(db_derivatives.put, [db_derivatives.Made(known.asset_id, kept.opened.id, [made])])
     named, named_else = lumilio / at, lumilio / at.replace(".jpg", ".a.jpg")
     older, of_another = (
         lumilio / place("thumbnail_150", one, "jpg", "r-0") for one in (known.digest, Digest("0" * 64))
