@@ -8,6 +8,7 @@ from uuid import UUID
 from psycopg.rows import class_row, dict_row
 from psycopg.types.json import Jsonb
 
+from lumiliod.db.encoding import dumped
 from lumiliod.db.pool import Connection
 from lumiliod.db.sql import Queries
 from lumiliod.domain.assets import Admitted, AssetDetails, AssetRow, NewAsset
@@ -49,29 +50,18 @@ class Known:
 
 def admit(conn: Connection, asset: NewAsset) -> Admitted:
     """Insert an asset, or find the one with the same owner and digest, in the trash or not."""
-    params = {
-        "id": asset.id,
-        "owner_id": asset.owner_id,
-        "type": asset.type,
-        "digest": bytes.fromhex(asset.digest),
-        "size_bytes": asset.size_bytes,
-        "mime_type": asset.mime_type,
-        "original_filename": asset.original_filename,
-        "width": asset.width,
-        "height": asset.height,
-        "duration_s": asset.duration_s,
-        "taken_at": asset.taken_at,
-        "taken_at_local": asset.taken_at_local,
-        "tz_source": asset.tz_source,
-        "taken_source": asset.taken_source,
-        "search_text": search_text(asset.original_filename),
-    }
-    if conn.execute(Q["admit"], params).fetchone():
+    if admit_new(conn, [asset]):
         return Admitted(asset.id, duplicate=False)
     existing = by_digest(conn, asset.owner_id, asset.digest)
     if existing is None:
         raise LookupError("the asset that was in the way is gone")
     return Admitted(existing, duplicate=True)
+
+
+def admit_new(conn: Connection, new: Sequence[NewAsset]) -> set[AssetId]:
+    """Insert those assets whose bytes their owner had not; return which these are."""
+    rows = [{**asdict(asset), "search_text": search_text(asset.original_filename)} for asset in new]
+    return {AssetId(row[0]) for row in conn.execute(Q["admit"], {"assets": dumped(rows)})}
 
 
 def by_digest(conn: Connection, owner_id: UserId, digest: Digest) -> AssetId | None:

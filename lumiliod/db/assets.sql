@@ -2,9 +2,12 @@
 -- the digest decides: the same bytes of the same owner are the same asset
 INSERT INTO assets (id, owner_id, type, digest, size_bytes, mime_type, original_filename, width, height, duration_s,
                     taken_at, taken_at_local, tz_source, taken_source, search_text)
-VALUES (%(id)s, %(owner_id)s, %(type)s, %(digest)s, %(size_bytes)s, %(mime_type)s, %(original_filename)s,
-        %(width)s, %(height)s, %(duration_s)s, %(taken_at)s, %(taken_at_local)s, %(tz_source)s, %(taken_source)s,
-        %(search_text)s)
+SELECT id, owner_id, type, decode(digest, 'hex'), size_bytes, mime_type, original_filename, width, height, duration_s,
+       taken_at, taken_at_local, tz_source, taken_source, search_text
+FROM jsonb_to_recordset(%(assets)s::jsonb)
+    AS a (id uuid, owner_id uuid, type text, digest text, size_bytes bigint, mime_type text, original_filename text,
+          width integer, height integer, duration_s double precision, taken_at timestamptz, taken_at_local timestamp,
+          tz_source text, taken_source text, search_text text)
 ON CONFLICT (owner_id, digest) DO NOTHING
 RETURNING id
 

@@ -74,9 +74,14 @@ def seen(conn: Connection, repository_id: RepositoryId, generation: int, page: S
 
 def get(conn: Connection, record_id: UUID) -> FileRecord | None:
     """Return one record."""
+    return get_many(conn, [record_id]).get(record_id)
+
+
+def get_many(conn: Connection, ids: Sequence[UUID]) -> dict[UUID, FileRecord]:
+    """Return those of these records that there are."""
     with conn.cursor(row_factory=dict_row) as cursor:
-        row = cursor.execute(Q["get"], {"id": record_id}).fetchone()
-    return _record(row) if row else None
+        records = [_record(row) for row in cursor.execute(Q["get"], {"ids": list(ids)})]
+    return {record.id: record for record in records}
 
 
 def original_of(conn: Connection, asset_id: AssetId) -> FileRecord | None:
@@ -172,23 +177,34 @@ def has_original(conn: Connection, asset_id: AssetId, except_id: UUID) -> bool:
     return bool(row and row[0])
 
 
-def settle(
-    conn: Connection, record_id: UUID, outcome: Outcome, stat: FileStat, digest: Digest, asset_id: AssetId
-) -> None:
-    """Say which asset a file holds; ``outcome`` is ``asset`` or ``duplicate``.
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """Which asset a file, in the state ``stat``, holds: ``outcome`` is ``asset``, ``duplicate`` or ``trashed``."""
+
+    record_id: UUID
+    outcome: Outcome
+    stat: FileStat
+    digest: Digest
+    asset_id: AssetId
+
+
+def settle(conn: Connection, settled: Sequence[Settled]) -> None:
+    """Say which assets files hold.
 
     Raises:
-        Conflict: the record is gone; its file will be met again by the next scan.
+        Conflict: a record is gone; its file will be met again by the next scan.
     """
+    states = [columns(one.stat) for one in settled]
     params = {
-        "id": record_id,
-        "outcome": outcome,
-        "reason": None,
-        "asset_id": asset_id,
-        "digest": bytes.fromhex(digest),
-        **columns(stat),
+        "ids": [one.record_id for one in settled],
+        "outcomes": [str(one.outcome) for one in settled],
+        "asset_ids": [one.asset_id for one in settled],
+        "digests": [bytes.fromhex(one.digest) for one in settled],
+        "sizes": [state["size_bytes"] for state in states],
+        "mtimes": [state["mtime_ns"] for state in states],
+        "inodes": [state["inode"] for state in states],
     }
-    if not conn.execute(Q["settle"], params).rowcount:
+    if conn.execute(Q["settle"], params).rowcount < len(settled):
         raise Conflict("the record of this file is gone", code="record_gone")
 
 
@@ -219,11 +235,14 @@ def forget(conn: Connection, record_id: UUID) -> None:
     conn.execute(Q["forget"], {"id": record_id})
 
 
-def attach_sidecars(
-    conn: Connection, repository_id: RepositoryId, paths: Sequence[RepoPath], asset_id: AssetId
-) -> None:
-    """Give sidecars at ``paths`` to the asset they are named after."""
-    params = {"repository_id": repository_id, "paths": [path_bytes(path) for path in paths], "asset_id": asset_id}
+def attach_sidecars(conn: Connection, media: Sequence[tuple[RepositoryId, Sequence[RepoPath], AssetId]]) -> None:
+    """Give sidecars to the assets they are named after: of each the paths where some may be in a repository."""
+    pairs = [(one, path_bytes(path), asset_id) for one, paths, asset_id in media for path in paths]
+    params = {
+        "repository_ids": [repository_id for repository_id, _, _ in pairs],
+        "paths": [path for _, path, _ in pairs],
+        "asset_ids": [asset_id for _, _, asset_id in pairs],
+    }
     conn.execute(Q["attach_sidecars"], params)
 
 

@@ -26,7 +26,7 @@ RETURNING f.id, f.path, f.outcome = 'pending' AS pending, f.created_at = now() A
 
 -- name: get
 SELECT id, repository_id, path, size_bytes, mtime_ns, inode, outcome, reason, asset_id, encode(digest, 'hex') AS digest
-FROM file_records WHERE id = %(id)s::uuid
+FROM file_records WHERE id = ANY (%(ids)s::uuid[])
 
 -- name: original_of
 SELECT id, repository_id, path, size_bytes, mtime_ns, inode, outcome, reason, asset_id, encode(digest, 'hex') AS digest
@@ -71,13 +71,14 @@ SELECT EXISTS (SELECT 1 FROM file_records WHERE asset_id = %(asset_id)s::uuid AN
 
 -- name: settle
 -- the time of change that a scan noted stays with the state it was noted with
-UPDATE file_records SET
-    ctime_ns = CASE WHEN (size_bytes, mtime_ns, inode)
-                         = (%(size_bytes)s::bigint, %(mtime_ns)s::bigint, %(inode)s::bigint) THEN ctime_ns END,
-    outcome = %(outcome)s::text, reason = %(reason)s::text, asset_id = %(asset_id)s::uuid, digest = %(digest)s::bytea,
-    size_bytes = %(size_bytes)s::bigint, mtime_ns = %(mtime_ns)s::bigint, inode = %(inode)s::bigint,
-    missing_since = NULL, updated_at = now()
-WHERE id = %(id)s::uuid
+UPDATE file_records f SET
+    ctime_ns = CASE WHEN (f.size_bytes, f.mtime_ns, f.inode) = (s.size_bytes, s.mtime_ns, s.inode) THEN f.ctime_ns END,
+    outcome = s.outcome, reason = NULL, asset_id = s.asset_id, digest = s.digest, size_bytes = s.size_bytes,
+    mtime_ns = s.mtime_ns, inode = s.inode, missing_since = NULL, updated_at = now()
+FROM unnest(%(ids)s::uuid[], %(outcomes)s::text[], %(asset_ids)s::uuid[], %(digests)s::bytea[], %(sizes)s::bigint[],
+            %(mtimes)s::bigint[], %(inodes)s::bigint[])
+    AS s (id, outcome, asset_id, digest, size_bytes, mtime_ns, inode)
+WHERE f.id = s.id
 
 -- name: keep_expected
 -- its asset would be in no other file: what is to be done is a person's to say
@@ -141,8 +142,10 @@ ON CONFLICT (repository_id, path) DO NOTHING
 
 -- name: attach_sidecars
 -- a sidecar belongs to the asset whose file it is named after
-UPDATE file_records SET asset_id = %(asset_id)s::uuid, reason = NULL, updated_at = now()
-WHERE repository_id = %(repository_id)s::uuid AND path = ANY (%(paths)s::bytea[]) AND outcome = 'sidecar'
+UPDATE file_records f SET asset_id = s.asset_id, reason = NULL, updated_at = now()
+FROM unnest(%(repository_ids)s::uuid[], %(paths)s::bytea[], %(asset_ids)s::uuid[])
+    AS s (repository_id, path, asset_id)
+WHERE f.repository_id = s.repository_id AND f.path = s.path AND f.outcome = 'sidecar'
 
 -- name: attach_sidecar
 UPDATE file_records SET asset_id = o.asset_id, reason = NULL

@@ -2,7 +2,8 @@
 
 import math
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any
 
 import trio
 
@@ -20,11 +21,21 @@ PACE_MEMORY_S = 0.2
 """How often the pace is taken, and how long it is remembered."""
 
 
-class Buffer:
-    """Claimed jobs that wait for a slot, by kind; counted in units, as slots are; a suspect is not counted."""
+Together = Callable[[Mapping[str, Any]], bool]
+"""Tells by a job's arguments whether it runs together with others of its kind."""
 
-    def __init__(self, batches: Mapping[str, int]) -> None:
+
+class Buffer:
+    """Claimed jobs that wait for a slot, by kind; counted in units, as slots are; a suspect is not counted.
+
+    Args:
+        batches: how many jobs of a kind run together at most.
+        together: of a kind, which of its jobs do; all where it says nothing.
+    """
+
+    def __init__(self, batches: Mapping[str, int], together: Mapping[str, Together] | None = None) -> None:
         self._batches = batches
+        self._together = together or {}
         self._jobs: dict[str, deque[ClaimedJob]] = {}
         self._suspects: deque[ClaimedJob] = deque()
         self._turns: Counter[str] = Counter()
@@ -37,7 +48,12 @@ class Buffer:
 
     def units_by_kind(self) -> dict[str, int]:
         """Return how many units of each kind are buffered."""
-        return {kind: -(-len(jobs) // self._batches[kind]) for kind, jobs in self._jobs.items()}
+        return {kind: self._units(kind, jobs) for kind, jobs in self._jobs.items()}
+
+    def _units(self, kind: str, jobs: Collection[ClaimedJob]) -> int:
+        is_together = self._together.get(kind)
+        count = len(jobs) if is_together is None else sum(is_together(job.args) for job in jobs)
+        return len(jobs) - count - (-count // self._batches[kind])
 
     def add(self, jobs: Sequence[ClaimedJob]) -> None:
         """Put jobs in their kind's line: the most urgent first, then the oldest."""
@@ -50,11 +66,11 @@ class Buffer:
             else:
                 self._jobs.setdefault(kind, deque()).extend(new)
 
-    def next_unit(self, active: Mapping[str, int]) -> list[ClaimedJob]:
+    def next_unit(self, active: Mapping[str, int], free: int = 1) -> list[ClaimedJob]:
         """Take a unit of the most urgent kind; among equals the one that has the fewest slots, then that waited most.
 
-        So a kind that fills batches does not keep another from its share of the slots. A suspect goes
-        first. Empty when there is nothing to take.
+        So a kind that fills batches does not keep another from its share of the slots. Where several slots are
+        ``free``, they share what waits. A suspect goes first. Empty when there is nothing to take.
         """
         if self._suspects:
             return [self._suspects.popleft()]
@@ -64,8 +80,14 @@ class Buffer:
         kind = waiting[0] if len(waiting) == 1 else min(waiting, key=lambda kind: self._rank(kind, active))
         self._turn += 1
         self._turns[kind] = self._turn
-        line = self._jobs[kind]
-        return [line.popleft() for _ in range(min(len(line), self._batches[kind]))]
+        line, is_together = self._jobs[kind], self._together.get(kind)
+        unit = [line.popleft()]
+        if is_together is not None and not is_together(unit[0].args):
+            return unit
+        count = min(-(-(1 + len(line)) // max(free, 1)), self._batches[kind])
+        while line and len(unit) < count and (is_together is None or is_together(line[0].args)):
+            unit.append(line.popleft())
+        return unit
 
     def _rank(self, kind: str, active: Mapping[str, int]) -> tuple[int, int, int, int]:
         first = self._jobs[kind][0]

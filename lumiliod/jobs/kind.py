@@ -30,7 +30,8 @@ class Kind:
         queue: the lane it runs in.
         run: does up to ``batch`` jobs at once. It finishes each by ``complete`` or ``fail``; one it
             leaves unfinished is completed when it returns, and failed with its exception when it raises.
-        batch: how many jobs of this kind ``run`` takes together.
+        batch: how many jobs of this kind ``run`` takes together at most.
+        together: which jobs it takes together, by their arguments; each of the others comes by itself. Without, all.
         limit_s: wall-clock limit of one call of ``run``, in seconds.
         on_discard: runs in the transaction that discards a job, to mark what it was about.
         retries: when a failed attempt is repeated.
@@ -41,6 +42,7 @@ class Kind:
     queue: str
     run: Handler
     batch: int = 1
+    together: Callable[[Mapping[str, Any]], bool] | None = None
     limit_s: float = 3600.0
     on_discard: OnDiscard | None = None
     retries: Retries = field(default_factory=Retries)

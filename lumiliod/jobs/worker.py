@@ -76,8 +76,9 @@ class _Lane:
     def __init__(self, engine: Engine, queue: str) -> None:
         self.engine = engine
         self.queue = queue
-        self.batches = {kind.name: kind.batch for kind in engine.kinds.values() if kind.queue == queue}
-        self.buffer = Buffer(self.batches)
+        kinds = [kind for kind in engine.kinds.values() if kind.queue == queue]
+        self.batches = {kind.name: kind.batch for kind in kinds}
+        self.buffer = Buffer(self.batches, {kind.name: kind.together for kind in kinds if kind.together is not None})
         self.pace = Pace()
         self.floors = Floors()
         self.hot: set[str] = set()
@@ -255,8 +256,8 @@ class _Lane:
     async def _slot(self) -> None:
         """Run one unit after the other, while there is room for this slot."""
         try:
-            while not self.stopping and self.slots <= self.engine.queues.allowed(self.queue):
-                jobs = self.buffer.next_unit(self.active)
+            while not self.stopping and self.slots <= (allowed := self.engine.queues.allowed(self.queue)):
+                jobs = self.buffer.next_unit(self.active, allowed - self.active.total())
                 if jobs:
                     await self._run_unit(jobs)
                 else:

@@ -1,53 +1,161 @@
 """What a file is that was found where it lies; nothing of it is moved or written."""
 
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from functools import partial
 from uuid import UUID
 
+import msgspec
 import trio
 
 from lumiliod.db import assets, files, trash
+from lumiliod.db.files import Settled
 from lumiliod.domain.assets import FileRecord, FileStat, Outcome
-from lumiliod.domain.errors import NotFound, Permanent, Refused, Unavailable
+from lumiliod.domain.errors import LumilioError, NotFound, Permanent, Refused, Shape, Unavailable
 from lumiliod.domain.ids import AssetId, Digest, shown
 from lumiliod.domain.sidecars import is_sidecar
 from lumiliod.domain.trash import TrashState
-from lumiliod.jobs.engine import Effect, Running
+from lumiliod.jobs.engine import Effect, Fenced, Running, Together
 from lumiliod.pipeline import settlement
 from lumiliod.pipeline.known_original import Original, look_at
 from lumiliod.pipeline.new_asset import file_clock, new_asset
-from lumiliod.runtime import Opened, Runtime
+from lumiliod.pipeline.settlement import NewFile
+from lumiliod.runtime import Opened, Runtime, reaching
 from lumiliod.storage import originals, repository
 
+READ_S = 1.0
+"""How long files are read before those that were are looked at."""
 
-async def ingest_file(rt: Runtime, opened: Opened, running: Running, record_id: UUID) -> None:
-    """Look at a file where it lies; nothing of it is moved or written."""
-    record = await rt.db.once(files.get, record_id)
-    if record is None:
-        return
-    if await _is_sidecar(rt, opened, record):
-        await running.complete(partial(settlement.keep_sidecar, opened, record))
-        return
-    stat = record.stat
-    verdict: NotFound | Permanent | Unavailable
-    try:
-        _check_size(opened, record)
-        digest, stat = await trio.to_thread.run_sync(_read, opened, record, limiter=rt.disk)
-        async with rt.digests.holding(digest):
-            await running.complete(await _examined(rt, opened, record, digest, stat))
-        return
-    except (NotFound, Permanent, Unavailable) as error:
-        if running.finished:
+
+class Args(msgspec.Struct):
+    """A file where it lies."""
+
+    repository: UUID
+    file: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """A file that a scan has met, and the job that looks at it."""
+
+    job: Running
+    record: FileRecord
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """A file and what was read of it."""
+
+    file: _File
+    digest: Digest
+    stat: FileStat
+
+
+async def ingest_files(rt: Runtime, jobs: Sequence[Running]) -> None:
+    """Look at files where they lie; nothing of them is moved or written."""
+    wanted: dict[UUID, dict[UUID, Running]] = {}
+    for job in jobs:
+        try:
+            args = job.decoded(Args)
+        except Shape as error:
+            await job.fail(error)
+        else:
+            wanted.setdefault(args.repository, {})[args.file] = job
+    for repository_id, its_jobs in wanted.items():
+        try:
+            opened = rt.repositories.get(repository_id)
+            with reaching(rt.repositories, opened):
+                await _ingest(rt, opened, its_jobs)
+        except Fenced:
             raise
+        except LumilioError as error:
+            for job in its_jobs.values():
+                await job.fail(error)
+
+
+async def _ingest(rt: Runtime, opened: Opened, jobs: Mapping[UUID, Running]) -> None:
+    records = await rt.db.once(files.get_many, list(jobs))
+    waiting: list[_File] = []
+    for record_id, job in jobs.items():
+        file = _File(job, records[record_id]) if record_id in records else None
+        if file is not None and not await _is_left_out(rt, opened, file):
+            waiting.append(file)
+    while waiting:
+        found = await trio.to_thread.run_sync(_read_some, opened, waiting, limiter=rt.disk)
+        waiting = waiting[len(found) :]
+        read: list[_Read] = []
+        for one in found:
+            if isinstance(one, _Read):
+                read.append(one)
+            else:
+                await _judge(rt, opened, *one)
+        for one in await _admitted(rt, opened, read):
+            await _settled(rt, opened, one)
+
+
+async def _is_left_out(rt: Runtime, opened: Opened, file: _File) -> bool:
+    """Tell whether a file need not be read: it is a sidecar, or too large; then its job has ended."""
+    try:
+        if await _is_sidecar(rt, opened, file.record):
+            await rt.jobs.finish_all([(file.job, partial(settlement.keep_sidecar, opened, file.record))])
+            return True
+        _check_size(opened, file.record)
+    except LumilioError as error:
+        await _judge(rt, opened, file, error, file.record.stat)
+        return True
+    return False
+
+
+async def _admitted(rt: Runtime, opened: Opened, read: Sequence[_Read]) -> list[_Read]:
+    """Make assets of files whose bytes nobody has seen, all in one transaction; return the others."""
+    first = {one.digest: one for one in reversed(read)}
+    async with AsyncExitStack() as held:
+        for digest in sorted(first):  # all who hold several take them in one order
+            await held.enter_async_context(rt.digests.holding(digest))
+        known = {one.digest for one in await rt.db.once(assets.by_digests, rt.owner_id, list(first))}
+        new = [one for digest, one in first.items() if digest not in known]
+        found: list[tuple[_Read, Effect]] = []
+
+        async def identify(one: _Read) -> None:
+            try:
+                found.append((one, await _identified(rt, opened, one.file.record, one.digest, one.stat)))
+            except LumilioError as error:
+                await _judge(rt, opened, one.file, error, one.stat)
+
+        async with trio.open_nursery() as nursery:
+            for one in new:
+                nursery.start_soon(identify, one)
+        await rt.jobs.finish_all([(one.file.job, effect) for one, effect in found])
+    return [one for one in read if one not in new]
+
+
+async def _settled(rt: Runtime, opened: Opened, one: _Read) -> None:
+    """Say which asset a file holds whose bytes are known."""
+    try:
+        async with rt.digests.holding(one.digest):
+            effect = await _examined(rt, opened, one.file.record, one.digest, one.stat)
+            await rt.jobs.finish_all([(one.file.job, effect)])
+    except LumilioError as error:
+        await _judge(rt, opened, one.file, error, one.stat)
+
+
+async def _judge(rt: Runtime, opened: Opened, file: _File, verdict: LumilioError, stat: FileStat) -> None:
+    """End the job of a file that is no asset, in the state ``stat``."""
+    try:
+        # a root that went away in the middle says nothing of the file
+        with reaching(rt.repositories, opened):
+            await trio.to_thread.run_sync(repository.check_identity, opened.repository, limiter=rt.disk)
+    except Unavailable as error:
         verdict = error
-    # a root that went away in the middle says nothing of the file
-    await trio.to_thread.run_sync(repository.check_identity, opened.repository, limiter=rt.disk)
     match verdict:
         case NotFound():
-            await running.complete(partial(settlement.forget, record))
+            await rt.jobs.finish_all([(file.job, partial(settlement.forget, file.record))])
         case Permanent():
-            await running.complete(partial(settlement.reject, record, verdict, stat))
+            await rt.jobs.finish_all([(file.job, partial(settlement.reject, file.record, verdict, stat))])
         case _:
-            raise verdict
+            await file.job.fail(verdict)
 
 
 async def _is_sidecar(rt: Runtime, opened: Opened, record: FileRecord) -> bool:
@@ -70,16 +178,22 @@ async def _examined(rt: Runtime, opened: Opened, record: FileRecord, digest: Dig
     former = await look_at(rt, original) if original and original.id != record.id else None
     if known:
         is_there = await _is_there(rt, opened, record, known)
-        settle = partial(settlement.settle, opened, record, digest, stat, known, is_there=is_there)
         if former and former.state in (Original.GOOD, Original.AWAY):
-            return partial(settle, Outcome.DUPLICATE)
+            holds = Settled(record.id, Outcome.DUPLICATE, stat, digest, known)
+            return partial(settlement.settle, opened, record, holds, is_there=is_there)
         # the same file again, or a move: the asset keeps everything and is served from here now
-        return partial(settle, Outcome.ASSET, former=former)
+        holds = Settled(record.id, Outcome.ASSET, stat, digest, known)
+        return partial(settlement.settle, opened, record, holds, is_there=is_there, former=former)
+    return await _identified(rt, opened, record, digest, stat)
+
+
+async def _identified(rt: Runtime, opened: Opened, record: FileRecord, digest: Digest, stat: FileStat) -> Effect:
+    """Find out what bytes are that are new; return what is to be written."""
     identified = await rt.media.identify(opened.repository.absolute(record.path))
     taken = identified.taken or file_clock(stat)
     name = shown(record.path.rpartition("/")[2])
     asset = new_asset(rt.owner_id, name, digest, stat.size_bytes, identified, taken)
-    return partial(settlement.admit, opened, record, asset, stat)
+    return Together(settlement.admit, NewFile(opened, record, asset, stat))
 
 
 async def _is_there(rt: Runtime, opened: Opened, record: FileRecord, known: AssetId) -> bool | None:
@@ -93,8 +207,22 @@ async def _is_there(rt: Runtime, opened: Opened, record: FileRecord, known: Asse
     return True
 
 
-def _read(opened: Opened, record: FileRecord) -> tuple[Digest, FileStat]:
-    return originals.digest_file(opened.repository.absolute(record.path), root=opened.repository.root)
+_Verdict = tuple[_File, NotFound | Permanent | Unavailable, FileStat]
+
+
+def _read_some(opened: Opened, waiting: Sequence[_File]) -> list[_Read | _Verdict]:
+    """Read files until that takes long, one at least; return what came of each."""
+    found: list[_Read | _Verdict] = []
+    ends_s = time.monotonic() + READ_S
+    for file in waiting:
+        try:
+            path = opened.repository.absolute(file.record.path)
+            found.append(_Read(file, *originals.digest_file(path, root=opened.repository.root)))
+        except (NotFound, Permanent, Unavailable) as error:
+            found.append((file, error, file.record.stat))
+        if time.monotonic() >= ends_s:
+            break
+    return found
 
 
 def _check_size(opened: Opened, record: FileRecord) -> None:

@@ -1,12 +1,16 @@
 """What the rows say of a file that was looked at, each in the transaction that ends its job."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
 from lumiliod.db import assets, files, findings, trash
 from lumiliod.db import jobs as db_jobs
+from lumiliod.db.files import Settled
 from lumiliod.db.findings import NewFinding
 from lumiliod.db.pool import Connection
 from lumiliod.domain.assets import FileRecord, FileStat, NewAsset, Outcome
 from lumiliod.domain.errors import LumilioError
-from lumiliod.domain.ids import AssetId, Digest
+from lumiliod.domain.ids import AssetId
 from lumiliod.domain.jobs import PRIORITY_LOW
 from lumiliod.domain.sidecars import owners, sidecars
 from lumiliod.domain.trash import INBOX, TrashItem, TrashState, Why
@@ -20,24 +24,54 @@ OUTCOMES = {"unsupported": Outcome.UNSUPPORTED, "too_large": Outcome.TOO_LARGE, 
 """What a file that is no asset is called, by the code of its error; everything else is ``corrupt``."""
 
 
-def admit(opened: Opened, record: FileRecord, asset: NewAsset, stat: FileStat, conn: Connection) -> Result:
-    """Make an asset of a file whose bytes are new; another process may have admitted them in between."""
-    if (kept := _kept(conn, record, stat)) is not None:
+@dataclass(frozen=True, slots=True)
+class NewFile:
+    """A file, in the state ``stat``, whose bytes are a new asset's."""
+
+    opened: Opened
+    record: FileRecord
+    asset: NewAsset
+    stat: FileStat
+
+
+def admit(conn: Connection, new: Sequence[NewFile]) -> list[Result]:
+    """Make assets of files whose bytes are new; another process may have admitted them in between."""
+    # a file that was another asset's is looked at by itself
+    plain = [file for file in new if file.record.asset_id is None]
+    admitted = assets.admit_new(conn, [file.asset for file in plain])
+    fresh = [file for file in plain if file.asset.id in admitted]
+    # nobody else sees them yet: they are in no trash and have no other file
+    _settled(conn, [(file.opened, file.record, _holds(file, file.asset.id, Outcome.ASSET)) for file in fresh])
+    removal.understand_new(conn, [(file.asset, file.opened.id) for file in fresh], PRIORITY_LOW)
+    return [
+        _told(file.asset.id, Outcome.ASSET) if file.asset.id in admitted else _admit_known(conn, file) for file in new
+    ]
+
+
+def _admit_known(conn: Connection, file: NewFile) -> Result:
+    if (kept := _kept(conn, file.record, file.stat)) is not None:
         return kept
-    admitted = assets.admit(conn, asset)
+    admitted = assets.admit(conn, file.asset)
     if admitted.duplicate:
-        return settle(opened, record, asset.digest, stat, admitted.asset_id, Outcome.DUPLICATE, conn)
-    # nobody else sees it yet: it is in no trash and has no other file
-    return _settled(opened, record, asset.digest, stat, asset.id, Outcome.ASSET, conn)
+        duplicate = _holds(file, admitted.asset_id, Outcome.DUPLICATE)
+        return settle(file.opened, file.record, duplicate, conn)
+    _settled(conn, [(file.opened, file.record, _holds(file, file.asset.id, Outcome.ASSET))])
+    removal.understand_new(conn, [(file.asset, file.opened.id)], PRIORITY_LOW)
+    return _told(file.asset.id, Outcome.ASSET)
+
+
+def _holds(file: NewFile, asset_id: AssetId, outcome: Outcome) -> Settled:
+    return Settled(file.record.id, outcome, file.stat, file.asset.digest, asset_id)
+
+
+def _told(asset_id: AssetId, outcome: Outcome) -> Result:
+    return {"asset_id": str(asset_id), "outcome": outcome}
 
 
 def settle(
     opened: Opened,
     record: FileRecord,
-    digest: Digest,
-    stat: FileStat,
-    asset_id: AssetId,
-    outcome: Outcome,
+    holds: Settled,
     conn: Connection,
     *,
     former: Former | None = None,
@@ -51,34 +85,32 @@ def settle(
     Raises:
         Unavailable: the asset's files are being moved, so that this may be one of them.
     """
+    asset_id = holds.asset_id
     trash.hold(conn, asset_id, record.asset_id)
-    if asset_id != record.asset_id and (kept := _kept(conn, record, stat)) is not None:
+    if asset_id != record.asset_id and (kept := _kept(conn, record, holds.stat)) is not None:
         return kept
     in_trash = trash.item(conn, asset_id)
     if in_trash is not None and not (in_trash.why is Why.NO_FILE and in_trash.state is TrashState.TRASHED):
-        return _settle_in_trash(record, digest, stat, in_trash, is_there, conn)
+        return _settle_in_trash(record, holds, in_trash, is_there, conn)
     if in_trash is not None:
         trash.supersede(conn, asset_id)
-    if outcome is Outcome.ASSET and not _takes_over(conn, record, asset_id, former):
-        outcome = Outcome.DUPLICATE
-    return _settled(opened, record, digest, stat, asset_id, outcome, conn)
-
-
-def _settled(
-    opened: Opened,
-    record: FileRecord,
-    digest: Digest,
-    stat: FileStat,
-    asset_id: AssetId,
-    outcome: Outcome,
-    conn: Connection,
-) -> Result:
-    files.settle(conn, record.id, outcome, stat, digest, asset_id)
-    if outcome is Outcome.ASSET:
+    if holds.outcome is Outcome.ASSET and not _takes_over(conn, record, asset_id, former):
+        holds = replace(holds, outcome=Outcome.DUPLICATE)
+    _settled(conn, [(opened, record, holds)])
+    if holds.outcome is Outcome.ASSET:
         removal.understand(conn, asset_id, opened.id, PRIORITY_LOW)
-    _leave_former(conn, record, asset_id)
-    files.attach_sidecars(conn, opened.id, sidecars(record.path), asset_id)
-    return {"asset_id": str(asset_id), "outcome": outcome}
+    return _told(asset_id, holds.outcome)
+
+
+def _settled(conn: Connection, settled: Sequence[tuple[Opened, FileRecord, Settled]]) -> None:
+    if not settled:
+        return
+    files.settle(conn, [holds for _, _, holds in settled])
+    for _, record, holds in settled:
+        _leave_former(conn, record, holds.asset_id)
+    files.attach_sidecars(
+        conn, [(opened.id, sidecars(record.path), holds.asset_id) for opened, record, holds in settled]
+    )
 
 
 def _takes_over(conn: Connection, record: FileRecord, asset_id: AssetId, former: Former | None) -> bool:
@@ -95,12 +127,7 @@ def _takes_over(conn: Connection, record: FileRecord, asset_id: AssetId, former:
 
 
 def _settle_in_trash(
-    record: FileRecord,
-    digest: Digest,
-    stat: FileStat,
-    in_trash: TrashItem,
-    is_there: bool | None,
-    conn: Connection,
+    record: FileRecord, holds: Settled, in_trash: TrashItem, is_there: bool | None, conn: Connection
 ) -> Result:
     """Settle a file with the bytes of an asset in the trash.
 
@@ -116,14 +143,14 @@ def _settle_in_trash(
         raise removal.moving(asset_id)
     its_own = {file.stat.inode for file in in_trash.files if file.repository_id == record.repository_id}
     # on another disk than on record, inodes alone tell nothing
-    if stat.inode in its_own and is_there is None:
+    if holds.stat.inode in its_own and is_there is None:
         raise removal.moving(asset_id)
-    if stat.inode in its_own and not is_there:
+    if holds.stat.inode in its_own and not is_there:
         # since it was read it was moved there: a rename keeps the inode
         return forget(record, conn)
-    files.settle(conn, record.id, Outcome.TRASHED, stat, digest, asset_id)
+    files.settle(conn, [replace(holds, outcome=Outcome.TRASHED)])
     _leave_former(conn, record, asset_id)
-    told: Result = {"asset_id": str(asset_id), "outcome": Outcome.TRASHED}
+    told = _told(asset_id, Outcome.TRASHED)
     if record.path.startswith(INBOX) or in_trash.why is not Why.REMOVED:
         removal.bring_back(conn, asset_id)
         return {**told, "restored": True}

@@ -1,14 +1,16 @@
 """Into the trash and out of it: rows and the jobs that follow, in the caller's transaction."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from lumiliod.db import assets, job_admin, trash
 from lumiliod.db import jobs as db_jobs
 from lumiliod.db.pool import Connection
 from lumiliod.db.trash import Comeback
+from lumiliod.domain.assets import NewAsset
 from lumiliod.domain.errors import Unavailable
 from lumiliod.domain.ids import AssetId, RepositoryId, UserId
 from lumiliod.domain.jobs import PRIORITY_NORMAL, OnConflict
+from lumiliod.domain.media import AssetType
 from lumiliod.domain.trash import TrashState, Why
 from lumiliod.pipeline import kinds
 
@@ -80,6 +82,19 @@ def understand(conn: Connection, asset_id: AssetId, repository_id: RepositoryId,
     lacking = assets.undone(conn, asset_id)
     jobs = [job for job in kinds.understand(asset_id, repository_id, priority) if job.kind in lacking]
     db_jobs.enqueue(conn, [*jobs, *kinds.mirrors_of(conn, repository_id)])
+
+
+def understand_new(conn: Connection, new: Sequence[tuple[NewAsset, RepositoryId]], priority: int) -> None:
+    """Enqueue all there is to know of assets of which nothing is known, and their copies in mirrors."""
+    jobs = [
+        job
+        for asset, repository_id in new
+        for job in kinds.understand(asset.id, repository_id, priority)
+        if job.kind != kinds.TRANSCODE.kind or asset.type is not AssetType.PHOTO
+    ]
+    db_jobs.enqueue(conn, jobs)
+    for repository_id in dict.fromkeys(repository_id for _, repository_id in new):
+        db_jobs.enqueue(conn, kinds.mirrors_of(conn, repository_id))
 
 
 def moving(asset_id: AssetId) -> Unavailable:

@@ -10,7 +10,7 @@ import trio
 from lumiliod.db import jobs as db_jobs
 from lumiliod.db.pool import Connection, Database
 from lumiliod.domain.errors import LumilioError, Permanent
-from lumiliod.jobs.engine import Engine, Fenced, Running
+from lumiliod.jobs.engine import Engine, Fenced, Running, Together
 from lumiliod.jobs.kind import JobSpec, Kind
 from tests.jobs.conftest import Serving, enqueue, state_of
 
@@ -98,6 +98,57 @@ async def test_many_are_finished_at_once(database: Database, serving: Serving) -
     assert [len(row.errors) for row in rows[1:4]] == [1, 1, 1]
     assert rows[2].errors[0]["error_class"] == "ZeroDivisionError"
     assert len(transactions) == 2, "one that fails undoes them all, and they are written apart"
+
+
+class Shared:
+    """An effect that jobs share: which it was asked to write together, and of which that fails."""
+
+    def __init__(self, bad: int | None = None) -> None:
+        self.calls: list[list[int]] = []
+        self._bad = bad
+
+    def write(self, conn: Connection, numbers: Sequence[int]) -> list[dict[str, Any]]:
+        self.calls.append(list(numbers))
+        conn.execute(
+            "INSERT INTO users (id, name, role) SELECT gen_random_uuid(), 'u' || n, 'user' FROM unnest(%s::int[]) n",
+            (list(numbers),),
+        )
+        if self._bad in numbers:
+            raise Permanent("odd", code="odd")
+        return [{"number": number} for number in numbers]
+
+
+@pytest.mark.parametrize("bad", [None, 1])
+async def test_effects_of_one_kind_share_their_statements(
+    database: Database, serving: Serving, bad: int | None
+) -> None:
+    """Whoever was taken away is not among them; where one fails, each is written by itself."""
+    shared, other = Shared(bad), Shared()
+    seen: list[dict[str, Any] | LumilioError | None] = []
+
+    async def run(jobs: Sequence[Running]) -> None:
+        engine = jobs[0]._host
+        assert isinstance(engine, Engine)
+        await database.call(take_away, 2)
+        effects = [Together((shared if job.args["number"] < 4 else other).write, job.args["number"]) for job in jobs]
+        seen.extend(await engine.finish_all(list(zip(jobs, effects, strict=True))))
+
+    def take_away(conn: Connection, number: int) -> None:
+        conn.execute("UPDATE jobs SET token = nextval('job_token') WHERE (args ->> 'number')::int = %s", (number,))
+
+    async with serving([Kind("work", "work", run, batch=6)], concurrency=1) as engine:
+        ids = await engine.call(enqueue, [WORK.new({"number": number}) for number in range(6)])
+        ends = {1: "discarded" if bad else "completed", 2: "running"}
+        for number, job_id in enumerate(ids):
+            await state_of(database, job_id, ends.get(number, "completed"), "available" if number == 2 else "completed")
+    assert shared.calls == ([[0, 1, 3]] if bad is None else [[0, 1, 3], [0], [1], [3]])
+    assert other.calls == ([[4, 5]] if bad is None else [[4], [5]])
+    assert isinstance(seen[2], Fenced)
+    assert isinstance(seen[1], Permanent) == (bad is not None)
+    good = [0, 3, 4, 5] if bad else [0, 1, 3, 4, 5]
+    assert [seen[number] for number in good] == [{"number": number} for number in good]
+    names = await database.call(lambda conn: [row[0] for row in conn.execute("SELECT name FROM users ORDER BY name")])
+    assert [name for name in names if name.startswith("u")] == [f"u{number}" for number in good]
 
 
 ENDED: dict[int, tuple[str, ...]] = {

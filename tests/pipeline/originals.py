@@ -123,7 +123,7 @@ class Library:
     def _record_twin(self, conn: Connection, original: Original, relative: RepoPath, path: Path) -> None:
         stat = local.stat_of(path.stat())
         (record,) = files.seen(conn, self.opened.id, 0, [files.SeenFile(relative, stat)])
-        files.settle(conn, record.id, Outcome.DUPLICATE, stat, original.digest, original.asset_id)
+        files.settle(conn, [files.Settled(record.id, Outcome.DUPLICATE, stat, original.digest, original.asset_id)])
 
     async def mirror_at(self, location: str) -> UUID:
         """Add a mirror without asking for it to be filled."""

@@ -2,7 +2,7 @@
 
 import io
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -141,7 +141,7 @@ def copy(shelf: Shelf, asset_id: AssetId, path: str, content: bytes) -> None:
         generation = scans.next_generation(conn, RepositoryId(shelf.id))
         seen = files.SeenFile(RepoPath(path), stat)
         [record] = files.seen(conn, RepositoryId(shelf.id), generation, [seen])
-        files.settle(conn, record.id, Outcome.DUPLICATE, stat, digest, asset_id)
+        files.settle(conn, [files.Settled(record.id, Outcome.DUPLICATE, stat, digest, asset_id)])
 
 
 def scan_at_once(shelf: Shelf, conn: Connection) -> int:
@@ -206,12 +206,18 @@ def _with_kinds(rt: Runtime) -> Runtime:
 @asynccontextmanager
 async def working(shelf: Shelf, *, with_media: bool = False) -> AsyncIterator[Runtime]:
     """Open the library and let its engine work."""
-    async with opened(shelf, with_media=with_media) as rt:
-        stop = trio.Event()
-        async with trio.open_nursery() as nursery:
-            await nursery.start(partial(service.serve, rt.jobs, QUEUES, stop=stop, grace_s=5.0))
-            yield rt
-            stop.set()
+    async with opened(shelf, with_media=with_media) as rt, serving(rt, QUEUES):
+        yield rt
+
+
+@asynccontextmanager
+async def serving(rt: Runtime, queues: Mapping[str, int]) -> AsyncIterator[None]:
+    """Let a library's engine work on these queues, each with its concurrency."""
+    stop = trio.Event()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(partial(service.serve, rt.jobs, queues, stop=stop, grace_s=5.0))
+        yield
+        stop.set()
 
 
 async def idle(rt: Runtime) -> None:

@@ -211,8 +211,7 @@ async def test_two_processes_take_the_same_bytes_at_the_same_moment(shelf: Shelf
             if by == "upload":
                 await upload_ingest.ingest_upload(other, opened, cast(Running, Later(other, nothing)), second)
             else:
-                found = met(shelf, "inbox/a.jpg", A)
-                await file_ingest.ingest_file(other, opened, cast(Running, Later(other, nothing)), found.id)
+                await other.jobs.call(await examined(other, met(shelf, "inbox/a.jpg", A)))
 
         await upload_ingest.ingest_upload(
             one, one.repositories.get(shelf.id), cast(Running, Later(one, overtake)), first
@@ -318,11 +317,11 @@ async def test_bytes_whose_original_is_away_are_taken_in_beside_it(
         else:
             row = next(row for row in rt.repositories.rows() if row.id == first.id)
             rt.repositories.put(replace(row, status=RepositoryStatus.DETACHED), None)
-        running = cast(Running, Later(rt, nothing))
         if by == "upload":
+            running = cast(Running, Later(rt, nothing))
             await upload_ingest.ingest_upload(rt, opened, running, await staged(rt, shelf, "b.jpg"))
         else:
-            await file_ingest.ingest_file(rt, opened, running, met(shelf, "inbox/b.jpg", A).id)
+            await rt.jobs.call(await examined(rt, met(shelf, "inbox/b.jpg", A)))
     assert outcomes_of(shelf, asset) == [("inbox/a.jpg", "asset"), ("inbox/b.jpg", "duplicate")]
     assert shelf.holding(digest_of(A)) == ["inbox/b.jpg"]
 

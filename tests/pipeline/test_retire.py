@@ -489,7 +489,9 @@ async def test_a_file_that_was_moved_since_it_was_read_brings_nothing_back(scene
             record = files.get(conn, seen.id)
             assert record is not None
             with pytest.raises(Unavailable):  # it came there since it was looked for
-                settlement.settle(opened, record, digest, stat, scene.asset, Outcome.ASSET, conn)
+                settlement.settle(
+                    opened, record, files.Settled(record.id, Outcome.ASSET, stat, digest, scene.asset), conn
+                )
             conn.commit()
         told = await rt.jobs.call(await file_ingest._examined(rt, opened, record, digest, stat))
     assert told == {"outcome": "gone"}
