@@ -75,7 +75,12 @@ def bound(
             Path("/proc/self", name).write_text(text)
 
 
-def confine(packages: Iterable[str], devices: Sequence[str] = (), readable_too: Sequence[str] = ()) -> tuple[str, ...]:
+def confine(
+    packages: Iterable[str],
+    devices: Sequence[str] = (),
+    readable_too: Sequence[str] = (),
+    writable_too: Sequence[str] = (),
+) -> tuple[str, ...]:
     """Give up everything but thinking, what is open, and reading Python's folders and those of ``packages``.
 
     The process must have one thread. What fails is not among what is returned.
@@ -84,6 +89,7 @@ def confine(packages: Iterable[str], devices: Sequence[str] = (), readable_too: 
         packages: loaded already.
         devices: what stays within reach to write to, too, where landlock keeps all else from it.
         readable_too: paths that stay within reach.
+        writable_too: paths that stay within reach to write over what is there, too.
 
     Returns:
         The names of the protections in force.
@@ -93,7 +99,7 @@ def confine(packages: Iterable[str], devices: Sequence[str] = (), readable_too: 
     _drop_capabilities()
     protections: list[str] = []
     with contextlib.suppress(OSError):
-        if version := landlock.enforce([*readable(packages), *readable_too], devices):
+        if version := landlock.enforce([*readable(packages), *readable_too], devices, writable=writable_too):
             protections.append(f"landlock {version}")
     with contextlib.suppress(OSError):
         if seccomp.is_offered():

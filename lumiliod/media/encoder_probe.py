@@ -24,7 +24,8 @@ def probe(names: Iterable[str]) -> tuple[str | None, dict[str, str]]:
         try:
             _encode_some(name)
         except (UnknownCodecError, FFmpegError, ValueError) as error:
-            reasons[name] = str(error).partition("; last error")[0][:200]
+            # a string of libav's options follows, which tells a person nothing
+            reasons[name] = (getattr(error, "strerror", None) or str(error))[:200]
         else:
             return name, reasons
     return None, reasons

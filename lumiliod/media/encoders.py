@@ -25,6 +25,8 @@ READABLE = (
     "/proc/meminfo", "/proc/modules", "/proc/self", "/sys/bus/pci", "/sys/class/drm", "/sys/dev/char", "/sys/devices",
 )  # fmt: skip
 """What drivers look at, none of it of persons."""
+WRITABLE = ("/proc/self/task",)
+"""CUDA (seen: 580.159) does not begin where it cannot write the names of its threads, in ``comm`` of each."""
 
 
 @dataclass(frozen=True, slots=True)

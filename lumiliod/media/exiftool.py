@@ -22,7 +22,7 @@ import trio
 
 from lumiliod.domain.errors import LumilioError, Permanent, Unavailable
 from lumiliod.media import exiftool_shim
-from lumiliod.media.processes import CLOSE_LIMIT_S, REAP_LIMIT_S, busy_seconds, cpu_seconds, has_stalled, stalled
+from lumiliod.media.processes import CLOSE_LIMIT_S, REAP_LIMIT_S, Vitals, has_stalled, stalled
 
 Tag = Any
 """A value as exiftool's JSON has it: text, number, list or mapping."""
@@ -216,8 +216,9 @@ class ExifTool:
         for attempt in range(ATTEMPTS):
             process = await self._process(place, is_new=attempt > 0)
             is_healthy, tags = False, dict[str, Tag]()
-            before_s = busy_seconds(process.process.pid)
-            process.limit_cpu(cpu_seconds(process.process.pid))
+            vitals = Vitals(process.process.pid)
+            before_s = vitals.busy_s()
+            process.limit_cpu(vitals.cpu_s())
             try:
                 with trio.move_on_after(self._wall_limit_s) as scope:
                     tags = _parsed(output := await process.execute(path))
@@ -226,7 +227,7 @@ class ExifTool:
                     is_healthy = not is_unopened
                 is_late = scope.cancelled_caught
                 if is_late:
-                    is_stalled = is_stalled or has_stalled(process.process.pid, before_s, self._wall_limit_s)
+                    is_stalled = is_stalled or has_stalled(vitals.busy_s() - before_s, self._wall_limit_s)
                 if is_late or is_unopened:
                     continue
                 return bounded(tags)
@@ -235,6 +236,7 @@ class ExifTool:
                 if await process.is_used_up():
                     return Permanent(f"exiftool took more than {CPU_LIMIT_S} s of processor time", code="timeout")
             finally:
+                vitals.close()
                 if is_healthy:
                     self._idle.append(process)
                 else:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446  # the same on every machine
 _VERSION, _PATH_BENEATH = 1, 1
-_EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR, _IOCTL_DEV = 1 << 0, 1 << 1, 1 << 2, 1 << 3, 1 << 15
+_EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR, _TRUNCATE, _IOCTL_DEV = 1 << 0, 1 << 1, 1 << 2, 1 << 3, 1 << 14, 1 << 15
 _FILE_RIGHTS = {1: 13, 2: 14, 3: 15, 5: 16}
 """From which version on how many rights over files there are: REFER, TRUNCATE and IOCTL_DEV came later."""
 _TCP, _TCP_SINCE = 0b11, 4
@@ -23,11 +23,16 @@ def version() -> int:
     return max(0, int(_libc.syscall(ctypes.c_long(_CREATE_RULESET), None, ctypes.c_size_t(0), ctypes.c_uint(_VERSION))))
 
 
-def enforce(readable: Iterable[str], devices: Iterable[str] = (), programs: Iterable[str] = ()) -> int:
+def enforce(
+    readable: Iterable[str],
+    devices: Iterable[str] = (),
+    programs: Iterable[str] = (),
+    writable: Iterable[str] = (),
+) -> int:
     """Give up, as far as the kernel's version goes, all files but those below ``readable``, TCP and signals to others.
 
     What is in ``devices`` can be read, written and asked for what devices do besides; what is below ``programs`` can
-    be read and run.
+    be read and run; what there is below ``writable`` can be read and written over.
 
     What is open stays open. The thread must have no new privileges.
 
@@ -52,6 +57,8 @@ def enforce(readable: Iterable[str], devices: Iterable[str] = (), programs: Iter
             _allow(rules, path, _READ_FILE | _READ_DIR)
         for path in programs:
             _allow(rules, path, _EXECUTE | _READ_FILE | _READ_DIR)
+        for path in writable:
+            _allow(rules, path, (_READ_FILE | _READ_DIR | _WRITE_FILE | _TRUNCATE) & rights)
         for path in devices:
             _allow(rules, path, (_READ_FILE | _WRITE_FILE | _IOCTL_DEV) & rights)
         _checked(_RESTRICT_SELF, ctypes.c_int(rules), ctypes.c_uint(0))

@@ -21,42 +21,54 @@ CLOSE_LIMIT_S = 20.0
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+_VITALS_BYTES = 1024
 _KEPT_ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "TMPDIR")
 
 
-def cpu_seconds(pid: int) -> float:
-    """Return how long a process used the processor so far, all its threads together; 0 when it is gone."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return 0.0
-    # utime and stime, fields 14 and 15 of proc_pid_stat(5)
-    return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
+class Vitals:
+    """How much a process works and holds, by proc_pid_stat(5) and its likes, which stay open: it is asked often.
 
-
-def busy_seconds(pid: int) -> float:
-    """Return how long a process used the processor, all its threads together, and its first one queued for it.
-
-    0 when it is gone.
+    Of a process that is gone everything is 0. Whoever made it closes it.
     """
-    try:
-        queued_ns = int(Path(f"/proc/{pid}/schedstat").read_bytes().split()[1])
-    except (FileNotFoundError, ProcessLookupError):  # gone, or a kernel that keeps no such record
-        queued_ns = 0
-    return cpu_seconds(pid) + queued_ns / 1e9
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._files: dict[str, int] = {}
+
+    def cpu_s(self) -> float:
+        """Return how long it used the processor so far, all its threads together."""
+        fields = self._fields("stat")
+        # utime and stime, fields 14 and 15
+        return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S if fields else 0.0
+
+    def busy_s(self) -> float:
+        """Return how long it used the processor, all its threads together, and its first one queued for it."""
+        queued = self._fields("schedstat")  # not there where a kernel keeps no such record
+        return self.cpu_s() + (int(queued[1]) / 1e9 if queued else 0.0)
+
+    def resident_bytes(self) -> int:
+        """Return the memory it holds."""
+        fields = self._fields("statm")
+        return int(fields[1]) * _PAGE_BYTES if fields else 0
+
+    def close(self) -> None:
+        """Close its files."""
+        for descriptor in self._files.values():
+            os.close(descriptor)
+        self._files.clear()
+
+    def _fields(self, name: str) -> list[bytes]:
+        try:
+            if name not in self._files:
+                self._files[name] = os.open(f"/proc/{self._pid}/{name}", os.O_RDONLY | os.O_CLOEXEC)
+            return os.pread(self._files[name], _VITALS_BYTES, 0).rpartition(b")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            return []
 
 
-def resident_bytes(pid: int) -> int:
-    """Return the memory a process holds; 0 when it is gone."""
-    try:
-        return int(Path(f"/proc/{pid}/statm").read_bytes().split()[1]) * _PAGE_BYTES
-    except (FileNotFoundError, ProcessLookupError):
-        return 0
-
-
-def has_stalled(pid: int, before_s: float, limit_s: float) -> bool:
-    """Tell whether a process that ran out of its ``limit_s`` spent them waiting."""
-    return busy_seconds(pid) - before_s < STALLED_SHARE * limit_s
+def has_stalled(busy_s: float, limit_s: float) -> bool:
+    """Tell whether a process that was busy for so long when it ran out of its ``limit_s`` spent them waiting."""
+    return busy_s < STALLED_SHARE * limit_s
 
 
 def stalled(limit_s: float) -> Retryable:

@@ -12,7 +12,7 @@ import trio
 from lumiliod.domain.errors import LumilioError, Permanent, Refused, Unavailable
 from lumiliod.media import confinement
 from lumiliod.media.forkserver import Child, ForkServer
-from lumiliod.media.processes import CLOSE_LIMIT_S, REAP_LIMIT_S, busy_seconds, has_stalled, resident_bytes, stalled
+from lumiliod.media.processes import CLOSE_LIMIT_S, REAP_LIMIT_S, Vitals, has_stalled, stalled
 from lumiliod.media.wire import MAX_FRAME_BYTES, Advanced, Answer, Failed, Ready, Request, Setup, frame, is_sound
 
 log = logging.getLogger(__name__)
@@ -55,6 +55,7 @@ class Worker:
 
     def __init__(self, process: Child, stream: trio.SocketStream) -> None:
         self.process = process
+        self.vitals = Vitals(process.pid)
         self.requests_left = REQUESTS_PER_WORKER
         self._stream = stream
         self._received = bytearray()
@@ -91,6 +92,7 @@ class Worker:
 
     async def end(self) -> None:
         """Kill and reap it, even in a cancelled scope."""
+        self.vitals.close()
         await self.process.end()
         with trio.move_on_after(REAP_LIMIT_S, shield=True):
             await self._stream.aclose()
@@ -203,7 +205,7 @@ class Sandbox:
         # one that could keep a descriptor it may write to never sees another's original
         if self._setup.writes_files or worker.process.is_orphan:
             return True
-        return worker.requests_left <= 0 or resident_bytes(worker.process.pid) > self._resting_bytes
+        return worker.requests_left <= 0 or worker.vitals.resident_bytes() > self._resting_bytes
 
     async def _answered(
         self, worker: Worker, request: Request, files: Sequence[int], advance: Advance | None
@@ -216,14 +218,14 @@ class Sandbox:
         """
         is_sent = False
         while True:
-            before_s, payload = busy_seconds(worker.process.pid), b""
+            before_s, payload = worker.vitals.busy_s(), b""
             with trio.move_on_after(self._wall_limit_s) as scope:
                 if not is_sent:
                     await worker.send(frame(request), files)
                     is_sent = True
                 payload = await worker.receive()
             if scope.cancelled_caught:
-                raise Late(has_stalled(worker.process.pid, before_s, self._wall_limit_s))
+                raise Late(has_stalled(worker.vitals.busy_s() - before_s, self._wall_limit_s))
             try:
                 answer = _ANSWERS.decode(payload)
             except msgspec.DecodeError as error:

@@ -9,6 +9,7 @@ import ctypes
 import errno
 import os
 import platform
+import socket
 import struct
 import sys
 
@@ -67,7 +68,10 @@ _X32 = 0x40000000
 # refused by what they are given: number on x86_64 and aarch64
 _OPEN, _OPENAT, _OPENAT2, _CLONE, _CLONE3 = (2, None), (257, 56), (437, 437), (56, 220), (435, 435)
 _TGKILL, _PRLIMIT64, _FCNTL, _IOCTL = (234, 131), (302, 261), (72, 25), (16, 29)
-_WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
+_OF_DRIVERS = frozenset({"socket", "bind", "listen", "unlink", "unlinkat"})
+"""CUDA (seen: 580.159) does not begin where it cannot listen on a local socket and be told that no file is in the way."""
+_AF_UNIX, _SEQPACKET = 1, (5, 5 | socket.SOCK_CLOEXEC)
+_WRITING, _CHANGING = os.O_WRONLY | os.O_RDWR, os.O_CREAT | os.O_TRUNC
 _CLONE_THREAD = 0x10000  # linux/sched.h
 _OWNERS_OF_SIGNALS = (8, 10, 15)  # F_SETOWN, F_SETSIG, F_SETOWN_EX
 _TERMINALS = (0x5412, 0x541C, 0x8901, 0x8902)  # TIOCSTI, TIOCLINUX, FIOSETOWN, SIOCSPGRP
@@ -104,7 +108,8 @@ def number(name: str) -> int | None:
 def enforce(*, opens_devices: bool = False, becomes_program: bool = False) -> None:
     """Filter this thread's calls from now on, and those of all it starts; it must have no new privileges.
 
-    With ``opens_devices`` what is there may be opened to read and write: landlock has to say what. With
+    With ``opens_devices`` what is there may be opened to write: landlock has to say what, and lets nothing be
+    unlinked; and there are local sockets, of a kind that sends nothing unless connected, which none can be. With
     ``becomes_program`` the process may become another program, which is under the filter, too.
 
     Raises:
@@ -131,16 +136,24 @@ def program(machine: str, pid: int, *, opens_devices: bool = False, becomes_prog
         (_RETURN, 0, 0, unknown),
     ]
     for name, numbers in SYSCALLS.items():
-        if becomes_program and name == "execve":
+        if (becomes_program and name == "execve") or (opens_devices and name in _OF_DRIVERS):
             continue
         code += _when(numbers[column], [(_RETURN, 0, 0, refused)])
     # their arguments are in memory, where no filter sees them; the C library goes back to the older ones
     for numbers in (_OPENAT2, _CLONE3):
         code += _when(numbers[column], [(_RETURN, 0, 0, unknown)])
-    writing = _WRITING & ~os.O_RDWR if opens_devices else _WRITING
     allow, refuse = (_RETURN, 0, 0, _ALLOW), (_RETURN, 0, 0, refused)
+    if opens_devices:
+        # the oldest landlock lets a file be cut off that is opened to read only
+        opening = [(_ANY_BIT, 2, 0, _WRITING), (_ANY_BIT, 0, 1, _CHANGING), refuse, allow]
+    else:
+        opening = [(_ANY_BIT, 0, 1, _WRITING | _CHANGING), refuse, allow]
     for numbers, position in ((_OPEN, 1), (_OPENAT, 2)):
-        code += _when(numbers[column], [_argument(position), (_ANY_BIT, 0, 1, writing), refuse, allow])
+        code += _when(numbers[column], [_argument(position), *opening])
+    if opens_devices:
+        is_local = [_argument(0), (_EQUAL, 1, 0, _AF_UNIX), refuse]
+        kinds = [line for kind in _SEQPACKET for line in ((_EQUAL, 0, 1, kind), allow)]
+        code += _when(SYSCALLS["socket"][column], [*is_local, _argument(1), *kinds, refuse])
     code += _when(_CLONE[column], [_argument(0), (_ANY_BIT, 1, 0, _CLONE_THREAD), refuse, allow])
     code += _when(_TGKILL[column], [_argument(0), (_EQUAL, 1, 0, pid), refuse, allow])
     code += _when(_PRLIMIT64[column], [_argument(0), (_EQUAL, 1, 0, 0), refuse, allow])

@@ -85,7 +85,10 @@ def serve(daemon: socket.socket, media_types: tuple[MediaType, ...]) -> None:
     )
     packages = {type(media_type).__module__.partition(".")[0] for media_type in media_types}
     protections = confinement.confine(
-        packages | {confinement.__name__.partition(".")[0]}, devices, encoders.READABLE if devices else ()
+        packages | {confinement.__name__.partition(".")[0]},
+        devices,
+        encoders.READABLE if devices else (),
+        encoders.WRITABLE if devices else (),
     )
     # of a thread that ran already the kernel would have left everything as it was
     threading.Thread(target=_exit_at_hang_up, args=(daemon.fileno(),), daemon=True).start()

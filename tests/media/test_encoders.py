@@ -98,17 +98,44 @@ async def test_a_broken_film_says_nothing_of_an_encoder(tmp_path: Path, into: Pa
 
 
 OPENS = """
-import os, sys
-from lumiliod.media import confinement
+import os, socket, sys, threading
+from lumiliod.media import confinement, encoders
 confinement.bound(1 << 30, maps_devices=True)
-print(*confinement.confine(["lumiliod"], ["/dev/null"], ["/proc/cpuinfo"]), sep=",")
-for path, flags in (("/dev/null", os.O_RDWR), ("/proc/cpuinfo", os.O_RDONLY), ("/dev/zero", os.O_RDWR),
-                    (sys.argv[1], os.O_RDWR), (sys.argv[1], os.O_RDONLY), (sys.argv[1] + "x", os.O_RDWR | os.O_CREAT)):
+print(*confinement.confine(["lumiliod"], ["/dev/null"], ["/proc/cpuinfo"], encoders.WRITABLE), sep=",")
+
+def tried(deed, *given):
     try:
-        os.close(os.open(path, flags))
-        print("opened")
+        deed(*given)
+        print("done")
     except PermissionError:
         print("denied")
+
+def opened(path, flags):
+    os.close(os.open(path, flags))
+
+def listening():
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as one:
+        one.bind(f"\\0driver-{os.getpid()}")
+        one.listen()
+
+def name_a_thread():  # as a driver does, once it has one
+    with open(f"/proc/self/task/{threading.get_native_id()}/comm", "w") as file:
+        file.write("driver")
+
+named = threading.Thread(target=tried, args=(name_a_thread,))
+named.start()
+named.join()
+tried(listening)
+private = sys.argv[1]
+for path, flags in (("/dev/null", os.O_RDWR), ("/proc/cpuinfo", os.O_RDONLY), ("/dev/zero", os.O_RDWR),
+                    (private, os.O_RDWR), (private, os.O_WRONLY | os.O_TRUNC), (private, os.O_RDONLY | os.O_TRUNC),
+                    (private, os.O_RDONLY), (private + "x", os.O_RDWR | os.O_CREAT), ("/proc/self/environ", os.O_RDWR)):
+    tried(opened, path, flags)
+tried(os.unlink, private)
+for family, kind in ((socket.AF_UNIX, socket.SOCK_STREAM), (socket.AF_UNIX, socket.SOCK_DGRAM),
+                     (socket.AF_INET, socket.SOCK_SEQPACKET)):
+    tried(socket.socket, family, kind)
+tried(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET).connect, private)
 """
 
 
@@ -120,4 +147,4 @@ def test_workers_of_hardware_reach_its_devices_and_nothing_else(tmp_path: Path) 
     command = [sys.executable, "-c", OPENS, str(private)]
     measured = {name: value for name, value in os.environ.items() if not name.startswith("COV")}  # it would be written
     said = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True, env=measured).stdout.split()
-    assert said[-6:] == ["opened", "opened", "denied", "denied", "denied", "denied"]
+    assert said[-16:] == ["done"] * 4 + ["denied"] * 12
