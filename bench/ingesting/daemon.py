@@ -66,11 +66,11 @@ def ingested(
     with contextlib.ExitStack() as stack:
         daemon = stack.enter_context(running(root / "state", config=config, log=root / "log", scratch=scratch))
         client = stack.enter_context(Client(str(daemon.socket)))
-        if warm is not None:
-            client.add_repository(NewRepository(path=str(warm), name="warm"))
-            client.scan("warm")
-            wait(client, daemon)
-        client.add_repository(NewRepository(path=str(folder), name="bench"))
+        library = folder if warm is None else _warmed(client, daemon, root / "library", warm)
+        if warm is None:
+            client.add_repository(NewRepository(path=str(folder), name="bench"))
+        else:
+            _link_all(folder, library)
         tree = daemon.process.pid
         with process_tree.peak_memory(tree) as peak_mb:
             before, began_at = process_tree.cpu_s(tree), dt.datetime.now(dt.UTC)
@@ -79,10 +79,25 @@ def ingested(
             cpu_s = process_tree.cpu_s(tree) - before
         wall_s = (_ended_at(client) - began_at).total_seconds()
         yield client, Ingested(began_at, wall_s, cpu_s, max(peak_mb))
-    # not removed: where thousands of files just were, ext4 looks long for an inode (recently_deleted of ialloc.c)
-    for ingested_folder in (one for one in (folder, warm) if one is not None):
+    if library == folder:
+        # not removed: where thousands of files just were, ext4 looks long for an inode (recently_deleted of ialloc.c)
         for name in (".lumilio", ".lumiliorepo", "inbox"):
-            (ingested_folder / name).rename(root / f"{ingested_folder.name}{name}")
+            (folder / name).rename(root / name)
+
+
+def _warmed(client: Client, daemon: Daemon, library: Path, warm: Path) -> Path:
+    """Have a library made of the files of a folder: the programs that read them wait for more."""
+    library.mkdir()
+    _link_all(warm, library)
+    client.add_repository(NewRepository(path=str(library), name="bench"))
+    client.scan("bench")
+    wait(client, daemon)
+    return library
+
+
+def _link_all(folder: Path, into: Path) -> None:
+    for file in folder.iterdir():
+        (into / file.name).hardlink_to(file)
 
 
 def wait(client: Client, daemon: Daemon) -> None:

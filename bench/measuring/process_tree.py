@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 
-SAMPLE_S = 2.0
+SAMPLE_S = 5.0
 """A look at the memory of 25 processes takes 20 ms of CPU, which what is measured does not have."""
 
 

@@ -26,6 +26,7 @@ from lumiliod.media import (
     sandbox,
 )
 from lumiliod.media.converter import Converter
+from lumiliod.media.exif_values import Tag
 from lumiliod.media.exiftool import ExifTool
 from lumiliod.media.media_type import Converted, Inspected, Rendering
 from lumiliod.media.metadata import merged, metadata_from_tags
@@ -228,7 +229,7 @@ class Media:
         problems = await trio.to_thread.run_sync(_problems, [path for path, _ in files], limiter=self._disk)
         results: list[Metadata | LumilioError] = [problem or Metadata() for problem in problems]
         readable = [position for position, problem in enumerate(problems) if problem is None]
-        tag_sets: list[dict[str, exiftool.Tag] | LumilioError] | None = None
+        tag_sets: list[dict[str, Tag] | LumilioError] | None = None
         if self._exiftool:
             paths = [_absolute(files[position][0]) for position in readable]
             above = map(os.path.dirname, paths) if folders is None else [folders[position] for position in readable]
@@ -332,9 +333,7 @@ class Media:
                 return await self._sandbox.ask(request, original)
         raise stalled(self._settings.wall_limit_s)
 
-    async def _one(
-        self, path: str, known: Identified | str, tags: dict[str, exiftool.Tag] | None
-    ) -> Metadata | LumilioError:
+    async def _one(self, path: str, known: Identified | str, tags: dict[str, Tag] | None) -> Metadata | LumilioError:
         identified = known if isinstance(known, Identified) else None
         is_photo = (
             identified.type is AssetType.PHOTO if identified else str(known).startswith(("image/", "application/"))

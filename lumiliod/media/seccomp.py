@@ -69,7 +69,7 @@ _X32 = 0x40000000
 _OPEN, _OPENAT, _OPENAT2, _CLONE, _CLONE3 = (2, None), (257, 56), (437, 437), (56, 220), (435, 435)
 _TGKILL, _PRLIMIT64, _FCNTL, _IOCTL = (234, 131), (302, 261), (72, 25), (16, 29)
 _OF_DRIVERS = frozenset({"socket", "bind", "listen", "unlink", "unlinkat"})
-"""CUDA (seen: 580.159) does not begin where it cannot listen on a local socket and be told that no file is in the way."""
+"""CUDA (seen: 580.159) does not begin where it cannot listen on a local socket and hear that no file is in the way."""
 _AF_UNIX, _SEQPACKET = 1, (5, 5 | socket.SOCK_CLOEXEC)
 _WRITING, _CHANGING = os.O_WRONLY | os.O_RDWR, os.O_CREAT | os.O_TRUNC
 _CLONE_THREAD = 0x10000  # linux/sched.h

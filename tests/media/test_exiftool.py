@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from lumiliod.domain.errors import LumilioError, Unavailable
-from lumiliod.media import confinement, exiftool, exiftool_shim
+from lumiliod.media import confinement, exif_values, exiftool, exiftool_process, exiftool_shim
 from tests.hostile.films import mkv_of_many_tags
 from tests.hostile.parts import jpeg, jpeg_segment, with_segments
 
 
 async def test_a_file_that_takes_exiftool_long_is_tried_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exiftool, "CPU_LIMIT_S", 1)
+    monkeypatch.setattr(exiftool_process, "CPU_LIMIT_S", 1)
     endless, good = tmp_path / "tags.mkv", tmp_path / "good.jpg"
     content = mkv_of_many_tags(random.Random(1)).content
     assert content is not None
@@ -58,7 +58,28 @@ async def test_structures_within_each_other_have_an_end(tmp_path: Path, depth: i
         levels = 0
         while isinstance(found, dict):
             found, levels = found.get("A", found.get("V")), levels + 1
-        assert (levels, found) == ((4, 1) if depth == 4 else (exiftool.MAX_DEPTH, None))
+        assert (levels, found) == ((4, 1) if depth == 4 else (exif_values.MAX_DEPTH, None))
+
+
+async def test_what_is_odd_of_a_batch_costs_the_others_nothing(tmp_path: Path) -> None:
+    """Names that no line carries or that are no text, a file that is gone, one that is no picture."""
+    names = [
+        b"a.jpg",
+        b"line\nbreak.jpg",
+        b"gone.jpg",
+        b"\xff\xfe.jpg",
+        b"words.jpg",
+        "h\u00f6he.jpg".encode(),
+        b"b.jpg",
+    ]
+    for number, name in enumerate(names):
+        content = b"no picture" if name == b"words.jpg" else jpeg(random.Random(number))
+        (tmp_path / os.fsdecode(name)).write_bytes(content)
+    (tmp_path / "gone.jpg").unlink()
+    async with exiftool.opened("exiftool", 1, 60) as tool:
+        read = await tool.read([(str(tmp_path / os.fsdecode(name)), str(tmp_path)) for name in names])
+    kinds = [tags.get("File:FileType") if isinstance(tags, dict) else tags.code for tags in read]
+    assert kinds == ["JPEG", "JPEG", "io_error", "JPEG", "TXT", "JPEG", "JPEG"]
 
 
 async def test_a_batch_is_read_by_all_processes_at_once(tmp_path: Path) -> None:
