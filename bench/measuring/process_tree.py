@@ -6,7 +6,6 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-
 SAMPLE_S = 5.0
 """A look at the memory of 25 processes takes 20 ms of CPU, which what is measured does not have."""
 

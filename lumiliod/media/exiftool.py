@@ -127,16 +127,13 @@ class ExifTool:
         except Ended:
             pass
         finally:
-            await self._let_go(process, is_healthy=is_healthy)
+            if is_healthy:
+                self._idle.append(process)
+            else:
+                with trio.move_on_after(CLOSE_LIMIT_S, shield=True):
+                    await self._end(process)
         named = {document.get("SourceFile"): document for document in documents}
         return {path: bounded(named[path]) for path in paths if path in named and not _is_unopened(named[path])}
-
-    async def _let_go(self, process: Process, *, is_healthy: bool) -> None:
-        if is_healthy:
-            self._idle.append(process)
-        else:
-            with trio.move_on_after(CLOSE_LIMIT_S, shield=True):
-                await self._end(process)
 
     async def _read_named(self, path: str, place: Place) -> dict[str, Tag] | LumilioError:
         await trio.lowlevel.checkpoint()
@@ -164,7 +161,11 @@ class ExifTool:
                     limit_s = exiftool_process.CPU_LIMIT_S
                     return Permanent(f"exiftool took more than {limit_s} s of processor time", code="timeout")
             finally:
-                await self._let_go(process, is_healthy=is_healthy)
+                if is_healthy:
+                    self._idle.append(process)
+                else:
+                    with trio.move_on_after(CLOSE_LIMIT_S, shield=True):
+                        await self._end(process)
         if is_stalled:
             return stalled(self._wall_limit_s)
         if is_late:

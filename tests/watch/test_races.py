@@ -100,7 +100,8 @@ def test_a_record_that_was_written_after_it_was_not_met_is_not_concluded_from(sh
         with psycopg.connect(shelf.conninfo) as other:
             record = files.original_of(other, asset_id)
             assert record is not None
-            files.settle(other, record.id, Outcome.ASSET, record.stat, Digest(digest_of(A)), asset_id)
+            settled = files.Settled(record.id, Outcome.ASSET, record.stat, Digest(digest_of(A)), asset_id)
+            files.settle(other, [settled])
         assert scan.conclude() == 0
 
 
