@@ -38,7 +38,7 @@ from lumiliod.jobs.engine import Engine
 from lumiliod.jobs.kind import Kind
 from lumiliod.library import upload_sweep
 from lumiliod.media import media
-from lumiliod.media.media import MediaSettings
+from lumiliod.media.settings import MediaSettings
 from lumiliod.pipeline import adopt, kinds, purge, schedules
 from lumiliod.runtime import HealthBoard, Opened, Runtime, opened_repositories, reopen
 

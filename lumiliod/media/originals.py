@@ -4,12 +4,12 @@ import errno
 import os
 import stat
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 
 import trio
 
-from lumiliod.domain.errors import NotFound, Permanent, Unavailable
+from lumiliod.domain.errors import LumilioError, NotFound, Permanent, Unavailable
 
 DISK_AGAIN_S = 10.0
 """When it makes sense to try again what a disk failed at."""
@@ -52,21 +52,37 @@ def disk_failed(error: OSError) -> Unavailable:
 @asynccontextmanager
 async def opened(path: bytes, limiter: trio.CapacityLimiter) -> AsyncIterator[int]:
     """Hand out an original, opened by :func:`open_original`; a caller that gives up does not wait for the disk."""
-    descriptors: list[int] = []
+    async with opened_all([path], limiter) as [one]:
+        if isinstance(one, LumilioError):
+            raise one
+        yield one
+
+
+@asynccontextmanager
+async def opened_all(paths: Sequence[bytes], limiter: trio.CapacityLimiter) -> AsyncIterator[list[int | LumilioError]]:
+    """Hand out originals as :func:`opened` does one, or why one cannot be opened."""
+    found: list[int | LumilioError] = []
     abandoned = threading.Event()
 
     def close() -> None:
         with suppress(IndexError):
-            os.close(descriptors.pop())  # one thread gets it
+            while True:
+                one = found.pop()  # one thread gets it
+                if isinstance(one, int):
+                    os.close(one)
 
-    def open_it() -> None:
-        descriptors.append(open_original(path))
+    def open_them() -> None:
+        for path in paths:
+            try:
+                found.append(open_original(path))
+            except LumilioError as error:
+                found.append(error)
         if abandoned.is_set():
             close()
 
     try:
-        await trio.to_thread.run_sync(open_it, abandon_on_cancel=True, limiter=limiter)
-        yield descriptors[0]
+        await trio.to_thread.run_sync(open_them, abandon_on_cancel=True, limiter=limiter)
+        yield list(found)
     finally:
         abandoned.set()
         close()

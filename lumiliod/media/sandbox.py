@@ -13,7 +13,20 @@ from lumiliod.domain.errors import LumilioError, Permanent, Refused, Unavailable
 from lumiliod.media import confinement
 from lumiliod.media.forkserver import Child, ForkServer
 from lumiliod.media.processes import CLOSE_LIMIT_S, REAP_LIMIT_S, Vitals, has_stalled, stalled
-from lumiliod.media.wire import MAX_FRAME_BYTES, Advanced, Answer, Failed, Ready, Request, Setup, frame, is_sound
+from lumiliod.media.wire import (
+    MAX_FRAME_BYTES,
+    Advanced,
+    Answer,
+    Failed,
+    InspectAll,
+    Known,
+    KnownAll,
+    Ready,
+    Request,
+    Setup,
+    frame,
+    is_sound,
+)
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +49,11 @@ _ERRORS: dict[str, type[LumilioError]] = {
     "unavailable": Unavailable,
 }
 _ANSWERS: msgspec.msgpack.Decoder[Answer] = msgspec.msgpack.Decoder(Answer)
+
+
+def error_of(failed: Failed) -> LumilioError:
+    """Return the error that a worker told of."""
+    return _ERRORS[failed.kind](failed.message, code=failed.code)
 
 
 class WorkerDied(Exception):
@@ -161,13 +179,28 @@ class Sandbox:
                     is_stalled = is_stalled or error.is_stalled
                 else:
                     if isinstance(answer, Failed):
-                        raise _ERRORS[answer.kind](answer.message, code=answer.code)
+                        raise error_of(answer)
                     return answer
         if is_stalled:
             raise stalled(self._wall_limit_s)
         if late is not None:
             raise Permanent(f"not decoded within {self._wall_limit_s:g} s", code="timeout")
         raise Permanent("the file ended two media workers", code="poison")
+
+    async def ask_of_all(self, *files: int) -> tuple[Known | Failed, ...] | None:
+        """Return a worker's answers about the files that are open as ``files``: what each is.
+
+        None where one of them ended or outlasted it: whoever wants to know which asks of each.
+        """
+        async with self._slots:
+            try:
+                answer = await self._asked_once(InspectAll(len(files)), files, None, fresh=False)
+            except WorkerDied:
+                self._forks.note_ended()
+                return None
+            except Late:
+                return None
+        return answer.answers if isinstance(answer, KnownAll) else None
 
     async def start(self) -> None:
         """Have a worker ready before anything is asked.

@@ -18,6 +18,8 @@ from lumiliod.media.encoders import SOFTWARE
 from lumiliod.media.media_type import Converted, Filmstrip, Inspected, Picture, Rendering
 
 MAX_FRAME_BYTES = 16 << 20
+TOGETHER = 8
+"""Files that one request is about at most."""
 MAX_TAGS, MAX_TEXT, MAX_MESSAGE = 256, 4096, 400
 MAX_SIDE_PX, MAX_DURATION_S = 1 << 31, 1e9
 JPEG_MAX_PX = 65_500
@@ -83,6 +85,12 @@ class Ready(msgspec.Struct, frozen=True):
 
 class Inspect(msgspec.Struct, frozen=True, tag=True):
     """Ask what a file is."""
+
+
+class InspectAll(msgspec.Struct, frozen=True, tag=True):
+    """Ask what several files are; so many come with it, ``TOGETHER`` at most."""
+
+    count: int
 
 
 class Render(msgspec.Struct, frozen=True, tag=True):
@@ -191,8 +199,14 @@ class Failed(msgspec.Struct, frozen=True, tag=True):
     message: str
 
 
-Request = Inspect | Render | Develop | Locate | Convert | Survey | Cut | Probe
-Answer = Known | Drawn | Developed | Located | Advanced | Made | Surveyed | Wrote | Probed | Failed
+class KnownAll(msgspec.Struct, frozen=True, tag=True):
+    """Answer to InspectAll: what each file is, in their order, or why that cannot be said."""
+
+    answers: tuple[Known | Failed, ...]
+
+
+Request = Inspect | InspectAll | Render | Develop | Locate | Convert | Survey | Cut | Probe
+Answer = Known | KnownAll | Drawn | Developed | Located | Advanced | Made | Surveyed | Wrote | Probed | Failed
 
 
 ZygoteOrder = Warm | Fork | Reap
@@ -211,6 +225,8 @@ def is_sound(answer: Answer, request: Request, setup: Setup) -> bool:
             return _CODE.fullmatch(code) is not None and len(message) <= MAX_MESSAGE and message.isprintable()
         case Known(inspected=inspected), Inspect():
             return _is_known(inspected)
+        case KnownAll(answers=answers), InspectAll(count=count):
+            return len(answers) == count and all(is_sound(one, Inspect(), setup) for one in answers)
         case Drawn(rendering=rendering), Render(sizes=sizes):
             pictures = rendering.pictures
             if pictures and sorted(picture.size for picture in pictures) != sorted(sizes):

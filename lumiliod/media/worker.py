@@ -6,6 +6,7 @@ never returns leaves no orphan.
 """
 
 import errno
+import itertools
 import os
 import resource
 import select
@@ -37,6 +38,7 @@ from lumiliod.media.tiff import with_directory
 from lumiliod.media.wire import (
     JPEG_MAX_PX,
     MAX_MESSAGE,
+    TOGETHER,
     Advanced,
     Answer,
     Convert,
@@ -46,7 +48,9 @@ from lumiliod.media.wire import (
     Drawn,
     Failed,
     Inspect,
+    InspectAll,
     Known,
+    KnownAll,
     Locate,
     Located,
     Made,
@@ -62,8 +66,8 @@ from lumiliod.media.wire import (
     frame,
 )
 
-MAX_FILES = 3
-"""Descriptors that come with a request at most: the original, and two files to write to."""
+MAX_FILES = TOGETHER
+"""Descriptors that come with a request at most: originals, or one and two files to write to."""
 PROGRESS_S = 0.5
 DEVELOPED_QUALITY = 90
 _PASSING_ERRNOS = frozenset({errno.EIO, errno.ESTALE, errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE})
@@ -103,11 +107,12 @@ def serve(daemon: socket.socket, media_types: tuple[MediaType, ...]) -> None:
         _renew_cpu_limit(setup.cpu_limit_s)
         progress = _Progress(daemon, setup.cpu_limit_s)
         with ExitStack() as stack:
-            modes = ("rb", "r+b", "r+b")
+            request = decoder.decode(payload)
+            modes = ("rb", *itertools.repeat("rb" if isinstance(request, InspectAll) else "r+b", MAX_FILES))
             files = [
                 cast("BinaryIO", stack.enter_context(os.fdopen(*one))) for one in zip(descriptors, modes, strict=False)
             ]
-            answer = _answer(decoder.decode(payload), files, media_types, setup, progress)
+            answer = _answer(request, files, media_types, setup, progress)
         daemon.sendall(frame(answer))
 
 
@@ -152,6 +157,9 @@ def _answer(
     try:
         if isinstance(request, Probe):
             return Probed(*encoder_probe.probe(request.encoders))
+        if isinstance(request, InspectAll):
+            answers = [_answer(Inspect(), [file], media_types, setup, progress) for file in files]
+            return KnownAll(tuple(one for one in answers if isinstance(one, Known | Failed)))
         original = files[0]
         original.seek(0)
         source = Source(original, original.read(HEAD_BYTES), os.fstat(original.fileno()).st_size)

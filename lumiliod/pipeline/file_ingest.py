@@ -15,6 +15,7 @@ from lumiliod.db.files import Settled
 from lumiliod.domain.assets import FileRecord, FileStat, Outcome
 from lumiliod.domain.errors import LumilioError, NotFound, Permanent, Refused, Shape, Unavailable
 from lumiliod.domain.ids import AssetId, Digest, shown
+from lumiliod.domain.media import Identified
 from lumiliod.domain.sidecars import is_sidecar
 from lumiliod.domain.trash import TrashState
 from lumiliod.jobs.engine import Effect, Fenced, Running, Together
@@ -116,18 +117,16 @@ async def _admitted(rt: Runtime, opened: Opened, read: Sequence[_Read]) -> list[
             await held.enter_async_context(rt.digests.holding(digest))
         known = {one.digest for one in await rt.db.once(assets.by_digests, rt.owner_id, list(first))}
         new = [one for digest, one in first.items() if digest not in known]
-        found: list[tuple[_Read, Effect]] = []
-
-        async def identify(one: _Read) -> None:
-            try:
-                found.append((one, await _identified(rt, opened, one.file.record, one.digest, one.stat)))
-            except LumilioError as error:
-                await _judge(rt, opened, one.file, error, one.stat)
-
-        async with trio.open_nursery() as nursery:
-            for one in new:
-                nursery.start_soon(identify, one)
-        await rt.jobs.finish_all([(one.file.job, effect) for one, effect in found])
+        paths = [opened.repository.absolute(one.file.record.path) for one in new]
+        kinds_of = await rt.media.identify_all(paths) if paths else []
+        found: list[tuple[Running, Effect]] = []
+        for one, identified in zip(new, kinds_of, strict=True):
+            if isinstance(identified, LumilioError):
+                await _judge(rt, opened, one.file, identified, one.stat)
+            else:
+                effect = _new(rt, opened, one.file.record, one.digest, one.stat, identified)
+                found.append((one.file.job, effect))
+        await rt.jobs.finish_all(found)
     return [one for one in read if one not in new]
 
 
@@ -184,12 +183,14 @@ async def _examined(rt: Runtime, opened: Opened, record: FileRecord, digest: Dig
         # the same file again, or a move: the asset keeps everything and is served from here now
         holds = Settled(record.id, Outcome.ASSET, stat, digest, known)
         return partial(settlement.settle, opened, record, holds, is_there=is_there, former=former)
-    return await _identified(rt, opened, record, digest, stat)
-
-
-async def _identified(rt: Runtime, opened: Opened, record: FileRecord, digest: Digest, stat: FileStat) -> Effect:
-    """Find out what bytes are that are new; return what is to be written."""
     identified = await rt.media.identify(opened.repository.absolute(record.path))
+    return _new(rt, opened, record, digest, stat, identified)
+
+
+def _new(
+    rt: Runtime, opened: Opened, record: FileRecord, digest: Digest, stat: FileStat, identified: Identified
+) -> Effect:
+    """Return what is to be written of a file whose bytes are a new asset's."""
     taken = identified.taken or file_clock(stat)
     name = shown(record.path.rpartition("/")[2])
     asset = new_asset(rt.owner_id, name, digest, stat.size_bytes, identified, taken)

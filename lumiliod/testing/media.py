@@ -25,9 +25,10 @@ import trio
 from lumiliod.domain.errors import LumilioError
 from lumiliod.domain.media import AssetType, Identified
 from lumiliod.media import jpeg
-from lumiliod.media.media import Media, MediaSettings, builtin_types, opened
+from lumiliod.media.media import Media, builtin_types, opened
 from lumiliod.media.media_type import HEAD_BYTES, MediaType, Picture, Recipe, Source
 from lumiliod.media.photo import render_jpeg
+from lumiliod.media.settings import MediaSettings
 
 T = TypeVar("T")
 

@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from lumiliod.media.media import Media, MediaSettings, opened
+from lumiliod.media.media import Media, opened
+from lumiliod.media.settings import MediaSettings
 
 CORPUS = Path(__file__).parents[3] / "shared" / "corpus" / "dev"
 

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
 
 from lumiliod.media.appearance import Pixels, appearance, thumbhash
-from lumiliod.media.media import MediaSettings, opened
+from lumiliod.media.media import opened
+from lumiliod.media.settings import MediaSettings
 
 # of ``weave``, by the encoder that defines the format: npm's thumbhash 0.1.1
 REFERENCE = {

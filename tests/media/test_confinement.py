@@ -15,7 +15,8 @@ from PIL import Image
 
 from lumiliod.domain.errors import Permanent, Retryable
 from lumiliod.media import confinement, landlock, seccomp
-from lumiliod.media.media import Media, MediaSettings, opened
+from lumiliod.media.media import Media, opened
+from lumiliod.media.settings import MediaSettings
 
 HOSTILE = """
 import ctypes, os, socket, stat, subprocess, sys

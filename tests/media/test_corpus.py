@@ -12,8 +12,9 @@ from PIL import Image
 
 from lumiliod.domain.errors import LumilioError
 from lumiliod.domain.media import AssetType, Identified, Metadata, TzSource
-from lumiliod.media.media import Media, MediaSettings, opened
+from lumiliod.media.media import Media, opened
 from lumiliod.media.media_type import Picture
+from lumiliod.media.settings import MediaSettings
 
 from .conftest import CORPUS
 

@@ -10,7 +10,8 @@ import pytest
 
 from lumiliod.domain.media import WebVideo
 from lumiliod.media import confinement, encoder_probe, encoders
-from lumiliod.media.media import VERSION_NAME, Media, MediaSettings, opened
+from lumiliod.media.media import VERSION_NAME, Media, opened
+from lumiliod.media.settings import MediaSettings
 from tests.media.test_web_video import film
 
 HAS_CARD = bool(encoders.candidates("auto"))

@@ -10,7 +10,8 @@ from PIL import Image, ImageCms
 
 from lumiliod.domain.errors import LumilioError, Permanent, Refused
 from lumiliod.domain.media import AssetType, Identified, Metadata, TzSource
-from lumiliod.media.media import Media, MediaSettings, opened
+from lumiliod.media.media import Media, opened
+from lumiliod.media.settings import MediaSettings
 from tests.hostile.parts import jpeg, jpeg_segment, with_segments
 from tests.hostile.pictures import jpeg_of_many_scans
 

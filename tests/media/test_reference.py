@@ -23,7 +23,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageOps
 
-from lumiliod.media.media import Media, MediaSettings, opened
+from lumiliod.media.media import Media, opened
+from lumiliod.media.settings import MediaSettings
 from tests.hostile.parts import picture
 
 from .conftest import CORPUS

@@ -13,7 +13,8 @@ from PIL import Image
 
 from lumiliod.domain.errors import LumilioError, NotFound, Permanent, Refused, Retryable, Unavailable
 from lumiliod.media import capacity
-from lumiliod.media.media import Media, MediaSettings, opened
+from lumiliod.media.media import Media, opened
+from lumiliod.media.settings import MediaSettings
 from lumiliod.media.wire import Develop, Developed
 
 
@@ -97,6 +98,52 @@ async def test_only_a_file_that_takes_the_time_is_condemned(
     assert len(seen) == 2
     if isinstance(raised.value, Unavailable):
         assert raised.value.after_s == 30
+
+
+MORTAL = """
+import os
+from lumiliod.domain.media import AssetType, Identified
+from lumiliod.media.media_type import Inspected, Rendering, Sniffed
+
+class Mortal:
+    name = "mortal"
+    order = 0
+
+    def sniff(self, head, size):
+        return Sniffed("image/x-mortal", ".mortal") if head.startswith((b"die", b"live")) else None
+
+    def inspect(self, source, sniffed, max_pixels):
+        if source.head == b"die":
+            os._exit(1)
+        return Inspected(Identified(AssetType.PHOTO, sniffed.mime_type, sniffed.extension, source.size_bytes, 1))
+
+    def render(self, source, sniffed, recipe):
+        return Rendering()
+"""
+
+
+@pytest.mark.parametrize("with_killer", [False, True])
+async def test_files_that_are_identified_together_end_each_by_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, with_killer: bool
+) -> None:
+    (tmp_path / "mortal_type.py").write_text(MORTAL)
+    monkeypatch.syspath_prepend(tmp_path)
+    contents = ["live", "", "words", "gone", *[f"live{'x' * number}" for number in range(12)]]
+    contents += ["die"] if with_killer else []
+    paths = []
+    for number, content in enumerate(contents):
+        path = tmp_path / str(number)
+        path.write_text(content)
+        paths.append(str(path))
+    (tmp_path / "3").unlink()
+    (tmp_path / "4").unlink()
+    (tmp_path / "4").symlink_to("0")
+    async with opened(MediaSettings(workers=2), ["mortal_type:Mortal"]) as media:
+        known = await media.identify_all(paths)
+    codes = [one.code if isinstance(one, LumilioError) else one.width for one in known]
+    assert codes[:5] == [4, "empty", "unsupported", "not_found", "unreadable"]
+    assert codes[5:16] == list(range(5, 16))
+    assert codes[16:] == (["poison"] if with_killer else [])
 
 
 HOARDING = """

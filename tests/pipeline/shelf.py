@@ -32,7 +32,8 @@ from lumiliod.domain.repositories import RepositoryStatus
 from lumiliod.jobs import service
 from lumiliod.jobs.engine import Engine
 from lumiliod.media import media
-from lumiliod.media.media import Media, MediaSettings
+from lumiliod.media.media import Media
+from lumiliod.media.settings import MediaSettings
 from lumiliod.pipeline import ingest, kinds, purge, retire
 from lumiliod.runtime import HealthBoard, Runtime, opened_repositories
 from lumiliod.storage import derivatives, repository
