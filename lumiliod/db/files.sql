@@ -162,11 +162,13 @@ WHERE repository_id = %(repository_id)s::uuid AND path > %(after)s::bytea AND mi
 ORDER BY path LIMIT %(count)s::int
 
 -- name: pending_without_job
--- Those given up before are tried once more at every start.
+-- Those given up before are tried once more at every start. Each is looked up by itself: a join of tables whose
+-- statistics are old may compare everything with everything.
 SELECT f.id, f.repository_id FROM file_records f
-WHERE f.outcome = 'pending' AND f.missing_since IS NULL AND f.id > %(after)s::uuid
-  AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.kind = 'ingest' AND j.unique_key = 'file:' || f.id::text
-                    AND j.state IN ('available', 'scheduled', 'running', 'retryable'))
+LEFT JOIN LATERAL (SELECT true AS is_open FROM jobs j
+                   WHERE j.kind = 'ingest' AND j.unique_key = 'file:' || f.id::text
+                     AND j.state IN ('available', 'scheduled', 'running', 'retryable') LIMIT 1) AS j ON true
+WHERE f.outcome = 'pending' AND f.missing_since IS NULL AND f.id > %(after)s::uuid AND j.is_open IS NULL
 ORDER BY f.id LIMIT %(count)s::int
 
 -- name: repositories_unscanned
