@@ -36,10 +36,16 @@ class Buffer:
     def __init__(self, batches: Mapping[str, int], together: Mapping[str, Together] | None = None) -> None:
         self._batches = batches
         self._together = together or {}
+        self._alone: set[str] = set()
         self._jobs: dict[str, deque[ClaimedJob]] = {}
         self._suspects: deque[ClaimedJob] = deque()
         self._turns: Counter[str] = Counter()
         self._turn = 0
+
+    @property
+    def batches(self) -> Mapping[str, int]:
+        """Return how many jobs of each kind are to be claimed for a unit: one of those that came last by themselves."""
+        return {kind: 1 if kind in self._alone else batch for kind, batch in self._batches.items()}
 
     @property
     def units(self) -> int:
@@ -60,6 +66,9 @@ class Buffer:
         self._suspects.extend(job for job in jobs if job.suspect)
         for kind in {job.kind for job in jobs if not job.suspect}:
             new = [job for job in jobs if job.kind == kind and not job.suspect]
+            is_together = self._together.get(kind)
+            if is_together is not None:
+                (self._alone.discard if all(is_together(job.args) for job in new) else self._alone.add)(kind)
             line = self._jobs.get(kind)
             if line and _order(line[-1]) > _order(new[0]):
                 self._jobs[kind] = deque(sorted([*line, *new], key=_order))

@@ -221,7 +221,7 @@ class _Lane:
         """Claim once, everything or above the floors; tell whether that gave something."""
         limit = allowed + self.pace.ahead()
         free = limit - self.buffer.units - self.active.total()
-        wanted = shares(self.buffer.units_by_kind(), self.batches, free, limit, self.hot)
+        wanted = shares(self.buffer.units_by_kind(), self.buffer.batches, free, limit, self.hot)
         if not wanted:
             await trio.lowlevel.checkpoint()
             return False

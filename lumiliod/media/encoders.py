@@ -26,7 +26,9 @@ READABLE = (
 )  # fmt: skip
 """What drivers look at, none of it of persons."""
 WRITABLE = ("/proc/self/task",)
-"""CUDA (seen: 580.159) does not begin where it cannot write the names of its threads, in ``comm`` of each."""
+"""CUDA (seen: 580.159) does not begin where it cannot write the names of its threads, in ``comm`` of each.
+
+What else lies there is its own, too: one that a film took over can have the kernel's out-of-memory killer spare it."""
 
 
 @dataclass(frozen=True, slots=True)

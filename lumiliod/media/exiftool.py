@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path, PurePath
@@ -71,12 +72,13 @@ class ExifTool:
                 with suppress(Unavailable):
                     async with self._slots:
                         found = await self._read_together([files[number][0] for number in numbers], place)
-            for number in numbers:
-                path = files[number][0]
-                if path in found:
-                    results[number] = found[path]
-                else:
-                    await read_one(number, path, place)
+            async with trio.open_nursery() as nursery:
+                for number in numbers:
+                    path = files[number][0]
+                    if path in found:
+                        results[number] = found[path]
+                    else:
+                        nursery.start_soon(read_one, number, path, place)
 
         async def read_below(folder: str) -> None:
             numbers = [number for number, (_, above) in enumerate(files) if above == folder]
@@ -122,7 +124,7 @@ class ExifTool:
         process.limit_cpu()
         try:
             with trio.move_on_after(self._wall_limit_s):
-                documents = documents_of(await process.execute(*(path for path in paths if _has_plain_name(path))))
+                documents = documents_of(await process.execute(*(path for path in paths if _is_echoed(path))))
                 is_healthy = True
         except Ended:
             pass
@@ -132,8 +134,9 @@ class ExifTool:
             else:
                 with trio.move_on_after(CLOSE_LIMIT_S, shield=True):
                     await self._end(process)
-        named = {document.get("SourceFile"): document for document in documents}
-        return {path: bounded(named[path]) for path in paths if path in named and not _is_unopened(named[path])}
+        names = Counter(document.get("SourceFile") for document in documents)
+        named = {name: one for one in documents if names[name := one.get("SourceFile")] == 1 and not _is_unopened(one)}
+        return {path: bounded(named[path]) for path in paths if path in named}
 
     async def _read_named(self, path: str, place: Place) -> dict[str, Tag] | LumilioError:
         await trio.lowlevel.checkpoint()
@@ -198,6 +201,8 @@ class ExifTool:
         return process
 
     async def _end(self, process: Process) -> None:
+        if process not in self._alive:
+            return  # somebody else ends it
         self._alive.discard(process)
         if process in self._idle:
             self._idle.remove(process)
@@ -252,6 +257,13 @@ def _asked_for_version(program: str) -> "subprocess.Popen[bytes]":
 
 def _is_unopened(tags: dict[str, Tag]) -> bool:
     return tags.get("ExifTool:Error") == "Error opening file"
+
+
+def _is_echoed(path: str) -> bool:
+    """Tell whether exiftool can be told a path among others and says it again as it is: of what is no text it makes
+    question marks, which other names may have.
+    """
+    return _has_plain_name(path) and not any("\udc80" <= character <= "\udcff" for character in path)
 
 
 def _has_plain_name(path: str) -> bool:

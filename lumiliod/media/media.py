@@ -30,16 +30,14 @@ from lumiliod.media.exiftool import ExifTool
 from lumiliod.media.media_type import Converted, Inspected, Rendering
 from lumiliod.media.metadata import merged, metadata_from_tags
 from lumiliod.media.processes import stalled
-from lumiliod.media.sandbox import Advance, Sandbox, error_of
+from lumiliod.media.sandbox import Advance, Sandbox
 from lumiliod.media.settings import MediaSettings
 from lumiliod.media.wire import (
-    TOGETHER,
     Answer,
     Cut,
     Develop,
     Developed,
     Drawn,
-    Failed,
     Inspect,
     Known,
     Locate,
@@ -193,35 +191,20 @@ class Media:
         """
         return (await self._inspect(path)).identified
 
-    async def identify_all(self, paths: Sequence[str]) -> list[Identified | LumilioError]:
-        """Tell by content what files are, eight at a time in one go; an error concerns its own file only."""
-        results: list[Identified | LumilioError] = []
-        for start in range(0, len(paths), TOGETHER):
-            together = paths[start : start + TOGETHER]
-            known = await self._identified_together(together) if len(together) > 1 else [None]
-            for path, result in zip(together, known, strict=True):
-                try:
-                    results.append(await self.identify(path) if result is None else result)
-                except LumilioError as error:
-                    results.append(error)
-        return results
+    async def identify_together(self, paths: Sequence[str]) -> list[Identified | None]:
+        """Tell by content what up to eight files are, in one go; None of those that are to be asked about alone.
 
-    async def _identified_together(self, paths: Sequence[str]) -> list[Identified | LumilioError | None]:
-        """Return what one worker says of each file, None where it is to be asked of each."""
+        What a worker says against a file counts only then: one before it may be the cause.
+        """
         async with AsyncExitStack() as stack:
             opened: list[int | LumilioError] | None = None
             with trio.move_on_after(self._settings.wall_limit_s):
                 opening = originals.opened_all([os.fsencode(_absolute(path)) for path in paths], self._disk)
                 opened = await stack.enter_async_context(opening)
-            if opened is None:
-                return [None] * len(paths)
-            readable = [one for one in opened if isinstance(one, int)]
+            readable = [one for one in opened or () if isinstance(one, int)]
             told = iter(await self._sandbox.ask_of_all(*readable) or () if readable else ())
-            answers = [one if isinstance(one, LumilioError) else next(told, None) for one in opened]
-        return [
-            one.inspected.identified if isinstance(one, Known) else error_of(one) if isinstance(one, Failed) else one
-            for one in answers
-        ]
+            answers = [next(told, None) if isinstance(one, int) else None for one in opened or paths]
+        return [answer.inspected.identified if isinstance(answer, Known) else None for answer in answers]
 
     async def metadata(
         self, files: Sequence[tuple[str, Identified | str]], folders: Sequence[str] | None = None

@@ -51,11 +51,6 @@ _ERRORS: dict[str, type[LumilioError]] = {
 _ANSWERS: msgspec.msgpack.Decoder[Answer] = msgspec.msgpack.Decoder(Answer)
 
 
-def error_of(failed: Failed) -> LumilioError:
-    """Return the error that a worker told of."""
-    return _ERRORS[failed.kind](failed.message, code=failed.code)
-
-
 class WorkerDied(Exception):
     """The worker's socket closed in the middle of a request, or what came is no answer."""
 
@@ -179,7 +174,7 @@ class Sandbox:
                     is_stalled = is_stalled or error.is_stalled
                 else:
                     if isinstance(answer, Failed):
-                        raise error_of(answer)
+                        raise _ERRORS[answer.kind](answer.message, code=answer.code)
                     return answer
         if is_stalled:
             raise stalled(self._wall_limit_s)

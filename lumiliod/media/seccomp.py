@@ -144,8 +144,17 @@ def program(machine: str, pid: int, *, opens_devices: bool = False, becomes_prog
         code += _when(numbers[column], [(_RETURN, 0, 0, unknown)])
     allow, refuse = (_RETURN, 0, 0, _ALLOW), (_RETURN, 0, 0, refused)
     if opens_devices:
-        # the oldest landlock lets a file be cut off that is opened to read only
-        opening = [(_ANY_BIT, 2, 0, _WRITING), (_ANY_BIT, 0, 1, _CHANGING), refuse, allow]
+        # the oldest landlock lets a file be cut off that is opened to read only, or in the mode of both bits, which
+        # asks for no right at all
+        opening = [
+            (_ANY_BIT, 0, 2, os.O_WRONLY),
+            (_ANY_BIT, 0, 4, os.O_RDWR),
+            refuse,
+            (_ANY_BIT, 2, 0, os.O_RDWR),
+            (_ANY_BIT, 0, 1, _CHANGING),
+            refuse,
+            allow,
+        ]
     else:
         opening = [(_ANY_BIT, 0, 1, _WRITING | _CHANGING), refuse, allow]
     for numbers, position in ((_OPEN, 1), (_OPENAT, 2)):

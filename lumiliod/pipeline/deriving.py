@@ -68,8 +68,8 @@ async def derive(
 ) -> None:
     """Make the derivatives of assets, one after the other, and end each job with the rows of its own.
 
-    They are stored and recorded together, and no later than ``RECORD_AFTER_S``. Jobs that fail have the reason: the
-    repository is away, the original cannot be decoded, or is not there (``original_missing``).
+    They are stored and recorded together; once that takes ``RECORD_AFTER_S``, when the next is made. Jobs that fail
+    have the reason: the repository is away, the original cannot be decoded, or is not there (``original_missing``).
 
     Args:
         rt: the library.
@@ -148,17 +148,18 @@ async def _keep(
         for digest in sorted({one.source.digest for one in made}):
             await held.enter_async_context(rt.digests.holding(digest))
         found = await trio.to_thread.run_sync(put_all, limiter=rt.disk)
-        lying: list[tuple[Running, Unrecorded[Stored]]] = []
+        lying: list[tuple[_Asked[Asked], Unrecorded[Stored]]] = []
         for one, stored in zip(made, found, strict=True):
             try:
                 with reaching(rt.repositories, one.opened):
-                    lying.append((one.job, Unrecorded(one.source.id, one.opened.id, stored.unwrap())))
+                    lying.append((one, Unrecorded(one.source.id, one.opened.id, stored.unwrap())))
             except LumilioError as error:
                 await one.job.fail(error)
-        ends = await rt.jobs.finish_all([(job, Together(record, item)) for job, item in lying])
-        for (_, item), end in zip(lying, ends, strict=True):
+        ends = await rt.jobs.finish_all([(one.job, Together(record, item)) for one, item in lying])
+        for (one, item), end in zip(lying, ends, strict=True):
             if not isinstance(end, LumilioError):
-                await forget(rt, rt.repositories.get(item.repository_id).repository, item.replaced)
+                with suppress(LumilioError):  # what cannot be removed now is left over; its job has ended
+                    await forget(rt, one.opened.repository, item.replaced)
 
 
 def _stored(one: _Asked[Asked], store: Callable[[Repository, Digest, Asked], Stored]) -> Stored:

@@ -1,5 +1,6 @@
 """What a file is that was found where it lies; nothing of it is moved or written."""
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -28,6 +29,10 @@ from lumiliod.storage import originals, repository
 
 READ_S = 1.0
 """How long files are read before those that were are looked at."""
+SLOW_S = 30.0
+"""One whose reading takes longer keeps no others: it is begun again when they are done."""
+LARGE_BYTES = 64 << 20
+"""Files beyond that are read by themselves."""
 
 
 class Args(msgspec.Struct):
@@ -83,9 +88,15 @@ async def _ingest(rt: Runtime, opened: Opened, jobs: Mapping[UUID, Running]) -> 
         file = _File(job, records[record_id]) if record_id in records else None
         if file is not None and not await _is_left_out(rt, opened, file):
             waiting.append(file)
-    while waiting:
-        found = await trio.to_thread.run_sync(_read_some, opened, waiting, limiter=rt.disk)
-        waiting = waiting[len(found) :]
+    slow: list[_File] = []
+    while waiting or slow:
+        found = await _read(rt, opened, waiting or slow[:1])
+        if not waiting:
+            slow = slow[1:]
+        elif found:
+            waiting = waiting[len(found) :]
+        else:  # by itself it may take what it takes, when nobody waits behind it
+            slow, waiting = [*slow, waiting[0]], waiting[1:]
         read: list[_Read] = []
         for one in found:
             if isinstance(one, _Read):
@@ -94,6 +105,15 @@ async def _ingest(rt: Runtime, opened: Opened, jobs: Mapping[UUID, Running]) -> 
                 await _judge(rt, opened, *one)
         for one in await _admitted(rt, opened, read):
             await _settled(rt, opened, one)
+
+
+async def _read(rt: Runtime, opened: Opened, files: Sequence[_File]) -> list["_Read | _Verdict"]:
+    """Read files until that takes long; return what came of the first of them, nothing where already that hangs."""
+    found: list[_Read | _Verdict] = []
+    limit_s = SLOW_S if len(files) > 1 and not _is_large(files[0]) else math.inf
+    with trio.move_on_after(limit_s):
+        await trio.to_thread.run_sync(_read_some, opened, files, found, abandon_on_cancel=True, limiter=rt.disk)
+    return list(found)
 
 
 async def _is_left_out(rt: Runtime, opened: Opened, file: _File) -> bool:
@@ -112,22 +132,26 @@ async def _is_left_out(rt: Runtime, opened: Opened, file: _File) -> bool:
 async def _admitted(rt: Runtime, opened: Opened, read: Sequence[_Read]) -> list[_Read]:
     """Make assets of files whose bytes nobody has seen, all in one transaction; return the others."""
     first = {one.digest: one for one in reversed(read)}
+    new = await _unknown(rt, first)
+    if len(new) < 2:
+        return list(read)
     async with AsyncExitStack() as held:
-        for digest in sorted(first):  # all who hold several take them in one order
+        for digest in sorted(new):  # all who hold several take them in one order
             await held.enter_async_context(rt.digests.holding(digest))
-        known = {one.digest for one in await rt.db.once(assets.by_digests, rt.owner_id, list(first))}
-        new = [one for digest, one in first.items() if digest not in known]
-        paths = [opened.repository.absolute(one.file.record.path) for one in new]
-        kinds_of = await rt.media.identify_all(paths) if paths else []
-        found: list[tuple[Running, Effect]] = []
-        for one, identified in zip(new, kinds_of, strict=True):
-            if isinstance(identified, LumilioError):
-                await _judge(rt, opened, one.file, identified, one.stat)
-            else:
-                effect = _new(rt, opened, one.file.record, one.digest, one.stat, identified)
-                found.append((one.file.job, effect))
-        await rt.jobs.finish_all(found)
-    return [one for one in read if one not in new]
+        new = await _unknown(rt, new)
+        paths = [opened.repository.absolute(one.file.record.path) for one in new.values()]
+        identified = await rt.media.identify_together(paths) if new else []
+        admitted = [(one, kind) for one, kind in zip(new.values(), identified, strict=True) if kind is not None]
+        effects = [_new(rt, opened, one.file.record, one.digest, one.stat, kind) for one, kind in admitted]
+        await rt.jobs.finish_all([(one.file.job, effect) for (one, _), effect in zip(admitted, effects, strict=True)])
+    done = {id(one) for one, _ in admitted}
+    return [one for one in read if id(one) not in done]
+
+
+async def _unknown(rt: Runtime, read: Mapping[Digest, _Read]) -> dict[Digest, _Read]:
+    """Return those whose bytes no asset has."""
+    known = {one.digest for one in await rt.db.once(assets.by_digests, rt.owner_id, list(read))} if read else set()
+    return {digest: one for digest, one in read.items() if digest not in known}
 
 
 async def _settled(rt: Runtime, opened: Opened, one: _Read) -> None:
@@ -208,22 +232,26 @@ async def _is_there(rt: Runtime, opened: Opened, record: FileRecord, known: Asse
     return True
 
 
-_Verdict = tuple[_File, NotFound | Permanent | Unavailable, FileStat]
+_Verdict = tuple[_File, LumilioError, FileStat]
 
 
-def _read_some(opened: Opened, waiting: Sequence[_File]) -> list[_Read | _Verdict]:
-    """Read files until that takes long, one at least; return what came of each."""
-    found: list[_Read | _Verdict] = []
+def _read_some(opened: Opened, files: Sequence[_File], found: "list[_Read | _Verdict]") -> None:
+    """Read files until that takes long, large ones by themselves; note what came of each."""
     ends_s = time.monotonic() + READ_S
-    for file in waiting:
+    for file in files:
+        if found and _is_large(file):
+            break
         try:
             path = opened.repository.absolute(file.record.path)
             found.append(_Read(file, *originals.digest_file(path, root=opened.repository.root)))
-        except (NotFound, Permanent, Unavailable) as error:
+        except LumilioError as error:
             found.append((file, error, file.record.stat))
-        if time.monotonic() >= ends_s:
+        if time.monotonic() >= ends_s or _is_large(file):
             break
-    return found
+
+
+def _is_large(file: _File) -> bool:
+    return file.record.stat.size_bytes > LARGE_BYTES
 
 
 def _check_size(opened: Opened, record: FileRecord) -> None:

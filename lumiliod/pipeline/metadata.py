@@ -28,7 +28,7 @@ def setup(rt: Runtime) -> Kind:
         await read(rt, jobs)
 
     kind, queue = kinds.METADATA.kind, kinds.METADATA.queue
-    return Kind(kind, queue, run, batch=BATCH, limit_s=600, missing=kinds.missing_metadata)
+    return Kind(kind, queue, run, batch=BATCH, limit_s=120 * BATCH, missing=kinds.missing_metadata)
 
 
 async def read(rt: Runtime, jobs: Sequence[Running]) -> None:

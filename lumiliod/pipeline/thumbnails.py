@@ -34,7 +34,7 @@ def setup(rt: Runtime) -> Kind:
         await render(rt, jobs)
 
     missing, name, queue = kinds.missing_thumbnails, kinds.THUMBNAILS.kind, kinds.THUMBNAILS.queue
-    return Kind(name, queue, run, batch=BATCH, limit_s=600, on_discard=_give_up, missing=missing)
+    return Kind(name, queue, run, batch=BATCH, limit_s=600 * BATCH, on_discard=_give_up, missing=missing)
 
 
 async def render(rt: Runtime, jobs: Sequence[Running]) -> None:

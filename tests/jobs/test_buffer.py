@@ -43,3 +43,12 @@ def test_slots_that_are_free_share_what_waits(free: int, sizes: list[int]) -> No
     found = units(buffer, free)
     assert [len(unit) for unit in found] == sizes
     assert [number for unit in found for number in unit] == list(range(9))
+
+
+def test_of_jobs_that_run_by_themselves_no_batches_are_claimed() -> None:
+    buffer = Buffer({"work": 8, "other": 4}, {"work": is_together})
+    assert buffer.batches == {"work": 8, "other": 4}
+    buffer.add([*claimed(1), *claimed(2, alone=True)])
+    assert buffer.batches == {"work": 1, "other": 4}
+    buffer.add(claimed(3))
+    assert buffer.batches == {"work": 8, "other": 4}

@@ -100,7 +100,9 @@ async def test_a_broken_film_says_nothing_of_an_encoder(tmp_path: Path, into: Pa
 
 OPENS = """
 import os, socket, sys, threading
-from lumiliod.media import confinement, encoders
+from lumiliod.media import confinement, encoders, landlock
+if len(sys.argv) > 2:
+    landlock.version = lambda: int(sys.argv[2])
 confinement.bound(1 << 30, maps_devices=True)
 print(*confinement.confine(["lumiliod"], ["/dev/null"], ["/proc/cpuinfo"], encoders.WRITABLE), sep=",")
 
@@ -130,7 +132,8 @@ tried(listening)
 private = sys.argv[1]
 for path, flags in (("/dev/null", os.O_RDWR), ("/proc/cpuinfo", os.O_RDONLY), ("/dev/zero", os.O_RDWR),
                     (private, os.O_RDWR), (private, os.O_WRONLY | os.O_TRUNC), (private, os.O_RDONLY | os.O_TRUNC),
-                    (private, os.O_RDONLY), (private + "x", os.O_RDWR | os.O_CREAT), ("/proc/self/environ", os.O_RDWR)):
+                    (private, os.O_RDONLY), (private, 3), (private, 3 | os.O_TRUNC),
+                    (private + "x", os.O_RDWR | os.O_CREAT), ("/proc/self/environ", os.O_RDWR)):
     tried(opened, path, flags)
 tried(os.unlink, private)
 for family, kind in ((socket.AF_UNIX, socket.SOCK_STREAM), (socket.AF_UNIX, socket.SOCK_DGRAM),
@@ -140,12 +143,15 @@ tried(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET).connect, private)
 """
 
 
-def test_workers_of_hardware_reach_its_devices_and_nothing_else(tmp_path: Path) -> None:
+@pytest.mark.parametrize("as_of", [[], ["1"], ["2"]])
+def test_workers_of_hardware_reach_its_devices_and_nothing_else(tmp_path: Path, as_of: list[str]) -> None:
+    """Also by what the landlock of older kernels refuses."""
     if confinement.missing(confinement.offered()):
         pytest.skip("this kernel lacks a protection")
     private = tmp_path / "private"
     private.write_bytes(b"private")
-    command = [sys.executable, "-c", OPENS, str(private)]
+    command = [sys.executable, "-c", OPENS, str(private), *as_of]
     measured = {name: value for name, value in os.environ.items() if not name.startswith("COV")}  # it would be written
     said = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True, env=measured).stdout.split()
-    assert said[-16:] == ["done"] * 4 + ["denied"] * 12
+    assert said[-18:] == ["done"] * 4 + ["denied"] * 14
+    assert private.read_bytes() == b"private"

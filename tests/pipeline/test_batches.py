@@ -1,5 +1,6 @@
 """Files and pictures that are looked at together: each has its own end, whatever becomes of the others."""
 
+import errno
 import os
 from collections.abc import Sequence
 from dataclasses import replace
@@ -83,6 +84,27 @@ async def test_files_that_are_looked_at_together_end_each_by_itself(shelf: Shelf
     [[transactions]] = shelf.sql("SELECT count(DISTINCT xmin::text) FROM file_records WHERE path LIKE 'Trip/_.jpg'")
     assert isinstance(transactions, int)
     assert transactions < len(new)
+
+
+async def test_what_the_system_says_of_one_file_is_its_own_trouble(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """EINVAL is what some file systems answer for a damaged file."""
+    met(shelf, {f"{number}.jpg": jpeg(number) for number in range(4)})
+    damaged, read = (shelf.path / "1.jpg").stat().st_ino, os.readv
+
+    def readv(descriptor: int, buffers: list[memoryview]) -> int:
+        if os.fstat(descriptor).st_ino == damaged:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        return read(descriptor, buffers)
+
+    monkeypatch.setattr(os, "readv", readv)
+    async with shelves.working(shelf, with_media=True):
+        with trio.fail_after(60):
+            while shelf.sql("SELECT 1 FROM jobs WHERE kind = 'ingest' AND state <> 'discarded'"):
+                await trio.sleep(0.02)
+    assert [outcomes(shelf)[f"{number}.jpg"][0] for number in range(4)] == ["asset", "pending", "asset", "asset"]
+    assert shelf.sql("SELECT errors -> 0 ->> 'code' FROM jobs WHERE state = 'discarded'") == [("name_unstorable",)]
 
 
 async def test_a_repository_that_is_away_puts_all_its_files_off(shelf: Shelf) -> None:
