@@ -119,6 +119,13 @@ class Integrity(Struct, frozen=True, forbid_unknown_fields=True):
     copies: Annotated[int, Meta(ge=1, le=16)] = 1
 
 
+class Watch(Struct, frozen=True, forbid_unknown_fields=True):
+    """Noticing changes on disk; ``debounce_ms``: how long it is quiet before it is looked at, in milliseconds."""
+
+    enabled: bool = True
+    debounce_ms: Annotated[int, Meta(ge=10, le=60_000)] = 500
+
+
 class Log(Struct, frozen=True, forbid_unknown_fields=True):
     """What is logged and how; ``auto`` is JSON under systemd and text in a terminal."""
 
@@ -136,6 +143,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     media: Media = field(default_factory=Media)
     jobs: Jobs = field(default_factory=Jobs)
     integrity: Integrity = field(default_factory=Integrity)
+    watch: Watch = field(default_factory=Watch)
     log: Log = field(default_factory=Log)
 
 

@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from uuid import UUID
 
 import trio
@@ -49,7 +50,8 @@ class Opened:
 class Repositories:
     """The repositories the library knows; those that cannot be reached are ``offline`` with a reason.
 
-    ``changed`` is set, and replaced, whenever one goes offline, or one is asked for that is not known here.
+    ``changed`` is set, and replaced, whenever one goes offline, or one is asked for that is not known here;
+    ``came_or_went`` whenever one is opened, anew or with other settings, or is open no longer.
 
     Args:
         owner: whether this process owns them: their staging, and the verdict on whether they can be reached.
@@ -61,6 +63,7 @@ class Repositories:
         self._opened: dict[RepositoryId, Opened] = {}
         self._locks: dict[RepositoryId, ExitStack] = {}
         self.changed = trio.Event()
+        self.came_or_went = trio.Event()
 
     def open(self, repository: Repository) -> Opened:
         """Own a repository's staging until it is lost or closed, if it is to be owned, and load its plugins. Blocks.
@@ -93,8 +96,9 @@ class Repositories:
         self._rows[row.id] = row
         if opened is None:
             self.release(row.id)
-        else:
+        elif self._opened.get(row.id) is not opened:
             self._opened[row.id] = opened
+            self._come_or_go()
 
     def lose(self, repository_id: RepositoryId, reason: str) -> None:
         """Note that a repository cannot be reached any more; a service of the daemon tries it again."""
@@ -111,9 +115,14 @@ class Repositories:
         self.changed.set()
         self.changed = trio.Event()
 
+    def _come_or_go(self) -> None:
+        self.came_or_went.set()
+        self.came_or_went = trio.Event()
+
     def release(self, repository_id: RepositoryId) -> None:
         """Give up owning one."""
-        self._opened.pop(repository_id, None)
+        if self._opened.pop(repository_id, None) is not None:
+            self._come_or_go()
         lock = self._locks.pop(repository_id, None)
         if lock is not None:
             lock.close()
@@ -241,6 +250,25 @@ def reaching(repositories: Repositories, opened: Opened) -> Iterator[None]:
         raise
 
 
+class WatchState(StrEnum):
+    """How changes in a repository are noticed: ``polling`` by scans alone, ``degraded`` not before it is watched."""
+
+    WATCHING = "watching"
+    POLLING = "polling"
+    DEGRADED = "degraded"
+    OFFLINE = "offline"
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """How a repository is watched, why so, and since when; ``is_lacking`` when it should be better."""
+
+    state: WatchState
+    reason: str | None
+    since: dt.datetime
+    is_lacking: bool = False
+
+
 @dataclass
 class _Service:
     state: str
@@ -326,3 +354,19 @@ class Runtime:
     """Threads that wait for disks."""
     mirrors_asked: set[UUID] = field(default_factory=set[UUID])
     """Mirrors that a thread asks whether they are there."""
+    watched: dict[RepositoryId, Watched] = field(default_factory=dict[RepositoryId, Watched])
+    """How open repositories are watched: those that are."""
+
+    def note_watch(
+        self, opened: Opened, state: WatchState, reason: str | None = None, *, is_lacking: bool = False
+    ) -> None:
+        """Say how a repository is watched; its health says what is lacking."""
+        self.watched[opened.id] = Watched(state, reason, dt.datetime.now(dt.UTC), is_lacking)
+        self.report_watches()
+
+    def report_watches(self) -> None:
+        """Have the health of ``watch`` say which repositories are not watched as they should be."""
+        lacking = [
+            f"{self.repositories.name(id_)}: {one.reason}" for id_, one in self.watched.items() if one.is_lacking
+        ]
+        self.health.set("watch", "degraded" if lacking else "ready", "; ".join(sorted(lacking)) or None)

@@ -126,7 +126,7 @@ x = 1
         'x.toml:19: server.socket: expected an absolute path, got "[database]\\npool_size = 9999\\n"',
         "x.toml:24: database.pool_size: expected a whole number from 2 to 100, got 1",
         "x.toml:25: nothing: expected a known key, got an unknown one; known are state_dir, server, database, storage, "
-        "media, jobs, integrity, log",
+        "media, jobs, integrity, watch, log",
     ]
 
 

@@ -12,7 +12,7 @@ from lumiliod.cli.schedule import duration_text
 from lumiliod.cli.words import FILE_OUTCOMES, SCAN_RESULT, said, sentence
 from lumiliod.contract.jobs import Job
 from lumiliod.contract.problems import Problem
-from lumiliod.contract.repositories import NewRepository, Repository, RepositorySettings, ScanTicket
+from lumiliod.contract.repositories import NewRepository, Repository, RepositorySettings, ScanTicket, Watch
 
 if TYPE_CHECKING:
     from lumiliod.client import Client
@@ -52,8 +52,15 @@ def list_all(options: Options) -> None:
     if options.json:
         print_items(found)
         return
-    rows = [(r.name, r.status, r.storage_strategy, r.assets, r.files, size(r.size_bytes), r.path) for r in found]
-    table(("Name", "Status", "Layout", "Assets", "Files", "Size", "Path"), rows, right=("Assets", "Files", "Size"))
+    rows = [
+        (r.name, r.status, r.watch and r.watch.state, r.storage_strategy, r.assets, r.files, size(r.size_bytes), r.path)
+        for r in found
+    ]
+    table(
+        ("Name", "Status", "Changes", "Layout", "Assets", "Files", "Size", "Path"),
+        rows,
+        right=("Assets", "Files", "Size"),
+    )
 
 
 @repos.command()
@@ -147,6 +154,7 @@ def print_repository(options: Options, found: Repository) -> None:
             ("Layout", found.storage_strategy),
             ("Status", found.status),
             ("Reason", found.status_reason),
+            ("Changes", found.watch and _watched(found.watch)),
             ("Assets", found.assets),
             ("Files", found.files),
             ("Size", size(found.size_bytes)),
@@ -156,6 +164,10 @@ def print_repository(options: Options, found: Repository) -> None:
     )
     if found.scanning:
         note("A scan is under way.")
+
+
+def _watched(watch: Watch) -> str:
+    return f"{watch.state}: {watch.reason}" if watch.reason else watch.state
 
 
 def _settings(found: RepositorySettings | None) -> list[tuple[str, object]]:

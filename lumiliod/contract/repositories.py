@@ -21,10 +21,18 @@ class RepositorySettings(Struct, kw_only=True):
     full_scan_interval_s: float
 
 
+class Watch(Struct, kw_only=True):
+    """How changes on disk are noticed: ``watching | polling | degraded | offline``, why so, and since when."""
+
+    state: str
+    reason: str | None = None
+    since: datetime | None = None
+
+
 class Repository(Struct, kw_only=True):
     """A library root. ``status`` is ``online | offline | detached``, with ``status_reason``.
 
-    ``settings`` are known while it is online.
+    ``settings`` are known while it is online. ``watch`` is null where the daemon does not watch.
     """
 
     id: UUID
@@ -42,6 +50,7 @@ class Repository(Struct, kw_only=True):
     """Bytes of the originals here."""
     scanning: bool
     settings: RepositorySettings | None = None
+    watch: Watch | None = None
 
 
 class RepositoryList(Struct, kw_only=True):

@@ -6,7 +6,7 @@
       nursery helpers: what requests wait for together       closed last
         nursery faces:   API on the socket                   drained third, with a grace period
           nursery lanes: the job engine                      drained second, likewise
-            nursery intake: LISTEN, what was left            stopped first
+            nursery intake: LISTEN, what was left, watchers  stopped first
 """
 
 import contextlib
@@ -41,6 +41,7 @@ from lumiliod.media import media
 from lumiliod.media.settings import MediaSettings
 from lumiliod.pipeline import adopt, kinds, purge, schedules
 from lumiliod.runtime import HealthBoard, Opened, Runtime, opened_repositories, reopen
+from lumiliod.watch import service as watching
 
 log = logging.getLogger(__name__)
 
@@ -94,6 +95,9 @@ async def _serve(rt: Runtime, stop: trio.Event) -> None:
                     await intake.start(partial(keep_running, health, "repositories", attend))
                     await intake.start(partial(keep_running, health, "missing work", partial(adopt.missing_work, rt)))
                     await intake.start(partial(keep_running, health, "uploads", partial(upload_sweep.sweep, rt)))
+                    if config.watch.enabled:
+                        watch = partial(watching.watch_all, rt)
+                        await intake.start(partial(keep_running, health, "watch", watch, essential=False))
                     systemd.notify("READY=1\nSTATUS=serving")
                     log.info("ready", extra={"socket": config.server.socket})
                     await stop.wait()

@@ -281,6 +281,12 @@ def begin_sync(conn: Connection, repository_id: RepositoryId, type_: Literal["fu
     return operation
 
 
+def last_full_scan_s(conn: Connection, repository_id: RepositoryId) -> float:
+    """Return how long the last scan of everything took, in seconds; 0 when there was none."""
+    row = conn.execute(Q["last_full_scan"], {"repository_id": repository_id}).fetchone()
+    return float(row[0]) if row else 0.0
+
+
 def end_sync(conn: Connection, operation: UUID, counts: SyncCounts, error: str | None) -> None:
     """Close the record of one run."""
     params = {

@@ -188,6 +188,10 @@ UPDATE sync_operations SET status = %(status)s::text, found = %(found)s, added =
     missing = %(missing)s, ignored = %(ignored)s, error = %(error)s::text, finished_at = now()
 WHERE id = %(id)s::uuid
 
+-- name: last_full_scan
+SELECT extract(epoch FROM finished_at - started_at)::float8 FROM sync_operations
+WHERE repository_id = %(repository_id)s::uuid AND type = 'full' AND finished_at IS NOT NULL ORDER BY id DESC LIMIT 1
+
 -- name: abandon_syncs
 -- runs that a killed daemon left open; that of a folder says nothing of one of everything
 UPDATE sync_operations SET status = 'failed', error = 'the daemon stopped during this run', finished_at = now()

@@ -83,7 +83,9 @@ enqueued AS (
           SELECT id FROM changed WHERE outcome = 'pending' AND is_anew) AS t
     ON CONFLICT (kind, unique_key)
         WHERE unique_key IS NOT NULL AND state IN ('available', 'scheduled', 'running', 'retryable')
-        DO NOTHING
+        -- one that waits for a file to be written to its end need not any longer
+        DO UPDATE SET scheduled_at = now()
+        WHERE jobs.state = 'retryable' AND jobs.errors -> -1 ->> 'code' = 'unstable'
     RETURNING id)
 SELECT (SELECT count(*) FROM added WHERE outcome = 'pending'),
        (SELECT count(*) FROM changed WHERE outcome = 'pending' AND is_anew),

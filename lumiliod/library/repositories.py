@@ -19,6 +19,7 @@ from lumiliod.contract.repositories import (
     RepositoryList,
     RepositorySettings,
     ScanTicket,
+    Watch,
 )
 from lumiliod.db import files as db_files
 from lumiliod.db import job_admin
@@ -31,7 +32,7 @@ from lumiliod.domain.ids import RepositoryId, path_bytes, shown
 from lumiliod.domain.repositories import Marker, RepositoryStatus, checked_name
 from lumiliod.library import convert
 from lumiliod.pipeline import adopt, kinds, schedules
-from lumiliod.runtime import Opened, Runtime, reaching
+from lumiliod.runtime import Opened, Runtime, WatchState, reaching
 from lumiliod.storage import repository as storage
 from lumiliod.storage.layout import GROUP as LAYOUTS
 
@@ -303,7 +304,19 @@ def _wire(rt: Runtime, row: RepositoryRow, sizes: dict[RepositoryId, Size], scan
         size_bytes=size.size_bytes if size else 0,
         scanning=row.id in scanning,
         settings=_settings(marker) if marker is not None else None,
+        watch=_watch(rt, row),
     )
+
+
+def _watch(rt: Runtime, row: RepositoryRow) -> Watch | None:
+    if not rt.config.watch.enabled or row.status == RepositoryStatus.DETACHED:
+        return None
+    if not rt.repositories.is_open(row.id):
+        return Watch(state=WatchState.OFFLINE, reason=row.status_reason)
+    watched = rt.watched.get(row.id)
+    if watched is None:
+        return Watch(state=WatchState.DEGRADED, reason="its folders are being looked through")
+    return Watch(state=watched.state, reason=watched.reason, since=watched.since)
 
 
 def _settings(marker: Marker) -> RepositorySettings:

@@ -243,7 +243,7 @@ def _read_some(opened: Opened, files: Sequence[_File], found: "list[_Read | _Ver
             break
         try:
             path = opened.repository.absolute(file.record.path)
-            found.append(_Read(file, *originals.digest_file(path, root=opened.repository.root)))
+            found.append(_Read(file, *originals.digest_file(path, root=opened.repository.root, settled=True)))
         except LumilioError as error:
             found.append((file, error, file.record.stat))
         if time.monotonic() >= ends_s or _is_large(file):

@@ -18,6 +18,7 @@ from lumiliod.storage import durable, local
 from lumiliod.storage.backend import Backend
 from lumiliod.storage.layout import GROUP, Layout, Placing, named
 from lumiliod.storage.repository import Repository, check_identity
+from lumiliod.storage.settled import is_being_written
 from lumiliod.storage.uncached import uncached_digest
 
 NAMES = 50
@@ -100,13 +101,16 @@ def first_choice(repo: Repository, layout: Layout, item: Placing) -> RepoPath:
     return layout.place(item if repo.marker.local_settings.preserve_original_filename else _nameless(item))
 
 
-def digest_file(path: str, *, root: str | None = None, uncached: bool = False) -> tuple[Digest, FileStat]:
+def digest_file(
+    path: str, *, root: str | None = None, uncached: bool = False, settled: bool = False
+) -> tuple[Digest, FileStat]:
     """Return the digest of a plain file and its stat, both of the same state of it.
 
     With ``root``, an ancestor folder of ``path``, no symbolic link below it is followed; without,
     none at the last part. Reads with a 1 MiB buffer: a memory map of a file that shrinks would
     kill the process (SIGBUS). ``uncached`` reads it from the disk itself, as whoever lets other bytes go for it
-    must. In a thread of trio it ends within a block when its caller is cancelled.
+    must. With ``settled`` a file that somebody is writing counts as unstable even while it rests. In a thread of
+    trio it ends within a block when its caller is cancelled.
 
     Raises:
         Unavailable: it changed while it was read (``unstable``), or the disk failed (``io_error``).
@@ -116,6 +120,8 @@ def digest_file(path: str, *, root: str | None = None, uncached: bool = False) -
     with durable.translated("read", path):
         fd = local.open_plain(path) if root is None else local.open_below(root, os.path.relpath(path, root))
         try:
+            if settled and is_being_written(fd):
+                raise Unavailable(f"{shown(path)} is being written", code="unstable", after_s=UNSTABLE_AFTER_S)
             if uncached:
                 os.fdatasync(fd)
             before = os.fstat(fd)
