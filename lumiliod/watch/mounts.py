@@ -3,6 +3,7 @@
 import os
 import re
 import select
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -50,20 +51,40 @@ def _is_remote(kind: bytes) -> bool:
 
 
 class Mounts:
-    """Tells when something is mounted or unmounted (proc(5): the table is ready for EPOLLPRI then)."""
+    """Tells when something is mounted or unmounted (proc(5): the table is ready for POLLPRI then, once for each look).
+
+    In a thread of its own: an epoll in trio's would look twice, at registering and at waiting, and lose what the first
+    look saw.
+    """
 
     def __enter__(self) -> "Mounts":
         self._table = os.open(TABLE, os.O_RDONLY | os.O_CLOEXEC)
-        self._poll = select.epoll()
-        # without EPOLLIN, for which it is always ready
-        self._poll.register(self._table, select.EPOLLPRI)
+        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._thread = trio.CapacityLimiter(1)
         return self
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
-        self._poll.close()
+        os.close(self._wake)
         os.close(self._table)
 
     async def changed(self) -> None:
-        """Wait until something is mounted or unmounted."""
-        await trio.lowlevel.wait_readable(self._poll.fileno())
-        self._poll.poll(0)
+        """Wait until something is mounted or unmounted, or was since it was waited for last."""
+        with suppress(BlockingIOError):
+            os.eventfd_read(self._wake)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._wake_when_cancelled)
+            await trio.to_thread.run_sync(self._wait, limiter=self._thread)
+            nursery.cancel_scope.cancel()
+
+    def _wait(self) -> None:
+        poll = select.poll()
+        # without POLLIN, for which it is always ready
+        poll.register(self._table, select.POLLPRI)
+        poll.register(self._wake, select.POLLIN)
+        poll.poll()
+
+    async def _wake_when_cancelled(self) -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            os.eventfd_write(self._wake, 1)

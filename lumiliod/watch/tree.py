@@ -128,7 +128,7 @@ class Tree:
             try:
                 watch = self._events.add(path, itself=not prefix, follow=not prefix)
             except OSError as error:
-                if error.errno == errno.ENOSPC or not prefix:
+                if error.errno in {errno.ENOSPC, errno.ENOMEM} or not prefix:
                     raise _refused(error) from error
                 continue
             if watch in self._prefixes:

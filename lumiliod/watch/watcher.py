@@ -106,7 +106,7 @@ async def _poll(rt: Runtime, opened: Opened, sysctl: str) -> None:
     before, rewatch_at = tree.limit(sysctl) if sysctl else "", trio.current_time() + REWATCH_S
     while True:
         await _enqueue(rt, [kinds.scan_again(opened.id)])
-        await trio.sleep(await _interval_s(rt, opened))
+        await trio.sleep(min(await _interval_s(rt, opened), REWATCH_S if sysctl else math.inf))
         if sysctl and (tree.limit(sysctl) != before or trio.current_time() >= rewatch_at):
             return
 

@@ -31,7 +31,7 @@ def test_a_whole_day(daemon: "Daemon", tmp_path: Path) -> None:
     assert [found["name"] for found in said(daemon, "repos", "list")["items"]] == ["home"]
     assert said(daemon, "repos", "show", "home")["id"] == added["id"]
     assert daemon.cli("repos", "list").stdout.splitlines()[0].split() == [
-        "Name", "Status", "Layout", "Assets", "Files", "Size", "Path",
+        "Name", "Status", "Changes", "Layout", "Assets", "Files", "Size", "Path",
     ]  # fmt: skip
 
     one = picture(tmp_path / "one.jpg", "red")

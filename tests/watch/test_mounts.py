@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 
 from lumiliod.watch.mounts import Mounts, why_polled
 
@@ -42,14 +43,24 @@ def test_what_is_on_a_network_is_polled(tmp_path: Path, root: str, why: str | No
     assert why_polled(root, str(table)) == why
 
 
-async def test_a_mount_is_noticed(tmp_path: Path) -> None:
-    with Mounts() as mounts:
-        if subprocess.run(["mount", "-t", "tmpfs", "tmpfs", tmp_path], capture_output=True).returncode:
-            pytest.skip("mounting is not allowed")
-        try:
+async def test_every_mount_is_noticed(tmp_path: Path) -> None:
+    if subprocess.run(["mount", "-t", "tmpfs", "tmpfs", tmp_path], capture_output=True).returncode:
+        pytest.skip("mounting is not allowed")
+    try:
+        with Mounts() as mounts:
+            for _ in range(20):
+                # before it is waited for
+                subprocess.run(["mount", "-o", "bind", tmp_path, tmp_path], check=True)
+                with trio.fail_after(30):
+                    await mounts.changed()
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(trio.run_process, ["umount", tmp_path])
+                    with trio.fail_after(30):
+                        await mounts.changed()
             with trio.fail_after(30):
-                await mounts.changed()
-        finally:
-            subprocess.run(["umount", tmp_path], check=True)
-        with trio.fail_after(30):
-            await mounts.changed()
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(mounts.changed)
+                    await trio.testing.wait_all_tasks_blocked()
+                    nursery.cancel_scope.cancel()
+    finally:
+        subprocess.run(["umount", tmp_path], check=True)
