@@ -43,6 +43,10 @@ def test_what_is_on_a_network_is_polled(tmp_path: Path, root: str, why: str | No
     assert why_polled(root, str(table)) == why
 
 
+async def unmount(path: Path) -> None:
+    await trio.run_process(["umount", path])
+
+
 async def test_every_mount_is_noticed(tmp_path: Path) -> None:
     if subprocess.run(["mount", "-t", "tmpfs", "tmpfs", tmp_path], capture_output=True).returncode:
         pytest.skip("mounting is not allowed")
@@ -54,7 +58,7 @@ async def test_every_mount_is_noticed(tmp_path: Path) -> None:
                 with trio.fail_after(30):
                     await mounts.changed()
                 async with trio.open_nursery() as nursery:
-                    nursery.start_soon(trio.run_process, ["umount", tmp_path])
+                    nursery.start_soon(unmount, tmp_path)
                     with trio.fail_after(30):
                         await mounts.changed()
             with trio.fail_after(30):
