@@ -89,7 +89,8 @@ async def _told(rt: Runtime, folders: Tree) -> Changes:
     """Wait until something has happened and then nothing for a while; return what it was."""
     debounce_s = rt.config.watch.debounce_ms / 1000
     changes, latest = Changes(), math.inf
-    while not changes.is_lost:
+    # what is readable is taken before a deadline that has passed is looked at
+    while not changes.is_lost and trio.current_time() < latest:
         until = min(latest, trio.current_time() + debounce_s) if changes else math.inf
         with trio.move_on_at(until) as quiet:
             await trio.lowlevel.wait_readable(folders.fileno())

@@ -10,6 +10,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+import trio
 
 from lumiliod.contract.repositories import RepositoryChange
 from lumiliod.domain.ids import RepositoryId
@@ -123,6 +124,20 @@ async def test_what_came_is_watched_and_what_went_is_not(shelf: Shelf) -> None:
         before = scans(shelf, open_=False)
         (shelf.path.parent / "outside/p/6.jpg").write_bytes(b"x")
         await told_nothing(shelf, before)
+
+
+async def test_a_folder_in_which_something_happens_without_an_end_keeps_nothing_waiting(shelf: Shelf) -> None:
+    async def go_on() -> None:
+        while True:
+            os.utime(shelf.path / "c/3.jpg")
+            await trio.lowlevel.checkpoint()
+
+    async with watching(shelf) as rt, trio.open_nursery() as nursery:
+        await quiet(rt, shelf)
+        nursery.start_soon(go_on)
+        plant(shelf, "a/new.jpg")
+        await until(lambda: b"a/new.jpg" in recorded(shelf))
+        nursery.cancel_scope.cancel()
 
 
 async def test_names_that_are_left_out_and_our_own_folders_wake_nobody(shelf: Shelf) -> None:
