@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import psycopg
@@ -57,7 +58,10 @@ def test_near_duplicates_and_a_new_recipe(daemon: Daemon, tmp_path: Path) -> Non
         assert client.near_duplicates(ids["a.jpg"]).items[0].asset.id == ids["small.jpg"]
 
 
-def test_what_cannot_be_made_anew_keeps_what_it_has(daemon: Daemon, tmp_path: Path) -> None:
+def test_what_cannot_be_made_anew_keeps_what_it_has(make_daemon: Callable[..., Daemon], tmp_path: Path) -> None:
+    config = tmp_path / "unwatched.toml"  # a disk that rots tells nobody
+    config.write_text("[watch]\nenabled = false\n")
+    daemon = make_daemon("--config", str(config)).start()
     root = tmp_path / "repo"
     root.mkdir()
     (root / "a.jpg").write_bytes(jpeg(scene(1), 90))
