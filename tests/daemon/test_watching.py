@@ -14,7 +14,10 @@ def _names(daemon: Daemon) -> set[str | None]:
         return {asset.original_filename for asset in client.assets().items}
 
 
-def test_files_become_assets_as_they_come(daemon: Daemon, tmp_path: Path) -> None:
+def test_files_become_assets_as_they_come(make_daemon: Callable[..., Daemon], tmp_path: Path) -> None:
+    config = tmp_path / "lumiliod.toml"
+    config.write_text("[watch]\nenabled = true\n")
+    daemon = make_daemon("--config", str(config)).start()
     root = tmp_path / "photos"
     (root / "old").mkdir(parents=True)
     (root / "old/1.jpg").write_bytes(shelves.jpeg(1))
