@@ -113,8 +113,7 @@ def next_generation(conn: Connection, repository_id: RepositoryId) -> int:
 
 def held(conn: Connection, repository_id: RepositoryId, page: Met) -> Held:
     """Return what the records hold where a walk met ``page``."""
-    query = Q["stretch_of_folder"] if page.stretch.name_at else Q["stretch"]
-    row = conn.execute(query, _where(repository_id, page.stretch) | {"count": len(page.paths) + 1}).fetchone()
+    row = conn.execute(Q["stretch"], _where(repository_id, page.stretch) | {"count": len(page.paths) + 1}).fetchone()
     assert row is not None
     return Held(*row)
 

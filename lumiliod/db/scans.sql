@@ -3,7 +3,8 @@ UPDATE repositories SET scan_generation = scan_generation + 1 WHERE id = %(id)s:
 
 -- name: stretch
 -- What a stretch of paths holds, as one digest that WalkedPage computes of what was met: paths, sizes, times, inodes
--- and times of change, then the paths that names decide. One row more than was met is enough to differ.
+-- and times of change, then the paths that names decide. One row more than was met is enough to differ. name_at: only the files of
+-- a folder itself, whose names begin there; 0: all.
 SELECT sha256(int8send(count(*))
               || coalesce(string_agg(path, '\x00'::bytea ORDER BY path), ''::bytea)
               || coalesce(string_agg(int8send(size_bytes), ''::bytea ORDER BY path), ''::bytea)
@@ -15,21 +16,7 @@ SELECT sha256(int8send(count(*))
 FROM (SELECT path, size_bytes, mtime_ns, inode, ctime_ns, outcome FROM file_records
       WHERE repository_id = %(repository_id)s::uuid AND path > %(after)s::bytea AND path <= %(until)s::bytea
         AND missing_since IS NULL
-      ORDER BY path LIMIT %(count)s::int) AS f
-
--- name: stretch_of_folder
--- as stretch, of the files that lie in a folder itself
-SELECT sha256(int8send(count(*))
-              || coalesce(string_agg(path, '\x00'::bytea ORDER BY path), ''::bytea)
-              || coalesce(string_agg(int8send(size_bytes), ''::bytea ORDER BY path), ''::bytea)
-              || coalesce(string_agg(int8send(mtime_ns), ''::bytea ORDER BY path), ''::bytea)
-              || coalesce(string_agg(int8send(inode), ''::bytea ORDER BY path), ''::bytea)
-              || coalesce(string_agg(int8send(coalesce(ctime_ns, -1)), ''::bytea ORDER BY path), ''::bytea)
-              || coalesce(string_agg(path, '\x00'::bytea ORDER BY path) FILTER (WHERE outcome = 'ignored'), ''::bytea)),
-       count(*), count(*) FILTER (WHERE outcome IN ('unreadable', 'too_large'))
-FROM (SELECT path, size_bytes, mtime_ns, inode, ctime_ns, outcome FROM file_records
-      WHERE repository_id = %(repository_id)s::uuid AND path > %(after)s::bytea AND path <= %(until)s::bytea
-        AND missing_since IS NULL AND position('/'::bytea IN substring(path FROM %(name_at)s::int)) = 0
+        AND (%(name_at)s::int = 0 OR position('/'::bytea IN substring(path FROM %(name_at)s::int)) = 0)
       ORDER BY path LIMIT %(count)s::int) AS f
 
 -- name: merge

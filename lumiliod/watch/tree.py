@@ -10,14 +10,12 @@ from contextlib import suppress
 from pathlib import Path
 
 from lumiliod.domain.errors import Unavailable
-from lumiliod.domain.ignore import OURS, IgnoreRule
+from lumiliod.domain.ignore import IgnoreRule
 from lumiliod.storage import durable
 from lumiliod.watch import inotify
 from lumiliod.watch.changes import Changes
 from lumiliod.watch.inotify import Event, Inotify
-
-_OURS = {os.fsencode(name) for name in OURS}
-_MARKER = b".lumiliorepo"
+from lumiliod.watch.walk import MARKER, OUR_NAMES, is_inbox
 
 WATCHES, INSTANCES = "fs.inotify.max_user_watches", "fs.inotify.max_user_instances"
 
@@ -123,7 +121,7 @@ class Tree:
             durable.check_cancelled()
             prefix = waiting.pop()
             path = self._root + prefix
-            if prefix and (os.path.lexists(path + _MARKER) or self._is_own(path)):
+            if prefix and (os.path.lexists(path + MARKER) or self._is_own(path)):
                 continue
             try:
                 watch = self._events.add(path, itself=not prefix, follow=not prefix)
@@ -157,9 +155,9 @@ class Tree:
             del self._prefixes[watch]
 
     def _is_left_out(self, prefix: bytes, name: bytes) -> bool:
-        if not prefix and name in _OURS:
+        if not prefix and name in OUR_NAMES:
             return True
-        return not prefix.startswith(b"inbox/") and self._rule.reason(os.fsdecode(name)) is not None
+        return not is_inbox(prefix) and self._rule.reason(os.fsdecode(name)) is not None
 
     def _is_own(self, path: bytes) -> bool:
         return self._own is not None and os.path.realpath(path) == self._own

@@ -14,8 +14,9 @@ from lumiliod.storage.repository import Repository
 from lumiliod.watch import folder as folders
 from lumiliod.watch.folder import Files
 
-_OURS = {os.fsencode(name) for name in OURS}
-_MARKER = b".lumiliorepo"
+OUR_NAMES = frozenset(os.fsencode(name) for name in OURS)
+"""What is ours in a root."""
+MARKER = b".lumiliorepo"
 _NAME_MAX_BYTES = 255
 
 ROOT = RepoPath("")
@@ -96,11 +97,11 @@ class Walk:
 
     def _is_closed(self, above: bytes, name: bytes) -> bool:
         """Tell whether a walk does not get from the folder ``above`` into ``name``, as what lies there is now."""
-        if not above and name in _OURS:
+        if not above and name in OUR_NAMES:
             return True
-        if above and (os.path.lexists(self._absolute(above) + _MARKER) or self._is_own(above)):
+        if above and (os.path.lexists(self._absolute(above) + MARKER) or self._is_own(above)):
             return True
-        if not _is_inbox(above) and self.rule.left_out([name]):
+        if not is_inbox(above) and self.rule.left_out([name]):
             return True
         try:
             return not stat.S_ISDIR(os.lstat(self._absolute(above) + name).st_mode)
@@ -120,7 +121,7 @@ class Walk:
             self._levels.pop()
         elif isinstance(part, Files):
             self._take(level, part)
-        elif self.is_deep and part not in level.left_out and (level.prefix or part not in _OURS):
+        elif self.is_deep and part not in level.left_out and (level.prefix or part not in OUR_NAMES):
             self._enter(level.prefix + part + b"/")
 
     def _enter(self, prefix: bytes) -> None:
@@ -137,7 +138,7 @@ class Walk:
             elif not prefix or error.errno not in _GONE:
                 self._cannot_read(prefix, error.strerror or str(error))
             return
-        if prefix and (found.identity == self._own or _MARKER in found.names):
+        if prefix and (found.identity == self._own or MARKER in found.names):
             return
         if found.identity in self._above or any(found.identity == level.identity for level in self._levels):
             self._cannot_read(prefix, "is one of the folders it lies in")
@@ -145,7 +146,7 @@ class Walk:
         if found.unread is not None:
             name, failed = found.unread
             self._cannot_read(prefix, f"{shown(os.fsdecode(name))}: {failed.strerror}")
-        left_out = {} if _is_inbox(prefix) else self.rule.left_out(found.names)
+        left_out = {} if is_inbox(prefix) else self.rule.left_out(found.names)
         self._levels.append(_Level(prefix, found.identity, iter(found.parts), left_out))
 
     def _take(self, level: _Level, files: Files) -> None:
@@ -157,9 +158,9 @@ class Walk:
                 if reason is not None:
                     self._left_out[path] = reason
         states = files.states
-        if (not prefix and not _OURS.isdisjoint(names)) or len(prefix) + _NAME_MAX_BYTES > PATH_MAX_BYTES:
+        if (not prefix and not OUR_NAMES.isdisjoint(names)) or len(prefix) + _NAME_MAX_BYTES > PATH_MAX_BYTES:
             fits = [len(path) <= PATH_MAX_BYTES for path in paths]
-            kept = [at for at, path in enumerate(paths) if fits[at] and path not in _OURS]
+            kept = [at for at, path in enumerate(paths) if fits[at] and path not in OUR_NAMES]
             self.too_long += fits.count(False)
             paths = [paths[at] for at in kept]
             states = [[column[at] for at in kept] for column in states]
@@ -196,7 +197,8 @@ def _special(mode: int) -> str | None:
     return "is a symbolic link" if stat.S_ISLNK(mode) else "is not a plain file"
 
 
-def _is_inbox(prefix: bytes) -> bool:
+def is_inbox(prefix: bytes) -> bool:
+    """Tell whether a folder lies in the inbox, where nothing is left out by its name."""
     return prefix.startswith(b"inbox/")
 
 

@@ -1,11 +1,11 @@
 """A daemon that is in step with its disk by itself: nobody asks for a scan."""
 
 import json
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
 from tests.conftest import Daemon
+from tests.daemon.test_bad_input import wait_until
 from tests.pipeline import shelf as shelves
 
 
@@ -22,24 +22,24 @@ def test_files_become_assets_as_they_come(make_daemon: Callable[..., Daemon], tm
     (root / "old").mkdir(parents=True)
     (root / "old/1.jpg").write_bytes(shelves.jpeg(1))
     daemon.cli("repos", "add", str(root), "--name", "photos")
-    until(lambda: _watch(daemon)["state"] == "watching" and _names(daemon) == {"1.jpg"})
+    wait_until(lambda: _watch(daemon)["state"] == "watching" and _names(daemon) == {"1.jpg"})
     (root / "new/deep").mkdir(parents=True)
     (root / "new/deep/2.jpg").write_bytes(shelves.jpeg(2))
-    until(lambda: _names(daemon) == {"1.jpg", "2.jpg"})
+    wait_until(lambda: _names(daemon) == {"1.jpg", "2.jpg"})
     shown = daemon.cli("repos", "show", "photos").stdout
     assert ["Changes", "watching"] in [line.split() for line in shown.splitlines()]
     assert " watching " in daemon.cli("repos", "list").stdout
     root.rename(tmp_path / "away")
-    until(lambda: _watch(daemon)["state"] == "offline")
+    wait_until(lambda: _watch(daemon)["state"] == "offline")
     assert _watch(daemon)["reason"]
     assert _names(daemon) == {"1.jpg", "2.jpg"}
     (tmp_path / "away/new/3.jpg").write_bytes(shelves.jpeg(3))
     (tmp_path / "away").rename(root)
-    until(lambda: _watch(daemon)["state"] == "watching" and _names(daemon) == {"1.jpg", "2.jpg", "3.jpg"})
+    wait_until(lambda: _watch(daemon)["state"] == "watching" and _names(daemon) == {"1.jpg", "2.jpg", "3.jpg"})
     daemon.stop()
     (root / "old/4.jpg").write_bytes(shelves.jpeg(4))
     daemon.start()
-    until(lambda: len(_names(daemon)) == 4)
+    wait_until(lambda: len(_names(daemon)) == 4)
 
 
 def test_a_daemon_that_does_not_watch_says_so(make_daemon: Callable[..., Daemon], tmp_path: Path) -> None:
@@ -51,15 +51,6 @@ def test_a_daemon_that_does_not_watch_says_so(make_daemon: Callable[..., Daemon]
     assert _watch(daemon) is None
     with daemon.client as client:
         assert "watch" not in {service.name for service in client.health().services}
-
-
-def until(holds: Callable[[], bool]) -> None:
-    pause = threading.Event()
-    for _ in range(1200):
-        if holds():
-            return
-        pause.wait(0.05)
-    raise AssertionError("it never held")
 
 
 def _watch(daemon: Daemon) -> dict[str, str]:
