@@ -29,15 +29,18 @@ class Ingested:
     peak_mb: float
 
 
-def measure(root: Path, folder: Path, files: int, *, warm: Path | None = None) -> Round:
+def measure(
+    root: Path, folder: Path, files: int, *, warm: Path | None = None, every_s: float = process_tree.SAMPLE_S
+) -> Round:
     """Ingest the folder with a new daemon and an empty database; the clock runs from the scan to the last job.
 
-    A folder to ``warm`` up with is ingested before that, and is one of ``files``.
+    A folder to ``warm`` up with is ingested before that, and is one of ``files``. Memory is looked at ``every_s``
+    seconds, which takes 20 ms each.
 
     Raises:
         RuntimeError: a file did not become a ready asset.
     """
-    with ingested(root, folder, warm=warm) as (client, measured):
+    with ingested(root, folder, warm=warm, every_s=every_s) as (client, measured):
         status = client.status()
     if status.asset_states != {"ready": files} or status.discarded_jobs:
         raise RuntimeError(
@@ -49,7 +52,12 @@ def measure(root: Path, folder: Path, files: int, *, warm: Path | None = None) -
 
 @contextlib.contextmanager
 def ingested(
-    root: Path, folder: Path, *, warm: Path | None = None, log_level: str = "warning"
+    root: Path,
+    folder: Path,
+    *,
+    warm: Path | None = None,
+    log_level: str = "warning",
+    every_s: float = process_tree.SAMPLE_S,
 ) -> Iterator[tuple[Client, Ingested]]:
     """Ingest a folder with a new daemon, ``warm`` or not, and hand out its client afterwards.
 
@@ -72,7 +80,7 @@ def ingested(
         else:
             _link_all(folder, library)
         tree = daemon.process.pid
-        with process_tree.peak_memory(tree) as peak_mb:
+        with process_tree.peak_memory(tree, every_s=every_s) as peak_mb:
             before, began_at = process_tree.cpu_s(tree), dt.datetime.now(dt.UTC)
             client.scan("bench")
             wait(client, daemon)

@@ -47,15 +47,15 @@ def _tree_memory_mb(root: int, *, with_shared: bool) -> float:
 
 
 @contextlib.contextmanager
-def peak_memory(root: int, *, with_shared: bool = True) -> Iterator[list[float]]:
-    """Sample a tree's memory every ``SAMPLE_S`` into the list it gives.
+def peak_memory(root: int, *, with_shared: bool = True, every_s: float = SAMPLE_S) -> Iterator[list[float]]:
+    """Sample a tree's memory now and then into the list it gives.
 
     Without what is shared, the buffers of PostgreSQL do not count: they fill up to their setting, whatever is done.
     """
     samples, done = [_tree_memory_mb(root, with_shared=with_shared)], threading.Event()
 
     def sample() -> None:
-        while not done.wait(SAMPLE_S):
+        while not done.wait(every_s):
             samples.append(_tree_memory_mb(root, with_shared=with_shared))
 
     thread = threading.Thread(target=sample, daemon=True)

@@ -1,7 +1,7 @@
 """How values are written: as JSON that PostgreSQL takes, and as rows of COPY."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -68,3 +68,14 @@ def array_literal(items: Sequence[str]) -> str:
     """Return texts as PostgreSQL writes an array."""
     quoted = (item.replace("\\", "\\\\").replace('"', '\\"') for item in items)
     return "{" + ",".join(f'"{item}"' for item in quoted) + "}"
+
+
+def plain_array(texts: Iterable[str]) -> str:
+    """Return what needs no quotes as PostgreSQL writes an array: a tenth of what an array's adapter takes."""
+    return "{" + ",".join(texts) + "}"
+
+
+def bytes_array(values: Iterable[bytes]) -> str:
+    """Return ``values`` as PostgreSQL writes an array of bytea."""
+    texts = [value.hex() for value in values]
+    return '{"\\\\x' + '","\\\\x'.join(texts) + '"}' if texts else "{}"

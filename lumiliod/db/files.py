@@ -48,6 +48,7 @@ class SyncCounts:
     found: int = 0
     added: int = 0
     changed: int = 0
+    moved: int = 0
     missing: int = 0
     ignored: int = 0
 

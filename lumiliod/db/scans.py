@@ -6,11 +6,11 @@ nothing is read and nothing is written.
 
 import hashlib
 from array import array
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from lumiliod.db.encoding import array_literal
+from lumiliod.db.encoding import array_literal, bytes_array, plain_array
 from lumiliod.db.file_stat import fitting, signed
 from lumiliod.db.pool import Connection
 from lumiliod.db.sql import Queries
@@ -130,17 +130,17 @@ def merge(conn: Connection, repository_id: RepositoryId, generation: int, page: 
     """
     count = len(page.paths)
     ids = uuid7_texts(2 * count)
-    sizes, mtimes, inodes, ctimes = (_listed(map(str, column)) for column in page.columns)
+    sizes, mtimes, inodes, ctimes = (plain_array(map(str, column)) for column in page.columns)
     params = _where(repository_id, page.stretch) | {
         "generation": generation,
-        "ids": _listed(ids[:count]),
-        "job_ids": _listed(ids[count:]),
-        "paths": _paths(page.paths),
+        "ids": plain_array(ids[:count]),
+        "job_ids": plain_array(ids[count:]),
+        "paths": bytes_array(page.paths),
         "sizes": sizes,
         "mtimes": mtimes,
         "inodes": inodes,
         "ctimes": ctimes,
-        "left_out": _paths(page.left_out),
+        "left_out": bytes_array(page.left_out),
         "reasons": array_literal(list(page.left_out.values())),
         "kind": like.kind,
         "queue": like.queue,
@@ -165,7 +165,7 @@ def note_absent(
     row = conn.execute(Q["step"], where | {"count": STEP}).fetchone()
     if row is not None:
         where["until"] = row[0]
-    conn.execute(Q["note_absent"], where | {"generation": generation, "paths": _paths(page.paths)})
+    conn.execute(Q["note_absent"], where | {"generation": generation, "paths": bytes_array(page.paths)})
     return row[0] if row is not None else None
 
 
@@ -238,13 +238,3 @@ def _where(repository_id: RepositoryId, stretch: Stretch) -> dict[str, object]:
 def _absent(repository_id: RepositoryId, generation: int, unread: Sequence[RepoPath]) -> dict[str, object]:
     prefixes = [path_bytes(RepoPath(f"{folder}/" if folder else "")) for folder in unread]
     return {"repository_id": repository_id, "generation": generation, "unread": prefixes}
-
-
-def _listed(texts: Iterable[str]) -> str:
-    """Return what needs no quotes as PostgreSQL writes an array: a tenth of what an array's adapter takes."""
-    return "{" + ",".join(texts) + "}"
-
-
-def _paths(paths: Iterable[bytes]) -> str:
-    texts = [path.hex() for path in paths]
-    return '{"\\\\x' + '","\\\\x'.join(texts) + '"}' if texts else "{}"

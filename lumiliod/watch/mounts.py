@@ -18,6 +18,9 @@ _REMOTE = frozenset({
 _LOCAL_FUSE = frozenset({b"fuseblk", b"fuse.mergerfs"})
 """Through these everything goes that is changed here, and nothing is changed elsewhere: inotify tells it."""
 
+_INODES = frozenset({b"ext2", b"ext3", b"ext4", b"xfs", b"btrfs", b"zfs", b"f2fs", b"jfs", b"bcachefs", b"tmpfs"})
+"""File systems whose inodes are numbered on the disk, where a file keeps its number (FAT's have none)."""
+
 _OCTAL = re.compile(rb"\\([0-7]{3})")
 
 
@@ -26,24 +29,38 @@ def why_polled(root: str, table: str = TABLE) -> str | None:
 
     One that lies below it counts, too. What cannot be told counts as a local disk.
     """
+    kind, below = _kinds(root, table)
+    for place, other in below.items():
+        if _is_remote(other):
+            return f"{os.fsdecode(place)} in it is on {os.fsdecode(other)}"
+    return f"it is on {os.fsdecode(kind)}" if kind is not None and _is_remote(kind) else None
+
+
+def keeps_inodes(root: str, table: str = TABLE) -> bool:
+    """Tell whether a file has one inode number as long as it is there, under whatever name. Blocks."""
+    kind, below = _kinds(root, table)
+    return kind in _INODES and all(other in _INODES for other in below.values())
+
+
+def _kinds(root: str, table: str) -> tuple[bytes | None, dict[bytes, bytes]]:
+    """Return the type of the file system that ``root`` is on, None where none is told, and of those below it."""
     try:
         lines = Path(table).read_bytes().splitlines()
     except OSError:
-        return None
+        return None, {}
     folder = os.fsencode(root).rstrip(b"/") + b"/"
     kind: bytes | None = None
+    below: dict[bytes, bytes] = {}
     longest = -1
     for line in lines:
         own, _, others = line.partition(b" - ")
         place = _OCTAL.sub(lambda found: bytes([int(found[1], 8)]), own.split(b" ")[4]).rstrip(b"/") + b"/"
         if place != folder and place.startswith(folder):
-            below = others.split(b" ")[0]
-            if _is_remote(below):
-                return f"{os.fsdecode(place[len(folder) :]).rstrip('/')} in it is on {os.fsdecode(below)}"
+            below[place[len(folder) :].rstrip(b"/")] = others.split(b" ")[0]
         # a later line hides those before it
         if folder.startswith(place) and len(place) >= longest:
             longest, kind = len(place), others.split(b" ")[0]
-    return f"it is on {os.fsdecode(kind)}" if kind is not None and _is_remote(kind) else None
+    return kind, below
 
 
 def _is_remote(kind: bytes) -> bool:

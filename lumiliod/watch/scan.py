@@ -11,7 +11,7 @@ from uuid import UUID
 import msgspec
 import trio
 
-from lumiliod.db import files, scans
+from lumiliod.db import files, moves, scans
 from lumiliod.db import jobs as db_jobs
 from lumiliod.db.files import SyncCounts
 from lumiliod.db.pool import Connection
@@ -24,6 +24,8 @@ from lumiliod.jobs.kind import FIRST, Kind, each
 from lumiliod.pipeline import kinds
 from lumiliod.runtime import Opened, Runtime, reaching
 from lumiliod.storage import repository
+from lumiliod.watch import mounts
+from lumiliod.watch import moves as moving
 from lumiliod.watch.walk import Walk
 
 log = logging.getLogger(__name__)
@@ -106,6 +108,7 @@ class _Scan:
         self._rt = rt
         self._opened = opened
         self._running = running
+        self._keeps_inodes = False
 
     async def compare(self, walk: Walk, generation: int) -> None:
         """Bring the records in step with everything that ``walk`` meets.
@@ -113,6 +116,8 @@ class _Scan:
         Raises:
             LumilioError: what stopped it first.
         """
+        root = self._opened.repository.root
+        self._keeps_inodes = await trio.to_thread.run_sync(mounts.keeps_inodes, root, limiter=self._rt.disk)
         ahead, pages = trio.open_memory_channel[Met](AHEAD)
         try:
             async with trio.open_nursery() as nursery:
@@ -143,14 +148,15 @@ class _Scan:
     async def _compare_page(self, page: Met, generation: int) -> None:
         rt, repository_id = self._rt, self._opened.id
         held: Held = await rt.db.once(scans.held, repository_id, page)
-        merged = Merged(0, 0, held.files)
+        merged, moved = Merged(0, 0, held.files), 0
         if held.digest != page.digest or held.to_retry:
             like = kinds.ingest_file(repository_id, repository_id)
             if page.paths:
+                moved = await self._follow_moves(page, generation)
                 merged = await rt.jobs.call(scans.merge, repository_id, generation, page, like)
             else:
                 merged = Merged(0, 0, 0)
-            if held.files > merged.known:
+            if held.files > merged.known - moved:
                 after: bytes | None = page.stretch.after
                 while after is not None:
                     after = await rt.db.call(scans.note_absent, repository_id, generation, page, after)
@@ -159,9 +165,18 @@ class _Scan:
             found=self.counts.found + len(page.paths),
             added=self.counts.added + merged.added,
             changed=self.counts.changed + merged.changed,
+            moved=self.counts.moved + moved,
             ignored=self.counts.ignored + len(page.left_out),
         )
         await self._running.progress(self.counts.found, unit="files", text=self._opened.repository.name)
+
+    async def _follow_moves(self, page: Met, generation: int) -> int:
+        """Have the records of files that were moved into a page follow them; return how many did."""
+        rt, opened = self._rt, self._opened
+        found = await rt.db.once(moves.moved_here, opened.id, page) if self._keeps_inodes else []
+        if found:
+            found = await trio.to_thread.run_sync(moving.really, opened.repository, found, limiter=rt.disk)
+        return await rt.db.call(moving.follow, opened.id, generation, found) if found else 0
 
 
 def _conclude(
@@ -186,8 +201,8 @@ def _conclude(
     scans.forget_absences(conn, opened.id, generation)
     note = "; ".join(notes) or None
     files.end_sync(conn, operation, counts, note)
-    return {"found": counts.found, "added": counts.added, "changed": counts.changed, "missing": counts.missing,
-            "ignored": counts.ignored, "note": note}  # fmt: skip
+    return {"found": counts.found, "added": counts.added, "changed": counts.changed, "moved": counts.moved,
+            "missing": counts.missing, "ignored": counts.ignored, "note": note}  # fmt: skip
 
 
 def _folder(wanted: Args) -> RepoPath:

@@ -1,0 +1,41 @@
+-- name: moved_here
+-- Files of a stretch that lie where no record or another file's says they do, each with the records of files with the
+-- same inode, size and time of change of content elsewhere: such as were looked at and that are nobody's but a person's
+-- to move. Each is looked up by itself, in the index of inodes.
+WITH unknown AS MATERIALIZED (
+    SELECT w.path, w.size_bytes, w.mtime_ns, w.inode, w.ctime_ns
+    FROM unnest(%(paths)s::bytea[], %(sizes)s::bigint[], %(mtimes)s::bigint[], %(inodes)s::bigint[],
+                %(ctimes)s::bigint[]) AS w (path, size_bytes, mtime_ns, inode, ctime_ns)
+    LEFT JOIN unnest(%(left_out)s::bytea[]) AS l (path) ON l.path = w.path
+    LEFT JOIN file_records t ON t.repository_id = %(repository_id)s::uuid AND t.path = w.path
+                            AND t.path > %(after)s::bytea AND t.path <= %(until)s::bytea
+    WHERE t.inode IS DISTINCT FROM w.inode AND l.path IS NULL
+      AND w.size_bytes > 0 AND substring(w.path FROM 1 FOR 6) <> 'inbox/'::bytea)
+SELECT f.id, f.path, w.path, w.inode, w.ctime_ns
+FROM unknown w CROSS JOIN LATERAL (
+    SELECT id, path FROM file_records o
+    WHERE o.repository_id = %(repository_id)s::uuid AND o.inode = w.inode AND o.size_bytes = w.size_bytes
+      AND o.mtime_ns = w.mtime_ns AND o.path <> w.path AND o.outcome IN ('asset', 'duplicate')
+      AND substring(o.path FROM 1 FOR 6) <> 'inbox/'::bytea
+    LIMIT %(links)s::int) AS f
+WHERE NOT EXISTS (SELECT 1 FROM findings n WHERE n.file_id = f.id AND n.state = 'open')
+
+-- name: hold_moving
+-- those of the records that are still what they were when the file was looked for
+SELECT f.id FROM unnest(%(ids)s::uuid[], %(before)s::bytea[], %(inodes)s::bigint[]) AS m (id, path, inode)
+JOIN file_records f ON f.id = m.id AND f.path = m.path AND f.inode = m.inode AND f.outcome IN ('asset', 'duplicate')
+ORDER BY f.id FOR NO KEY UPDATE OF f
+
+-- name: at_paths
+SELECT path, id FROM file_records WHERE repository_id = %(repository_id)s::uuid AND path = ANY (%(paths)s::bytea[])
+
+-- name: park
+-- out of the way of others that move to where they were: no file's name has a NUL in it
+UPDATE file_records SET path = '\x00'::bytea || convert_to(id::text, 'UTF8') WHERE id = ANY (%(ids)s::uuid[])
+
+-- name: move
+-- a file that was moved keeps its record, and with it everything
+UPDATE file_records f SET path = m.path, ctime_ns = m.ctime_ns, missing_since = NULL, updated_at = now(),
+    scan_generation = %(generation)s::bigint
+FROM unnest(%(ids)s::uuid[], %(paths)s::bytea[], %(ctimes)s::bigint[]) AS m (id, path, ctime_ns)
+WHERE f.id = m.id RETURNING f.path, f.asset_id

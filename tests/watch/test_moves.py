@@ -1,0 +1,225 @@
+"""Files that somebody moves keep what they are, and are not read for that."""
+
+import os
+import random
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lumiliod.domain.ids import AssetId
+from lumiliod.watch import mounts, scan
+from tests.pipeline import shelf as shelves
+from tests.pipeline.shelf import Shelf, jpeg
+from tests.watch.scanning import asked_for, scanned, scanning
+
+LOCAL = "1 1 8:1 / / rw - ext4 /dev/sda rw\n"
+
+
+@pytest.fixture
+def shelf(conninfo: str, tmp_path: Path) -> Shelf:
+    return shelves.make(conninfo, tmp_path / "home")
+
+
+def held(shelf: Shelf) -> dict[str, object]:
+    """Return which asset each file that is there holds, by the records."""
+    rows = shelf.sql("SELECT path, asset_id FROM file_records WHERE missing_since IS NULL AND asset_id IS NOT NULL")
+    return {os.fsdecode(path): asset_id for path, asset_id in rows if isinstance(path, bytes)}
+
+
+def fill(shelf: Shelf, paths: Sequence[str]) -> dict[str, AssetId]:
+    return {path: shelves.add(shelf, path, jpeg(at), thumbnail=False) for at, path in enumerate(paths)}
+
+
+async def follow(shelf: Shelf, folders: Sequence[str | None] = (None,)) -> dict[str, Any]:
+    async with scanning(shelf) as rt:
+        return [await scanned(rt, shelf, folder) for folder in folders][-1]
+
+
+def step(root: Path, *pairs: tuple[str, str]) -> None:
+    for before, after in pairs:
+        (root / after).parent.mkdir(parents=True, exist_ok=True)
+        (root / before).rename(root / after)
+
+
+@pytest.mark.parametrize("page", [1, 2, 5000])
+@pytest.mark.parametrize(("before", "after"), [("a.jpg", "z/b.jpg"), ("z/a.jpg", "b.jpg"), ("m.jpg", "n.jpg")])
+async def test_a_file_that_was_moved_is_not_read(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch, before: str, after: str, page: int
+) -> None:
+    monkeypatch.setattr(scan, "PAGE", page)
+    assets = fill(shelf, [before, "k.jpg", "y.jpg"])
+    await follow(shelf)
+    step(shelf.path, (before, after))
+    result = await follow(shelf)
+    assert (result["added"], result["changed"], result["moved"], result["missing"]) == (0, 0, 1, 0)
+    assert held(shelf) == {after: assets[before], "k.jpg": assets["k.jpg"], "y.jpg": assets["y.jpg"]}
+    assert asked_for(shelf) == set()
+
+
+@pytest.mark.parametrize("page", [7, 5000])
+async def test_a_folder_that_was_renamed_keeps_everything(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch, page: int
+) -> None:
+    monkeypatch.setattr(scan, "PAGE", page)
+    assets = fill(shelf, [f"2024/{month:02}/{day}.jpg" for month in range(1, 5) for day in range(10)])
+    await follow(shelf)
+    step(shelf.path, ("2024", "Travel"))
+    result = await follow(shelf)
+    assert (result["moved"], result["missing"], result["note"]) == (40, 0, None)
+    assert held(shelf) == {path.replace("2024", "Travel", 1): asset for path, asset in assets.items()}
+    assert asked_for(shelf) == set()
+
+
+async def test_a_move_told_in_two_scans_is_one(shelf: Shelf) -> None:
+    assets = fill(shelf, ["in/a.jpg", "out/b.jpg"])
+    await follow(shelf)
+    step(shelf.path, ("in/a.jpg", "out/a.jpg"))
+    await follow(shelf, ["in", "out"])
+    assert held(shelf) == {"out/a.jpg": assets["in/a.jpg"], "out/b.jpg": assets["out/b.jpg"]}
+    assert asked_for(shelf) == set()
+
+
+async def test_names_handed_on_are_followed(shelf: Shelf) -> None:
+    assets = fill(shelf, ["1.jpg", "2.jpg", "3.jpg", "4.jpg"])
+    await follow(shelf)
+    # a circle of three, and one that takes the place of none
+    step(shelf.path, ("1.jpg", "x"), ("2.jpg", "1.jpg"), ("3.jpg", "2.jpg"), ("x", "3.jpg"), ("4.jpg", "5.jpg"))
+    result = await follow(shelf)
+    assert (result["moved"], result["changed"], result["missing"]) == (4, 0, 0)
+    assert held(shelf) == {
+        "1.jpg": assets["2.jpg"], "2.jpg": assets["3.jpg"], "3.jpg": assets["1.jpg"], "5.jpg": assets["4.jpg"]
+    }  # fmt: skip
+
+
+async def test_a_new_file_under_a_moved_ones_name_is_new(shelf: Shelf) -> None:
+    assets = fill(shelf, ["IMG_1.jpg"])
+    await follow(shelf)
+    step(shelf.path, ("IMG_1.jpg", "kept/first.jpg"))
+    (shelf.path / "IMG_1.jpg").write_bytes(jpeg(99))
+    async with shelves.working(shelf, with_media=True) as rt:
+        await scanned(rt, shelf)
+        await shelves.idle(rt)
+    new = held(shelf)
+    assert new.pop("kept/first.jpg") == assets["IMG_1.jpg"]
+    assert set(new) == {"IMG_1.jpg"}
+    assert shelf.sql("SELECT rating FROM assets WHERE id = %s", assets["IMG_1.jpg"]) == [(4,)]
+    assert shelf.sql("SELECT count(*) FROM assets WHERE deleted_at IS NULL") == [(2,)]
+
+
+async def test_a_hard_link_is_no_move(shelf: Shelf) -> None:
+    fill(shelf, ["a.jpg"])
+    await follow(shelf)
+    os.link(shelf.path / "a.jpg", shelf.path / "b.jpg")
+    result = await follow(shelf)
+    assert (result["added"], result["moved"]) == (1, 0)
+    assert b"b.jpg" in asked_for(shelf)
+
+
+@pytest.mark.parametrize("other", ["size", "mtime", "inode"])
+async def test_what_is_not_known_to_be_the_same_file_is_read(shelf: Shelf, other: str) -> None:
+    fill(shelf, ["a.jpg"])
+    await follow(shelf)
+    before = (shelf.path / "a.jpg").stat()
+    match other:
+        case "size":
+            with (shelf.path / "a.jpg").open("ab") as file:
+                file.write(b"x")
+        case "mtime":
+            os.utime(shelf.path / "a.jpg", ns=(before.st_atime_ns, before.st_mtime_ns + 1))
+        case _:
+            shutil.copy2(shelf.path / "a.jpg", shelf.path / "copy")
+            (shelf.path / "a.jpg").unlink()
+            (shelf.path / "copy").rename(shelf.path / "a.jpg")
+    if other == "size":
+        os.utime(shelf.path / "a.jpg", ns=(before.st_atime_ns, before.st_mtime_ns))
+    step(shelf.path, ("a.jpg", "b.jpg"))
+    result = await follow(shelf)
+    assert (result["added"], result["moved"]) == (1, 0)
+    assert asked_for(shelf) == {b"b.jpg"}
+
+
+async def test_what_goes_into_the_inbox_or_comes_out_is_looked_at(shelf: Shelf) -> None:
+    fill(shelf, ["inbox/a.jpg", "b.jpg"])
+    await follow(shelf)
+    step(shelf.path, ("inbox/a.jpg", "a.jpg"), ("b.jpg", "inbox/b.jpg"))
+    assert (await follow(shelf))["moved"] == 0
+    assert asked_for(shelf) == {b"a.jpg", b"inbox/b.jpg"}
+
+
+async def test_where_inodes_are_not_kept_files_are_read(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mounts, "keeps_inodes", lambda _root: False)
+    fill(shelf, ["a.jpg"])
+    await follow(shelf)
+    step(shelf.path, ("a.jpg", "b.jpg"))
+    assert (await follow(shelf))["moved"] == 0
+    assert asked_for(shelf) == {b"b.jpg"}
+
+
+@pytest.mark.parametrize(
+    ("table", "kept"),
+    [
+        (LOCAL, True),
+        (LOCAL + "2 1 8:2 / /srv rw - vfat /dev/sdb rw\n", False),
+        (LOCAL + "2 1 8:2 / /srv/photos/card rw - exfat /dev/sdb rw\n", False),
+        (LOCAL + "2 1 8:2 / /srv/photos/old rw - xfs /dev/sdb rw\n", True),
+        (LOCAL + "2 1 8:2 / /elsewhere rw - vfat /dev/sdb rw\n", True),
+        ("", False),
+    ],
+)
+def test_file_systems_without_inodes_are_known(tmp_path: Path, table: str, *, kept: bool) -> None:
+    place = tmp_path / "mountinfo"
+    place.write_text(table)
+    assert mounts.keeps_inodes("/srv/photos", str(place)) is kept
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_any_moves_keep_every_relation(shelf: Shelf, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+    """Whatever is moved, over whatever, in however many scans: bytes that are there have their asset and its rating."""
+    monkeypatch.setattr(scan, "PAGE", 8)
+    chosen = random.Random(seed)
+    paths = [f"{folder}/{name}.jpg" for folder in "abcd" for name in range(8)]
+    assets = fill(shelf, paths)
+    bytes_of = {(shelf.path / path).read_bytes(): asset for path, asset in assets.items()}
+    async with shelves.working(shelf, with_media=True) as rt:
+        await scanned(rt, shelf)
+        for _ in range(12):
+            for _ in range(chosen.randrange(1, 9)):
+                _move_something(shelf.path, chosen)
+            await scanned(rt, shelf, chosen.choice([None, None, "a", "d"]))
+        await scanned(rt, shelf)
+        await shelves.idle(rt)
+        await scanned(rt, shelf)
+        await shelves.idle(rt)
+    there = {str(path.relative_to(shelf.path)): path.read_bytes() for path in shelf.path.rglob("*.jpg")}
+    assert held(shelf) == {path: bytes_of[content] for path, content in there.items()}
+    assert len(there) > 10
+    live = shelf.sql("SELECT id FROM assets WHERE deleted_at IS NULL AND rating = 4")
+    assert {asset for (asset,) in live} >= {bytes_of[content] for content in there.values()}
+
+
+def _move_something(root: Path, chosen: random.Random) -> None:
+    files = sorted(root.glob("[a-z]*/**/*.jpg"))
+    folders = sorted({path.parent for path in files})
+    match chosen.choice(["file", "file", "over", "swap", "folder", "into"]):
+        case "file":
+            target = chosen.choice(folders) / f"{chosen.randrange(10_000)}.jpg"
+            chosen.choice(files).rename(target)
+        case "over" if chosen.random() < 0.3:
+            chosen.choice(files).replace(chosen.choice(files))
+        case "swap":
+            one, other = chosen.choice(files), chosen.choice(files)
+            if one != other:
+                one.rename(root / "between")
+                other.rename(one)
+                (root / "between").rename(other)
+        case "folder":
+            chosen.choice(folders).rename(root / f"n{chosen.randrange(10_000)}")
+        case "into":
+            one, other = chosen.choice(folders), chosen.choice(folders)
+            if not other.is_relative_to(one):
+                one.rename(other / f"m{chosen.randrange(10_000)}")
+        case _:
+            pass
