@@ -7,7 +7,7 @@ from uuid import UUID
 
 from psycopg.rows import dict_row
 
-from lumiliod.db.file_stat import columns
+from lumiliod.db.file_stat import columns, fitting
 from lumiliod.db.pool import Connection
 from lumiliod.db.sql import Queries
 from lumiliod.domain.assets import FileRecord, FileStat, Outcome
@@ -204,6 +204,7 @@ def settle(conn: Connection, settled: Sequence[Settled]) -> None:
         "sizes": [state["size_bytes"] for state in states],
         "mtimes": [state["mtime_ns"] for state in states],
         "inodes": [state["inode"] for state in states],
+        "ctimes": [_ctime(one.stat) for one in settled],
     }
     if conn.execute(Q["settle"], params).rowcount < len(settled):
         raise Conflict("the record of this file is gone", code="record_gone")
@@ -215,7 +216,8 @@ def keep_expected(conn: Connection, record: FileRecord, stat: FileStat) -> bool:
     Returns:
         False where nothing is lost: the asset has another file.
     """
-    params = {"id": record.id, "asset_id": record.asset_id, "expected": record.digest, **columns(stat)}
+    params: dict[str, object] = {"id": record.id, "asset_id": record.asset_id, "expected": record.digest}
+    params |= {**columns(stat), "ctime_ns": _ctime(stat)}
     return conn.execute(Q["keep_expected"], params).rowcount == 1
 
 
@@ -227,8 +229,8 @@ def release(conn: Connection, record_id: UUID, asset_id: AssetId, stat: FileStat
 
 def reject(conn: Connection, record_id: UUID, outcome: Outcome, reason: str, stat: FileStat) -> None:
     """Say why a file, in the state ``stat``, is no asset."""
-    params = {"id": record_id, "outcome": outcome, "reason": storable(reason), **columns(stat)}
-    conn.execute(Q["reject"], params)
+    params = {"id": record_id, "outcome": outcome, "reason": storable(reason)}
+    conn.execute(Q["reject"], {**params, **columns(stat), "ctime_ns": _ctime(stat)})
 
 
 def forget(conn: Connection, record_id: UUID) -> None:
@@ -317,6 +319,10 @@ def _record(row: dict[str, object]) -> FileRecord:
         asset_id=cast("AssetId | None", row["asset_id"]),
         digest=cast("Digest | None", row["digest"]),
     )
+
+
+def _ctime(stat: FileStat) -> int | None:
+    return None if stat.ctime_ns is None else fitting(stat.ctime_ns)
 
 
 def _as_seen(record: FileRecord) -> dict[str, object]:

@@ -70,21 +70,23 @@ RETURNING id, repository_id
 SELECT EXISTS (SELECT 1 FROM file_records WHERE asset_id = %(asset_id)s::uuid AND outcome = 'pending')
 
 -- name: settle
--- the time of change that a scan noted stays with the state it was noted with
+-- the time of change that a scan noted stays with the state it was noted with, where none was seen since
 UPDATE file_records f SET
-    ctime_ns = CASE WHEN (f.size_bytes, f.mtime_ns, f.inode) = (s.size_bytes, s.mtime_ns, s.inode) THEN f.ctime_ns END,
+    ctime_ns = coalesce(s.ctime_ns, CASE WHEN (f.size_bytes, f.mtime_ns, f.inode) = (s.size_bytes, s.mtime_ns, s.inode)
+                                    THEN f.ctime_ns END),
     outcome = s.outcome, reason = NULL, asset_id = s.asset_id, digest = s.digest, size_bytes = s.size_bytes,
     mtime_ns = s.mtime_ns, inode = s.inode, missing_since = NULL, updated_at = now()
 FROM unnest(%(ids)s::uuid[], %(outcomes)s::text[], %(asset_ids)s::uuid[], %(digests)s::bytea[], %(sizes)s::bigint[],
-            %(mtimes)s::bigint[], %(inodes)s::bigint[])
-    AS s (id, outcome, asset_id, digest, size_bytes, mtime_ns, inode)
+            %(mtimes)s::bigint[], %(inodes)s::bigint[], %(ctimes)s::bigint[])
+    AS s (id, outcome, asset_id, digest, size_bytes, mtime_ns, inode, ctime_ns)
 WHERE f.id = s.id
 
 -- name: keep_expected
 -- its asset would be in no other file: what is to be done is a person's to say
 UPDATE file_records f SET outcome = 'asset', reason = NULL,
-    ctime_ns = CASE WHEN (size_bytes, mtime_ns, inode)
-                         = (%(size_bytes)s::bigint, %(mtime_ns)s::bigint, %(inode)s::bigint) THEN ctime_ns END,
+    ctime_ns = coalesce(%(ctime_ns)s::bigint,
+                        CASE WHEN (size_bytes, mtime_ns, inode)
+                                  = (%(size_bytes)s::bigint, %(mtime_ns)s::bigint, %(inode)s::bigint) THEN ctime_ns END),
     size_bytes = %(size_bytes)s::bigint,
     mtime_ns = %(mtime_ns)s::bigint, inode = %(inode)s::bigint, updated_at = now()
 WHERE id = %(id)s::uuid AND asset_id = %(asset_id)s::uuid AND digest = decode(%(expected)s::text, 'hex')
@@ -103,8 +105,9 @@ WHERE id = %(id)s::uuid AND asset_id = %(asset_id)s::uuid
 -- name: reject
 -- with the state of the file that was examined, so that a later one is looked at anew
 UPDATE file_records SET outcome = %(outcome)s::text, reason = %(reason)s::text, asset_id = NULL, digest = NULL,
-    ctime_ns = CASE WHEN (size_bytes, mtime_ns, inode)
-                         = (%(size_bytes)s::bigint, %(mtime_ns)s::bigint, %(inode)s::bigint) THEN ctime_ns END,
+    ctime_ns = coalesce(%(ctime_ns)s::bigint,
+                        CASE WHEN (size_bytes, mtime_ns, inode)
+                                  = (%(size_bytes)s::bigint, %(mtime_ns)s::bigint, %(inode)s::bigint) THEN ctime_ns END),
     size_bytes = %(size_bytes)s::bigint, mtime_ns = %(mtime_ns)s::bigint, inode = %(inode)s::bigint,
     updated_at = now()
 WHERE id = %(id)s::uuid

@@ -21,14 +21,17 @@ FROM (SELECT path, size_bytes, mtime_ns, inode, ctime_ns, outcome FROM file_reco
 
 -- name: merge
 -- One stretch that differs. A file whose size, times or inode changed is looked at anew, and one whose settings or
--- permissions may have changed; another keeps its outcome, and one whose time of change was not known is told it.
+-- permissions may have changed; another keeps its outcome, and one whose time of change was not known is told it. What
+-- holds an asset keeps that, and its own state, until it was looked at: were its job lost, the next scan sees it again.
 -- What others recorded since the scan began, or while this ran, they know better. Jobs come with the records. Nothing
 -- is joined but by an index of file_records, for nobody knows how many rows the arrays have.
 WITH walked AS MATERIALIZED (
     SELECT w.id, w.path, w.size_bytes, w.mtime_ns, w.inode, w.ctime_ns, l.reason,
            CASE WHEN l.path IS NULL THEN 'pending' ELSE 'ignored' END AS outcome,
-           f.id AS record_id, f.updated_at, f.scan_generation, f.missing_since IS NOT NULL AS is_back,
-           f.ctime_ns IS DISTINCT FROM w.ctime_ns AS is_touched,
+           f.id AS record_id, f.outcome AS held, f.updated_at, f.scan_generation, f.missing_since IS NOT NULL AS is_back,
+           -- a file just placed loses its staged name yet, which changes that time once more
+           f.ctime_ns IS DISTINCT FROM w.ctime_ns
+               AND (f.ctime_ns IS NOT NULL OR f.updated_at < now() - interval '1 minute') AS is_touched,
            ((f.size_bytes, f.mtime_ns, f.inode) IS DISTINCT FROM (w.size_bytes, w.mtime_ns, w.inode)
             OR f.ctime_ns <> w.ctime_ns
             OR (l.path IS NOT NULL AND f.outcome NOT IN ('asset', 'duplicate', 'trashed', 'ignored'))
@@ -48,17 +51,22 @@ added AS (
     RETURNING id, outcome),
 changed AS (
     UPDATE file_records f SET
-        size_bytes = w.size_bytes, mtime_ns = w.mtime_ns, inode = w.inode, ctime_ns = w.ctime_ns, missing_since = NULL,
-        outcome = CASE WHEN w.is_anew THEN w.outcome ELSE f.outcome END,
-        reason = CASE WHEN w.is_anew THEN w.reason ELSE f.reason END,
+        -- an asset's file says what it was until somebody has looked what it is now
+        size_bytes = CASE WHEN w.is_kept THEN f.size_bytes ELSE w.size_bytes END,
+        mtime_ns = CASE WHEN w.is_kept THEN f.mtime_ns ELSE w.mtime_ns END,
+        inode = CASE WHEN w.is_kept THEN f.inode ELSE w.inode END,
+        ctime_ns = CASE WHEN w.is_kept THEN f.ctime_ns ELSE w.ctime_ns END, missing_since = NULL,
+        outcome = CASE WHEN w.is_anew AND NOT w.is_kept THEN w.outcome ELSE f.outcome END,
+        reason = CASE WHEN w.is_anew AND NOT w.is_kept THEN w.reason ELSE f.reason END,
         scan_generation = CASE WHEN w.is_anew OR w.is_back THEN %(generation)s::bigint ELSE f.scan_generation END,
         updated_at = CASE WHEN w.is_anew OR w.is_back THEN now() ELSE f.updated_at END
-    FROM walked w
+    FROM (SELECT *, is_anew AND outcome = 'pending' AND held IN ('asset', 'duplicate', 'trashed') AS is_kept
+          FROM walked) w
     WHERE f.repository_id = %(repository_id)s::uuid AND f.path = w.path
       AND f.path > %(after)s::bytea AND f.path <= %(until)s::bytea
       AND f.id = w.record_id AND f.updated_at = w.updated_at AND f.scan_generation = w.scan_generation
       AND w.scan_generation < %(generation)s::bigint AND (w.is_anew OR w.is_back OR w.is_touched)
-    RETURNING f.id, f.outcome, w.is_anew OR w.is_back AS is_anew),
+    RETURNING f.id, f.outcome = 'pending' OR w.is_kept AS is_wanted, w.is_anew OR w.is_back AS is_anew),
 enqueued AS (
     INSERT INTO jobs (id, kind, queue, state, priority, max_attempts, args, unique_key, scheduled_at, repository_id)
     SELECT (%(job_ids)s::uuid[])[row_number() OVER ()], %(kind)s::text, %(queue)s::text, 'available',
@@ -67,7 +75,7 @@ enqueued AS (
            now(), %(repository_id)s::uuid
     FROM (SELECT id FROM added WHERE outcome = 'pending'
           UNION ALL
-          SELECT id FROM changed WHERE outcome = 'pending' AND is_anew) AS t
+          SELECT id FROM changed WHERE is_wanted AND is_anew) AS t
     ON CONFLICT (kind, unique_key)
         WHERE unique_key IS NOT NULL AND state IN ('available', 'scheduled', 'running', 'retryable')
         -- one that waits for a file to be written to its end need not any longer
@@ -75,7 +83,7 @@ enqueued AS (
         WHERE jobs.state = 'retryable' AND jobs.errors -> -1 ->> 'code' = 'unstable'
     RETURNING id)
 SELECT (SELECT count(*) FROM added WHERE outcome = 'pending'),
-       (SELECT count(*) FROM changed WHERE outcome = 'pending' AND is_anew),
+       (SELECT count(*) FROM changed WHERE is_wanted AND is_anew),
        (SELECT count(*) FROM enqueued),
        (SELECT count(*) FROM walked WHERE record_id IS NOT NULL AND NOT is_back)
 

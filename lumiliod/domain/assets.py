@@ -1,6 +1,6 @@
 """Assets and file records as the library knows them. Pure data."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, BinaryIO
@@ -142,11 +142,15 @@ class NewDerivative:
 
 @dataclass(frozen=True, slots=True)
 class FileStat:
-    """What the file system says of one file: bytes, nanoseconds, inode number."""
+    """What the file system says of one file: bytes, nanoseconds, inode number.
+
+    The inode's time of change, where it is known, is no part of what a file is: a new name changes it.
+    """
 
     size_bytes: int
     mtime_ns: int
     inode: int
+    ctime_ns: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,7 +107,7 @@ async def _survey(rt: Runtime, source: Source) -> FilmSurvey:
         await trio.to_thread.run_sync(put, limiter=rt.disk)
         return written
 
-    file = await _kept(rt, source, f"{RECIPE}-survey.json", write)
+    file = await _kept(rt, source, _name(source, "survey.json"), write)
     with file:
         return msgspec.json.decode(await trio.to_thread.run_sync(file.read, limiter=rt.disk), type=FilmSurvey)
 
@@ -119,11 +119,16 @@ async def _piece(rt: Runtime, source: Source, wanted: Piece) -> ServedFile:
         raise Retryable(f"this was not made within {LIMIT_S:g} s", code="segment_late", after_s=AGAIN_S)
 
     what = "init.mp4" if wanted.number is None else f"{wanted.number}.m4s"
-    name = f"{RECIPE}-{wanted.rendition}-{what}"
+    name = _name(source, f"{wanted.rendition}-{what}")
     file = await _kept(rt, source, name, write)
     found = os.fstat(file.fileno())
     etag = f"{source.id}-{name}-{found.st_size:x}"
     return ServedFile(file, found.st_size, modified(found), "video/mp4", f"{source.original_filename}.{what}", etag)
+
+
+def _name(source: Source, what: str) -> str:
+    """Return by which name something made of a film is kept: of other bytes it is another."""
+    return f"{RECIPE}-{source.digest[:16]}-{what}"
 
 
 async def _kept(rt: Runtime, source: Source, name: str, write: _Write) -> BinaryIO:

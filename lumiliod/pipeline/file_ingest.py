@@ -122,7 +122,9 @@ async def _is_left_out(rt: Runtime, opened: Opened, file: _File) -> bool:
         if await _is_sidecar(rt, opened, file.record):
             await rt.jobs.finish_all([(file.job, partial(settlement.keep_sidecar, opened, file.record))])
             return True
-        _check_size(opened, file.record)
+        # what holds an asset says what it was: how large it is now is seen when it is read
+        if file.record.outcome is Outcome.PENDING:
+            _check_size(opened, file.record.stat)
     except LumilioError as error:
         await _judge(rt, opened, file, error, file.record.stat)
         return True
@@ -241,11 +243,14 @@ def _read_some(opened: Opened, files: Sequence[_File], found: "list[_Read | _Ver
     for file in files:
         if found and _is_large(file):
             break
+        stat = file.record.stat
         try:
             path = opened.repository.absolute(file.record.path)
-            found.append(_Read(file, *originals.digest_file(path, root=opened.repository.root, settled=True)))
+            digest, stat = originals.digest_file(path, root=opened.repository.root, settled=True)
+            _check_size(opened, stat)
+            found.append(_Read(file, digest, stat))
         except LumilioError as error:
-            found.append((file, error, file.record.stat))
+            found.append((file, error, stat))
         if time.monotonic() >= ends_s or _is_large(file):
             break
 
@@ -254,7 +259,7 @@ def _is_large(file: _File) -> bool:
     return file.record.stat.size_bytes > LARGE_BYTES
 
 
-def _check_size(opened: Opened, record: FileRecord) -> None:
+def _check_size(opened: Opened, stat: FileStat) -> None:
     limit_kb = opened.repository.marker.local_settings.max_file_size_kb
-    if limit_kb and record.stat.size_bytes > limit_kb * 1024:
+    if limit_kb and stat.size_bytes > limit_kb * 1024:
         raise Refused(f"larger than this repository's limit of {limit_kb} KB", code="too_large")

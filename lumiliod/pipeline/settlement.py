@@ -15,7 +15,7 @@ from lumiliod.domain.jobs import PRIORITY_LOW
 from lumiliod.domain.sidecars import owners, sidecars
 from lumiliod.domain.trash import INBOX, TrashItem, TrashState, Why
 from lumiliod.jobs.engine import Result
-from lumiliod.pipeline import kinds
+from lumiliod.pipeline import kinds, renewal
 from lumiliod.pipeline import trash as removal
 from lumiliod.pipeline.known_original import Former, Original
 from lumiliod.runtime import Opened
@@ -51,6 +51,10 @@ def admit(conn: Connection, new: Sequence[NewFile]) -> list[Result]:
 def _admit_known(conn: Connection, file: NewFile) -> Result:
     if (kept := _kept(conn, file.record, file.stat)) is not None:
         return kept
+    known = assets.by_digest(conn, file.asset.owner_id, file.asset.digest)
+    if known is None and (renewed := renewal.renew(conn, file.record, file.asset, file.stat)) is not None:
+        _settled(conn, [(file.opened, file.record, _holds(file, renewed, Outcome.ASSET))])
+        return {**_told(renewed, Outcome.ASSET), "renewed": True}
     admitted = assets.admit(conn, file.asset)
     if admitted.duplicate:
         duplicate = _holds(file, admitted.asset_id, Outcome.DUPLICATE)

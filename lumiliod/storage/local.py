@@ -260,7 +260,7 @@ def _is_at(root: str, parts: Sequence[str], folder: int) -> bool:
 
 def stat_of(found: os.stat_result) -> FileStat:
     """Return the part of a stat result we keep."""
-    return FileStat(size_bytes=found.st_size, mtime_ns=found.st_mtime_ns, inode=found.st_ino)
+    return FileStat(found.st_size, found.st_mtime_ns, found.st_ino, found.st_ctime_ns)
 
 
 def open_below(root: str, path: str) -> int:

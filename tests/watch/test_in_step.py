@@ -14,7 +14,7 @@ from lumiliod.watch import scan
 from tests.pipeline import shelf as shelves
 from tests.pipeline.shelf import Shelf
 from tests.watch import scanning
-from tests.watch.scanning import asked_for, on_disk, recorded, scanned, settled, versions
+from tests.watch.scanning import asked_for, on_disk, recorded, rested, scanned, settled, versions
 
 PARTS = [b"a", b"B", b"!", b"0", b".", b"\xff", b"\xc3\xa9", b" ", b"\n", b"\\", b'"', b"{}", b"~", b"\xf0\x9f\x93\xb7"]
 
@@ -195,6 +195,10 @@ async def test_a_time_of_change_that_is_not_known_is_noted_and_nothing_looked_at
         await scanned(rt, shelf)
         settled(shelf)
         shelf.sql("UPDATE file_records SET ctime_ns = NULL")
+        assert (await scanned(rt, shelf))["changed"] == 0
+        # whoever placed it may not be done with its names
+        assert shelf.sql("SELECT ctime_ns FROM file_records") == [(None,)]
+        rested(shelf)
         assert (await scanned(rt, shelf))["changed"] == 0
         assert recorded(shelf) == {b"a.jpg": ("unsupported", on_disk(shelf)[b"a.jpg"])}
         assert asked_for(shelf) == set()

@@ -17,7 +17,7 @@ from lumiliod.storage.local import stat_of
 from lumiliod.watch.walk import Walk
 from tests.pipeline import shelf as shelves
 from tests.pipeline.shelf import Shelf, digest_of
-from tests.watch.scanning import asked_for, recorded
+from tests.watch.scanning import asked_for, recorded, rested
 
 A, B = shelves.jpeg(1), shelves.jpeg(2)
 
@@ -127,7 +127,8 @@ def test_what_was_placed_since_the_walk_looked_is_not_taken_for_what_it_met(shel
         assert record is not None
         assert record.stat == stat_of((shelf.path / "inbox/a.jpg").stat())
         assert asked_for(shelf) == set()
-        # the next one finds it as it was placed, and learns its time of change
+        # the next one finds it as it was placed, and learns its time of change once it has rested
+        rested(shelf)
         assert Scan(shelf, conn).compare() == Merged(0, 0, 1)
         assert asked_for(shelf) == set()
     [(_, state)] = recorded(shelf).values()

@@ -1,0 +1,46 @@
+-- name: is_being_scanned
+-- Whether a scan is under way or about to be: it may say where the file went whose place another has. One that has
+-- waited for long, behind other work, is not waited for.
+SELECT EXISTS (SELECT 1 FROM jobs WHERE kind = 'scan' AND repository_id = %(repository_id)s::uuid
+                 AND (state = 'running' OR (state = 'available' AND scheduled_at > now() - interval '1 minute')))
+
+-- name: renewable
+-- Whether the bytes at an asset's place are a new version of it: nothing else holds the asset, and no file waits that
+-- may be the one that lay there (a moved file keeps its size and its time).
+SELECT EXISTS (
+    SELECT 1 FROM assets a JOIN file_records f ON f.asset_id = a.id
+    WHERE a.id = %(asset_id)s::uuid AND a.deleted_at IS NULL AND a.type = %(type)s::text
+      AND f.id = %(record_id)s::uuid AND f.outcome = 'asset' AND f.digest = a.digest
+      AND NOT EXISTS (SELECT 1 FROM file_records o
+                      WHERE o.asset_id = a.id AND o.id <> f.id AND o.outcome IN ('asset', 'duplicate', 'trashed', 'pending'))
+      AND NOT EXISTS (SELECT 1 FROM file_records p
+                      WHERE p.outcome = 'pending' AND p.repository_id = f.repository_id AND p.id <> f.id
+                        AND p.size_bytes = f.size_bytes AND p.mtime_ns = f.mtime_ns AND p.missing_since IS NULL))
+
+-- name: keep
+INSERT INTO asset_versions (asset_id, number, digest, size_bytes, mime_type, taken_at, added_at)
+SELECT a.id, 1 + (SELECT count(*) FROM asset_versions v WHERE v.asset_id = a.id), a.digest, a.size_bytes, a.mime_type,
+       a.taken_at, coalesce((SELECT max(v.replaced_at) FROM asset_versions v WHERE v.asset_id = a.id), a.added_at)
+FROM assets a WHERE a.id = %(id)s::uuid
+
+-- name: renew
+-- what the new bytes are; what a person has set stays, what is made of them is made anew
+UPDATE assets SET digest = decode(%(digest)s::text, 'hex'), size_bytes = %(size_bytes)s::bigint, mime_type = %(mime_type)s::text,
+    width = %(width)s::int, height = %(height)s::int, duration_s = %(duration_s)s::float8, taken_at = %(taken_at)s::timestamptz,
+    taken_at_local = %(taken_at_local)s::timestamp, tz_source = %(tz_source)s::text, taken_source = %(taken_source)s::text,
+    status = 'processing', status_reason = NULL, metadata_at = NULL, plays_on_web = NULL, updated_at = now()
+WHERE id = %(id)s::uuid
+
+-- name: outdate
+-- pictures are shown until there are others
+UPDATE derivatives SET recipe = '' WHERE asset_id = %(id)s::uuid
+
+-- name: drop_versions_for_the_web
+DELETE FROM derivatives WHERE asset_id = %(id)s::uuid AND kind = ANY (%(kinds)s::text[])
+
+-- name: drop_embeddings
+DELETE FROM embeddings WHERE asset_id = %(id)s::uuid
+
+-- name: of_asset
+SELECT number, encode(digest, 'hex') AS digest, size_bytes, mime_type, taken_at, added_at, replaced_at
+FROM asset_versions WHERE asset_id = %(id)s::uuid ORDER BY number DESC

@@ -1,0 +1,40 @@
+"""New versions: bytes that somebody wrote where an asset's file lay, or put in its place."""
+
+from lumiliod.db import jobs as db_jobs
+from lumiliod.db import versions
+from lumiliod.db.pool import Connection
+from lumiliod.domain.assets import FileRecord, FileStat, NewAsset, Outcome
+from lumiliod.domain.errors import Unavailable
+from lumiliod.domain.ids import AssetId
+from lumiliod.domain.jobs import PRIORITY_LOW, OnConflict
+from lumiliod.domain.media import AssetType
+from lumiliod.pipeline import kinds
+
+SCAN_AFTER_S = 1.0
+"""How long to leave a file alone while a scan may yet meet the one whose place it took."""
+
+
+def renew(conn: Connection, record: FileRecord, new: NewAsset, stat: FileStat) -> AssetId | None:
+    """Make bytes that no asset has a new version of the asset whose only file the record is; the caller holds its row.
+
+    The asset keeps its id and everything people made of it; what is made of its bytes is made anew. None where they are
+    an asset of their own: another copy holds the asset still, or its file was moved and this one has taken its name.
+
+    Raises:
+        Unavailable: a scan is under way that may meet the moved file (``unsettled``).
+    """
+    asset_id = record.asset_id
+    if asset_id is None or record.outcome is not Outcome.ASSET:
+        return None
+    if not versions.renewable(conn, asset_id, record.id, new.type):
+        return None
+    if record.stat.inode != stat.inode and versions.is_being_scanned(conn, record.repository_id):
+        raise Unavailable("a scan is looking for the file that lay here", code="unsettled", after_s=SCAN_AFTER_S)
+    versions.renew(conn, asset_id, new)
+    jobs = kinds.understand(asset_id, record.repository_id, PRIORITY_LOW)
+    if new.type is AssetType.PHOTO:
+        jobs = [job for job in jobs if job.kind != kinds.TRANSCODE.kind]
+    # those that run are at work on what it was
+    db_jobs.enqueue(conn, [job._replace(on_conflict=OnConflict.RESCHEDULE) for job in jobs])
+    db_jobs.enqueue(conn, kinds.mirrors_of(conn, record.repository_id))
+    return asset_id

@@ -1,0 +1,13 @@
+-- A file that somebody wrote over in place stays the same asset: what it was is remembered.
+
+CREATE TABLE asset_versions (
+    asset_id    uuid NOT NULL REFERENCES assets ON DELETE CASCADE,
+    number      integer NOT NULL CHECK (number > 0),
+    digest      bytea NOT NULL CHECK (octet_length(digest) = 32),
+    size_bytes  bigint NOT NULL CHECK (size_bytes > 0),
+    mime_type   text NOT NULL,
+    taken_at    timestamptz NOT NULL,
+    added_at    timestamptz NOT NULL,
+    replaced_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (asset_id, number)
+);
