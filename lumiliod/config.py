@@ -122,7 +122,7 @@ class Integrity(Struct, frozen=True, forbid_unknown_fields=True):
 class Watch(Struct, frozen=True, forbid_unknown_fields=True):
     """Noticing changes on disk; ``debounce_ms``: how long it is quiet before it is looked at, in milliseconds."""
 
-    enabled: bool = False
+    enabled: bool = True
     debounce_ms: Annotated[int, Meta(ge=10, le=60_000)] = 500
 
 

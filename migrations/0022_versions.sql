@@ -11,3 +11,6 @@ CREATE TABLE asset_versions (
     replaced_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (asset_id, number)
 );
+
+-- What is missing is little, and asked for at the end of a scan.
+CREATE INDEX file_records_missing ON file_records (repository_id) WHERE missing_since IS NOT NULL;

@@ -247,7 +247,9 @@ async def attend_repositories(rt: Runtime, *, task_status: trio.TaskStatus[None]
                 log.info("repository is back", extra={"repository": row.name})
                 await rt.jobs.call(db_jobs.hasten, opened_repository.id)
                 await rt.jobs.call(purge.take_up, opened_repository.id)
-                await rt.jobs.call(kinds.enqueue_one, kinds.scan(opened_repository.id))
+                if not rt.config.watch.enabled:
+                    # a watcher asks for it itself, once nothing is missed any more
+                    await rt.jobs.call(kinds.enqueue_one, kinds.scan(opened_repository.id))
                 await rt.jobs.call(schedules.declare_repositories, rt.repositories)
                 delay_s = REOPEN_FIRST_S
         still = ", ".join(row.name for row in rt.repositories.offline())

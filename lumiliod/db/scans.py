@@ -10,12 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
+from lumiliod.db import job_admin, trash
 from lumiliod.db.encoding import array_literal, bytes_array, plain_array
 from lumiliod.db.file_stat import fitting, signed
 from lumiliod.db.pool import Connection
 from lumiliod.db.sql import Queries
 from lumiliod.db.waking import wakes
-from lumiliod.domain.ids import RepoPath, RepositoryId, path_bytes, uuid7_texts
+from lumiliod.domain.ids import AssetId, RepoPath, RepositoryId, path_bytes, uuid7_texts
 from lumiliod.domain.jobs import NewJob
 
 Q = Queries(__file__)
@@ -190,12 +191,20 @@ def count_present(conn: Connection, repository_id: RepositoryId) -> int:
 def mark_missing(conn: Connection, repository_id: RepositoryId, generation: int, unread: Sequence[RepoPath]) -> int:
     """Mark what a scan did not meet, outside folders it could not read; return how many.
 
-    An asset whose original is missing is served from another file with the same bytes, where there is one.
+    An asset whose original is missing is served from another file with the same bytes, where there is one; without one
+    it goes to the trash when its file was a person's to remove, which that of the inbox is not. It comes back with
+    its bytes.
     """
     marked = conn.execute(Q["mark_missing"], _absent(repository_id, generation, unread)).rowcount
-    pairs = conn.execute(Q["successors"], {"repository_id": repository_id}).fetchall()
+    where = {"repository_id": repository_id}
+    pairs = conn.execute(Q["successors"], where).fetchall()
     conn.execute(Q["remove_all"], {"ids": [missing for missing, _ in pairs]})
     conn.execute(Q["promote_all"], {"ids": [present for _, present in pairs]})
+    left = [AssetId(row[0]) for row in conn.execute(Q["taken_away"], where)]
+    trash.hold(conn, *left)
+    conn.execute(Q["forget_taken_away"], where)
+    retired = trash.files_left(conn, left)
+    job_admin.cancel(conn, trash.waiting_jobs(conn, retired))
     return marked
 
 

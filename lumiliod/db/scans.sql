@@ -120,8 +120,7 @@ WHERE a.repository_id = %(repository_id)s::uuid AND a.generation = %(generation)
 SELECT count(*) FROM file_records WHERE repository_id = %(repository_id)s::uuid AND missing_since IS NULL
 
 -- name: mark_missing
--- only what nothing depends on is forgotten; an original that is not there is marked, never concluded away
--- and below a folder that could not be read, not even that
+-- below a folder that could not be read nothing is
 UPDATE file_records f SET missing_since = now(), updated_at = now()
 FROM scan_absences a
 WHERE a.repository_id = %(repository_id)s::uuid AND a.generation = %(generation)s::bigint
@@ -165,6 +164,18 @@ FROM file_records m
 JOIN file_records d ON d.asset_id = m.asset_id AND d.outcome = 'duplicate' AND d.missing_since IS NULL
 WHERE m.repository_id = %(repository_id)s::uuid AND m.outcome = 'asset' AND m.missing_since IS NOT NULL
 ORDER BY m.asset_id, d.id
+
+-- name: taken_away
+-- the assets of files that are missing from where only people put and take
+SELECT DISTINCT asset_id FROM file_records
+WHERE repository_id = %(repository_id)s::uuid AND missing_since IS NOT NULL AND outcome <> 'trashed'
+  AND asset_id IS NOT NULL AND substring(path FROM 1 FOR 6) <> 'inbox/'::bytea
+
+-- name: forget_taken_away
+-- what is ours, and what is in the trash, a person decides about
+DELETE FROM file_records
+WHERE repository_id = %(repository_id)s::uuid AND missing_since IS NOT NULL AND outcome <> 'trashed'
+  AND substring(path FROM 1 FOR 6) <> 'inbox/'::bytea
 
 -- name: remove_all
 DELETE FROM file_records WHERE id = ANY (%(ids)s::uuid[])

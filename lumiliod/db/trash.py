@@ -124,8 +124,13 @@ def count_live(conn: Connection, ids: Sequence[AssetId]) -> int:
 def file_left(conn: Connection, asset_id: AssetId) -> None:
     """Have an asset that a file holds no longer served from a further copy; without one it goes into the trash."""
     conn.execute(Q["lock"], {"ids": [asset_id]})
-    conn.execute(Q["promote"], {"id": asset_id})
-    conn.execute(Q["retire_without_file"], {"id": asset_id})
+    files_left(conn, [asset_id])
+
+
+def files_left(conn: Connection, ids: Sequence[AssetId]) -> list[AssetId]:
+    """As :func:`file_left`, of assets whose rows the caller holds; return which went into the trash."""
+    conn.execute(Q["promote"], {"ids": list(ids)})
+    return [AssetId(row[0]) for row in conn.execute(Q["retire_without_file"], {"ids": list(ids)})]
 
 
 def waiting_jobs(conn: Connection, ids: Sequence[AssetId]) -> list[UUID]:

@@ -49,20 +49,22 @@ WHERE asset_id = ANY (%(ids)s::uuid[]) AND kind <> 'retire' AND state IN ('avail
 ORDER BY id FOR UPDATE SKIP LOCKED
 
 -- name: promote
--- an asset is served from the first further copy that is there, unless it has an original
+-- assets are served from the first further copy that is there, unless they have an original
 UPDATE file_records SET outcome = 'asset', updated_at = now()
-WHERE id = (SELECT d.id FROM file_records d WHERE d.asset_id = %(id)s::uuid AND d.outcome = 'duplicate'
-            ORDER BY d.missing_since IS NOT NULL, d.id LIMIT 1)
-  AND NOT EXISTS (SELECT 1 FROM file_records o WHERE o.asset_id = %(id)s::uuid AND o.outcome = 'asset')
+WHERE id IN (SELECT DISTINCT ON (d.asset_id) d.id FROM file_records d
+             WHERE d.asset_id = ANY (%(ids)s::uuid[]) AND d.outcome = 'duplicate'
+               AND NOT EXISTS (SELECT 1 FROM file_records o WHERE o.asset_id = d.asset_id AND o.outcome = 'asset')
+             ORDER BY d.asset_id, d.missing_since IS NOT NULL, d.id)
 
 -- name: retire_without_file
--- its bytes were replaced or removed by somebody; should they come again, it is restored with all it had
+-- their bytes were replaced or removed by somebody; should they come again, they are restored with all they had
 WITH gone AS (
     UPDATE assets SET deleted_at = now(), updated_at = now()
-    WHERE id = %(id)s::uuid AND deleted_at IS NULL
+    WHERE id = ANY (%(ids)s::uuid[]) AND deleted_at IS NULL
       AND NOT EXISTS (SELECT 1 FROM file_records f WHERE f.asset_id = assets.id AND f.outcome <> 'sidecar')
     RETURNING id, deleted_at)
 INSERT INTO trash (asset_id, state, why, deleted_at) SELECT id, 'trashed', 'no_file', deleted_at FROM gone
+RETURNING asset_id
 
 -- name: replaceable
 -- the asset of the file at a place, when that is its only one

@@ -165,7 +165,7 @@ async def test_a_sidecar_alone_keeps_no_asset_in_the_library(shelf: Shelf) -> No
     async with shelves.working(shelf, with_media=True) as rt:
         await scanned(rt, shelf)
         assert outcomes_of(shelf, asset) == [("Trip/a.jpg", "asset"), ("Trip/a.jpg.xmp", "sidecar")]
-        (shelf.path / "Trip" / "a.jpg").write_bytes(OTHER)
+        (shelf.path / "Trip" / "a.jpg").write_bytes(b"no picture")
         await scanned(rt, shelf)
     assert shelf.sql("SELECT why FROM trash WHERE asset_id = %s", asset) == [("no_file",)]
 

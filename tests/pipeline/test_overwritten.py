@@ -171,5 +171,6 @@ async def test_nobody_is_asked_where_nothing_would_be_lost(
         (shelf.path / folder / "a.jpg").write_bytes(OTHER)
         await scanned(rt, shelf)
         assert await found(rt) == []
-    assert outcomes_of(shelf, asset) == ([("Trip/copy.jpg", "asset")] if is_copied else [])
-    assert trashed(shelf, asset) == ([] if is_copied else [("no_file",)])
+    assert outcomes_of(shelf, asset) == [("Trip/copy.jpg" if is_copied else "Trip/a.jpg", "asset")]
+    assert trashed(shelf, asset) == []
+    assert shelf.sql("SELECT count(*) FROM asset_versions") == [(0 if is_copied else 1,)]

@@ -135,7 +135,9 @@ async def test_bytes_of_another_asset_are_that_one_moved_or_copied(shelf: Shelf)
     (shelf.path / "b.jpg").rename(shelf.path / "a.jpg")
     await follow(shelf)
     assert live(shelf)[other] == (digest_of(NEW), 4)
-    assert shelf.sql("SELECT path FROM file_records WHERE asset_id = %s AND missing_since IS NULL", other) == [(b"a.jpg",)]
+    assert shelf.sql("SELECT path FROM file_records WHERE asset_id = %s AND missing_since IS NULL", other) == [
+        (b"a.jpg",)
+    ]
     assert before(shelf, one) == []
 
 
