@@ -36,6 +36,7 @@ from lumiliod.api import (
     repositories,
     schedules,
     streaming,
+    sync,
     trash,
     tus,
     uploads,
@@ -50,6 +51,7 @@ BASE_PATH = "/api/v1"
 BLUEPRINTS: tuple[Callable[[Runtime], Blueprint], ...] = (
     health.blueprint,
     repositories.blueprint,
+    sync.blueprint,
     uploads.blueprint,
     tus.blueprint,
     quota.blueprint,

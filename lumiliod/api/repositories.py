@@ -80,13 +80,6 @@ def _add_looks(rt: Runtime, room: Blueprint) -> None:
         ticket = await repositories.scan(rt, ref)
         return answer(ticket, 202, {"Location": f"/api/v1/tasks/{ticket.task_id}"})
 
-    @room.post("/repositories/<ref>/approve-deletions")
-    @describes(Operation(answers={202: ScanTicket}))
-    async def approve_deletions(ref: str) -> TrioResponse:
-        """Ask for a full scan that marks as missing whatever it does not meet, however much that is."""
-        ticket = await repositories.approve_deletions(rt, ref)
-        return answer(ticket, 202, {"Location": f"/api/v1/tasks/{ticket.task_id}"})
-
 
 def _add_life(rt: Runtime, room: Blueprint) -> None:
     @room.patch("/repositories/<ref>")

@@ -5,6 +5,7 @@ import click
 from lumiliod import __version__
 from lumiliod.cli.assets import assets, search
 from lumiliod.cli.derivatives import derivatives
+from lumiliod.cli.held import COMMANDS as HELD
 from lumiliod.cli.integrity import integrity, verify
 from lumiliod.cli.jobs import jobs
 from lumiliod.cli.mirrors import mirrors
@@ -17,6 +18,7 @@ from lumiliod.cli.repositories import repos, scan
 from lumiliod.cli.repository_life import COMMANDS as LIFE
 from lumiliod.cli.schedule import schedule
 from lumiliod.cli.status import status, wait
+from lumiliod.cli.sync import sync
 from lumiliod.cli.trash import remove, trash
 from lumiliod.cli.upload import upload
 from lumiliod.cli.uploads import uploads
@@ -37,12 +39,27 @@ def version(options: Options) -> None:
         click.echo(f"lumilio {__version__}")
 
 
-for command in (status, wait, repos, scan, upload, uploads, assets, search, jobs, queues, schedule, trash, version):
+for command in (
+    status,
+    wait,
+    repos,
+    scan,
+    sync,
+    upload,
+    uploads,
+    assets,
+    search,
+    jobs,
+    queues,
+    schedule,
+    trash,
+    version,
+):
     program.add_command(command)
 for command in (verify, integrity, mirrors, derivatives, quota):
     program.add_command(command)
 assets.add_command(remove)
-for command in (*LIFE, relayout):
+for command in (*LIFE, *HELD, relayout):
     repos.add_command(command)
 
 

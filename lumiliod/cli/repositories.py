@@ -91,20 +91,6 @@ def files(options: Options, repository: str, outcome: str | None) -> None:
     table(("Path", "Outcome", "Reason", "Size"), rows, right=["Size"])
 
 
-@repos.command("approve-deletions")
-@click.argument("repository")
-@click.option("--wait", is_flag=True, help="Wait until the scan is done.")
-@click.pass_obj
-def approve_deletions(options: Options, repository: str, wait: bool) -> None:
-    """Scan a repository and believe what is missing.
-
-    Otherwise more than a fifth of the files, and more than fifty, missing at once are left as they were: a disk
-    that is not mounted looks like that.
-    """
-    with connected(options) as client:
-        _followed(options, client, client.repos.approve_deletions(repository), wait)
-
-
 @click.command(cls=Command)
 @click.argument("repository")
 @click.option("--wait", is_flag=True, help="Wait until the scan is done.")
@@ -112,10 +98,15 @@ def approve_deletions(options: Options, repository: str, wait: bool) -> None:
 def scan(options: Options, repository: str, wait: bool) -> None:
     """Compare a repository's folders with what the library knows."""
     with connected(options) as client:
-        _followed(options, client, client.scan(repository), wait)
+        followed(options, client, client.scan(repository), wait)
 
 
-def _followed(options: Options, client: "Client", ticket: ScanTicket, wait: bool) -> None:
+def followed(options: Options, client: "Client", ticket: ScanTicket, wait: bool) -> None:
+    """Tell of a scan that it is queued, or wait for it and tell how it ended.
+
+    Raises:
+        Failed: it did not complete.
+    """
     if not wait:
         if options.json:
             print_json(ticket)
@@ -128,10 +119,15 @@ def _followed(options: Options, client: "Client", ticket: ScanTicket, wait: bool
     if options.json:
         print_json(job)
     elif job.state == "completed":
-        told = job.result or {}
-        pairs([(name, told.get(code)) for code, name in SCAN_RESULT.items() if code in told] or [("Scan", "completed")])
+        print_scan(job)
     if job.state != "completed":
         raise Failed(job_problem(job))
+
+
+def print_scan(job: Job) -> None:
+    """Print what a scan that completed tells of itself."""
+    told = job.result or {}
+    pairs([(name, told.get(code)) for code, name in SCAN_RESULT.items() if code in told] or [("Scan", "completed")])
 
 
 def job_problem(job: Job) -> Problem:
@@ -154,7 +150,7 @@ def print_repository(options: Options, found: Repository) -> None:
             ("Layout", found.storage_strategy),
             ("Status", found.status),
             ("Reason", found.status_reason),
-            ("Changes", found.watch and _watched(found.watch)),
+            ("Changes", found.watch and watch_text(found.watch)),
             ("Assets", found.assets),
             ("Files", found.files),
             ("Size", size(found.size_bytes)),
@@ -166,7 +162,8 @@ def print_repository(options: Options, found: Repository) -> None:
         note("A scan is under way.")
 
 
-def _watched(watch: Watch) -> str:
+def watch_text(watch: Watch) -> str:
+    """Return how a repository is watched, and why so."""
     return f"{watch.state}: {watch.reason}" if watch.reason else watch.state
 
 

@@ -57,6 +57,10 @@ def _refused(now: Status) -> str:
     return f"{now.refused_uploads} ({named}): lumilio uploads list --refused"
 
 
+def _held(now: Status) -> str:
+    return f"{', '.join(visible(name) for name in now.held_repositories)}: lumilio repos pending"
+
+
 def _print(now: Status) -> None:
     pairs(
         [
@@ -65,6 +69,7 @@ def _print(now: Status) -> None:
             ("Repositories", now.repositories),
             ("Assets", _counts(now.assets)),
             ("", _counts(now.asset_states) if now.asset_states else None),
+            ("Held deletions", _held(now) if now.held_repositories else None),
             ("Open jobs", now.open_jobs),
             ("Discarded jobs", now.discarded_jobs),
             ("Refused uploads", _refused(now) if now.refused_uploads else None),

@@ -23,11 +23,45 @@ SCAN_RESULT = {
     "found": "Found",
     "added": "New",
     "changed": "Changed",
+    "moved": "Moved",
     "missing": "Missing",
     "ignored": "Left out",
+    "status": "Scan",
     "note": "Note",
 }
 """What a scan tells of itself."""
+
+SYNC_TYPES = {
+    "realtime": "something happened",
+    "reconciliation": "it was time",
+    "startup": "at the start",
+    "manual": "a person asked",
+}
+"""Why a scan ran."""
+
+SYNC_STATUSES = {
+    "running": "under way",
+    "completed": "done",
+    "failed": "failed",
+    "held": "held",
+}
+"""How a scan is, or ended."""
+
+PLAN_ACTIONS = {
+    "added": "new",
+    "updated": "changed",
+    "moved": "moved",
+    "returned": "back",
+    "retired": "missing",
+}
+"""What a scan would do with a file."""
+
+HELD_STATES = {
+    "held": "to be decided",
+    "approved": "approved",
+    "rejected": "rejected",
+}
+"""What a person has said of deletions that are held."""
 
 FINDING_KINDS = {
     "missing": "missing",

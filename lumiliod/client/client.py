@@ -15,6 +15,7 @@ from lumiliod.client.connection import UNLIMITED, ApiError, Connection, given, s
 from lumiliod.client.derivatives import Derivatives
 from lumiliod.client.integrity import Integrity
 from lumiliod.client.repositories import Repositories
+from lumiliod.client.sync import Sync
 from lumiliod.client.trash import Trash
 from lumiliod.client.uploads import Uploads
 from lumiliod.contract.assets import Asset, AssetDetail, AssetPage, NearDuplicates, SearchPage, UploadTicket
@@ -66,6 +67,7 @@ class Client:
         self.integrity = Integrity(self._connection)
         self.repos = Repositories(self._connection)
         self.derivatives = Derivatives(self._connection)
+        self.sync = Sync(self._connection)
 
     def __enter__(self) -> "Client":
         return self

@@ -14,7 +14,6 @@ from lumiliod.contract.repositories import (
     Removed,
     Repository,
     RepositoryChange,
-    ScanTicket,
 )
 
 T = TypeVar("T")
@@ -43,10 +42,6 @@ class Repositories:
     def detach(self, ref: str) -> Repository:
         """Put a repository away."""
         return self._post(f"/repositories/{segment(ref)}/detach", Repository)
-
-    def approve_deletions(self, ref: str) -> ScanTicket:
-        """Ask for a full scan that believes what is missing, however much."""
-        return self._post(f"/repositories/{segment(ref)}/approve-deletions", ScanTicket)
 
     def removal(self, ref: str) -> RemovalPlan:
         """Tell what removing a repository would do."""

@@ -83,6 +83,8 @@ class Status(Struct, kw_only=True):
     """What is wrong with originals or their copies, and nobody has settled yet."""
     away_mirrors: int
     """Mirrors that could not be reached, or used, when they were needed last."""
+    held_repositories: list[str]
+    """Of these more files are missing than is believed, and nobody has decided yet."""
     jobs: list[JobCount]
     scans: list[RunningScan]
     stages: list[StageTime]

@@ -33,6 +33,7 @@ from lumiliod.db.listen import listen
 from lumiliod.db.pool import Database
 from lumiliod.db.waking import CHANNEL
 from lumiliod.domain.errors import ConfigError, Unavailable
+from lumiliod.domain.sync import SyncType
 from lumiliod.jobs import service as jobs_service
 from lumiliod.jobs.engine import Engine
 from lumiliod.jobs.kind import Kind
@@ -249,7 +250,7 @@ async def attend_repositories(rt: Runtime, *, task_status: trio.TaskStatus[None]
                 await rt.jobs.call(purge.take_up, opened_repository.id)
                 if not rt.config.watch.enabled:
                     # a watcher asks for it itself, once nothing is missed any more
-                    await rt.jobs.call(kinds.enqueue_one, kinds.scan(opened_repository.id))
+                    await rt.jobs.call(kinds.enqueue_one, kinds.scan(opened_repository.id, SyncType.STARTUP))
                 await rt.jobs.call(schedules.declare_repositories, rt.repositories)
                 delay_s = REOPEN_FIRST_S
         still = ", ".join(row.name for row in rt.repositories.offline())

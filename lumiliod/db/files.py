@@ -1,8 +1,8 @@
-"""File records: what became of every file of a repository; and the runs that looked."""
+"""File records: what became of every file of a repository."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import cast
 from uuid import UUID
 
 from psycopg.rows import dict_row
@@ -39,18 +39,6 @@ class Recorded:
     path: RepoPath
     pending: bool
     added: bool
-
-
-@dataclass(frozen=True, slots=True)
-class SyncCounts:
-    """What a scan found, in files."""
-
-    found: int = 0
-    added: int = 0
-    changed: int = 0
-    moved: int = 0
-    missing: int = 0
-    ignored: int = 0
 
 
 def seen(conn: Connection, repository_id: RepositoryId, generation: int, page: Sequence[SeenFile]) -> list[Recorded]:
@@ -268,41 +256,6 @@ def pending_without_job(conn: Connection, after: UUID, count: int) -> list[tuple
     """Return files beyond ``after`` that wait to be ingested and have no job, by id: missing work is a query."""
     rows = conn.execute(Q["pending_without_job"], {"after": after, "count": count})
     return [(row[0], RepositoryId(row[1])) for row in rows]
-
-
-def repositories_unscanned(conn: Connection, after: UUID, count: int) -> list[RepositoryId]:
-    """Return repositories beyond ``after`` whose last scan did not end, or that had none, and that no job scans."""
-    rows = conn.execute(Q["repositories_unscanned"], {"after": after, "count": count})
-    return [RepositoryId(row[0]) for row in rows]
-
-
-def begin_sync(conn: Connection, repository_id: RepositoryId, type_: Literal["full", "folder"]) -> UUID:
-    """Open the record of one run; runs that a killed daemon left open are closed as failed."""
-    conn.execute(Q["abandon_syncs"], {"repository_id": repository_id, "type": type_})
-    operation = uuid7()
-    conn.execute(Q["begin_sync"], {"id": operation, "repository_id": repository_id, "type": type_})
-    return operation
-
-
-def last_full_scan_s(conn: Connection, repository_id: RepositoryId) -> float:
-    """Return how long the last scan of everything took, in seconds; 0 when there was none."""
-    row = conn.execute(Q["last_full_scan"], {"repository_id": repository_id}).fetchone()
-    return float(row[0]) if row else 0.0
-
-
-def end_sync(conn: Connection, operation: UUID, counts: SyncCounts, error: str | None) -> None:
-    """Close the record of one run."""
-    params = {
-        "id": operation,
-        "status": "failed" if error else "completed",
-        "found": counts.found,
-        "added": counts.added,
-        "changed": counts.changed,
-        "missing": counts.missing,
-        "ignored": counts.ignored,
-        "error": error,
-    }
-    conn.execute(Q["end_sync"], params)
 
 
 def _record(row: dict[str, object]) -> FileRecord:

@@ -173,29 +173,3 @@ LEFT JOIN LATERAL (SELECT true AS is_open FROM jobs j
                      AND j.state IN ('available', 'scheduled', 'running', 'retryable') LIMIT 1) AS j ON true
 WHERE f.outcome = 'pending' AND f.missing_since IS NULL AND f.id > %(after)s::uuid AND j.is_open IS NULL
 ORDER BY f.id LIMIT %(count)s::int
-
--- name: repositories_unscanned
-SELECT r.id FROM repositories r
-WHERE r.id > %(after)s::uuid
-  AND coalesce((SELECT s.status FROM sync_operations s WHERE s.repository_id = r.id AND s.type = 'full'
-                ORDER BY s.id DESC LIMIT 1), 'running') = 'running'
-  AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.kind = 'scan' AND j.unique_key = 'repository:' || r.id::text
-                    AND j.state IN ('available', 'scheduled', 'running', 'retryable'))
-ORDER BY r.id LIMIT %(count)s::int
-
--- name: begin_sync
-INSERT INTO sync_operations (id, repository_id, type, status) VALUES (%(id)s, %(repository_id)s, %(type)s, 'running')
-
--- name: end_sync
-UPDATE sync_operations SET status = %(status)s::text, found = %(found)s, added = %(added)s, changed = %(changed)s,
-    missing = %(missing)s, ignored = %(ignored)s, error = %(error)s::text, finished_at = now()
-WHERE id = %(id)s::uuid
-
--- name: last_full_scan
-SELECT extract(epoch FROM finished_at - started_at)::float8 FROM sync_operations
-WHERE repository_id = %(repository_id)s::uuid AND type = 'full' AND finished_at IS NOT NULL ORDER BY id DESC LIMIT 1
-
--- name: abandon_syncs
--- runs that a killed daemon left open; that of a folder says nothing of one of everything
-UPDATE sync_operations SET status = 'failed', error = 'the daemon stopped during this run', finished_at = now()
-WHERE repository_id = %(repository_id)s::uuid AND status = 'running' AND type = %(type)s::text

@@ -267,16 +267,6 @@ async def scan(rt: Runtime, ref: str) -> ScanTicket:
     return ScanTicket(task_id=await rt.jobs.call(kinds.enqueue_one, kinds.scan_again(opened.id)))
 
 
-async def approve_deletions(rt: Runtime, ref: str) -> ScanTicket:
-    """Ask for a scan that believes what is missing, however much; else more than a fifth at once is held.
-
-    Raises:
-        NotFound: no such repository. Retryable: it is offline.
-    """
-    opened = rt.repositories.get(rt.repositories.row(ref).id)
-    return ScanTicket(task_id=await rt.jobs.call(kinds.enqueue_one, kinds.approve_deletions(opened.id)))
-
-
 def _page(
     conn: Connection, repository_id: RepositoryId, outcome: str | None, after: bytes, count: int
 ) -> list[FileRecord]:
@@ -304,11 +294,12 @@ def _wire(rt: Runtime, row: RepositoryRow, sizes: dict[RepositoryId, Size], scan
         size_bytes=size.size_bytes if size else 0,
         scanning=row.id in scanning,
         settings=_settings(marker) if marker is not None else None,
-        watch=_watch(rt, row),
+        watch=watch(rt, row),
     )
 
 
-def _watch(rt: Runtime, row: RepositoryRow) -> Watch | None:
+def watch(rt: Runtime, row: RepositoryRow) -> Watch | None:
+    """Return how changes in a repository are noticed; None where nobody watches."""
     if not rt.config.watch.enabled or row.status == RepositoryStatus.DETACHED:
         return None
     if not rt.repositories.is_open(row.id):

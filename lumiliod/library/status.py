@@ -4,8 +4,9 @@ from typing import Any
 
 from lumiliod import __version__
 from lumiliod.contract.status import JobCount, RunningScan, StageTime, Status
-from lumiliod.db import assets, findings, job_admin, mirrors, uploads
+from lumiliod.db import assets, findings, held, job_admin, mirrors, uploads
 from lumiliod.db.pool import Connection
+from lumiliod.domain.ids import RepositoryId
 from lumiliod.domain.jobs import OPEN_STATES, JobState
 from lumiliod.domain.media import AssetType
 from lumiliod.pipeline import kinds
@@ -17,7 +18,7 @@ REFUSED_NAMES = 5
 async def status(rt: Runtime) -> Status:
     """Return what is in the library and what is still to do."""
     asset_counts, job_counts, scans, open_findings, away_mirrors = await rt.db.call(_read)
-    refused, names_of_refused = await rt.db.call(_read_refused)
+    refused, names_of_refused, undecided = await rt.db.call(_read_undecided)
     by_type = dict.fromkeys((str(type_) for type_ in AssetType), 0)
     by_state: dict[str, int] = {}
     for type_, state, count in asset_counts:
@@ -36,6 +37,7 @@ async def status(rt: Runtime) -> Status:
         refused_files=names_of_refused,
         open_findings=open_findings,
         away_mirrors=away_mirrors,
+        held_repositories=sorted(names[one] for one in undecided if one in names),
         jobs=[JobCount(kind=k, queue=q, state=s, count=c) for k, q, s, c in sorted(job_counts)],
         scans=[
             RunningScan(
@@ -68,5 +70,5 @@ def _read(
     return assets.counts(conn), job_admin.counts(conn), scans, sum(findings.counts(conn).values()), away
 
 
-def _read_refused(conn: Connection) -> tuple[int, list[str]]:
-    return uploads.refused(conn, names=REFUSED_NAMES)
+def _read_undecided(conn: Connection) -> tuple[int, list[str], list[RepositoryId]]:
+    return *uploads.refused(conn, names=REFUSED_NAMES), held.undecided(conn)

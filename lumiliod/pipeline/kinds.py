@@ -2,16 +2,16 @@
 
 from collections.abc import Collection
 from hashlib import sha256
-from urllib.parse import quote_from_bytes
 from uuid import UUID
 
-from lumiliod.db import assets, derivatives, files, mirrors, relayout, trash
+from lumiliod.db import assets, derivatives, files, mirrors, relayout, sync, trash
 from lumiliod.db import jobs as db_jobs
 from lumiliod.db.pool import Connection
 from lumiliod.domain.derivatives import PHOTO_WEB
 from lumiliod.domain.ids import AssetId, JobId, RepoPath, RepositoryId, UserId, path_bytes
 from lumiliod.domain.jobs import PRIORITY_IDLE, PRIORITY_LOW, NewJob, OnConflict
 from lumiliod.domain.media import AssetType
+from lumiliod.domain.sync import SyncType, quoted
 from lumiliod.jobs.kind import JobSpec
 from lumiliod.storage.staging import Staged
 
@@ -21,6 +21,7 @@ THUMBNAILS = JobSpec("thumbnails", "media")
 TRANSCODE = JobSpec("transcode", "transcode", max_attempts=3)
 DEVELOP = JobSpec("develop", "develop", max_attempts=3)
 SCAN = JobSpec("scan", "maintenance", max_attempts=3)
+PLAN = JobSpec("plan", "maintenance", max_attempts=3)
 RETIRE = JobSpec("retire", "ingest")
 PURGE = JobSpec("purge", "maintenance", max_attempts=3)
 SCRUB = JobSpec("scrub", "integrity", max_attempts=3, priority=PRIORITY_IDLE)
@@ -74,30 +75,38 @@ def understand(asset_id: AssetId, repository_id: RepositoryId, priority: int) ->
     return [about(spec, asset_id, repository_id, priority) for spec in (METADATA, THUMBNAILS, TRANSCODE)]
 
 
-def scan(repository_id: RepositoryId) -> NewJob:
+def scan(repository_id: RepositoryId, why: SyncType = SyncType.MANUAL) -> NewJob:
     """Make the job that compares a repository's folders with its file records; one that is open already does."""
-    args = {"repository": str(repository_id)}
+    args = {"repository": str(repository_id), "why": why}
     return SCAN.new(args, unique_key=f"repository:{repository_id}", repository_id=repository_id)
 
 
-def scan_again(repository_id: RepositoryId) -> NewJob:
-    """Make the scan that a person wants, or that changed settings need; one that runs may have passed what is new."""
-    # one that waits keeps what it was asked for besides
-    return scan(repository_id)._replace(on_conflict=OnConflict.RESCHEDULE)
+def scan_again(repository_id: RepositoryId, why: SyncType = SyncType.MANUAL) -> NewJob:
+    """Make the scan that is wanted from now on; one that runs may have passed what is new.
+
+    One that waits does it, and says of itself why it was asked for first.
+    """
+    return scan(repository_id, why)._replace(on_conflict=OnConflict.RESCHEDULE)
 
 
-def approve_deletions(repository_id: RepositoryId) -> NewJob:
-    """Make the scan that believes what it does not meet, however much; one that waits becomes it."""
-    job = scan(repository_id)
-    return job._replace(args={**job.args, "approved": True}, on_conflict=OnConflict.REPLACE)
-
-
-def scan_folder(repository_id: RepositoryId, folder: RepoPath, *, deep: bool = True) -> NewJob:
+def scan_folder(
+    repository_id: RepositoryId, folder: RepoPath, *, deep: bool = True, why: SyncType = SyncType.MANUAL
+) -> NewJob:
     """Make the scan of a folder, or of the files in it alone; one that waits already does, one that runs may not."""
-    args = {"repository": str(repository_id), "folder": quote_from_bytes(path_bytes(folder)), "deep": deep}
-    key = f"folder:{repository_id}:{'deep' if deep else 'flat'}:{sha256(path_bytes(folder)).hexdigest()}"
-    how = OnConflict.RESCHEDULE
+    args = {"repository": str(repository_id), "folder": quoted(folder), "deep": deep, "why": why}
+    key, how = _of_folder(repository_id, folder, deep), OnConflict.RESCHEDULE
     return SCAN.new(args, unique_key=key, on_conflict=how, repository_id=repository_id)
+
+
+def plan(repository_id: RepositoryId, folder: RepoPath) -> NewJob:
+    """Make the job that tells what a scan of a folder, or of everything, would do; nothing is done."""
+    args = {"repository": str(repository_id), "folder": quoted(folder)}
+    key, how = _of_folder(repository_id, folder, deep=True), OnConflict.RESCHEDULE
+    return PLAN.new(args, unique_key=key, on_conflict=how, repository_id=repository_id)
+
+
+def _of_folder(repository_id: RepositoryId, folder: RepoPath, deep: bool) -> str:
+    return f"folder:{repository_id}:{'deep' if deep else 'flat'}:{sha256(path_bytes(folder)).hexdigest()}"
 
 
 def retire(asset_id: AssetId, repository_id: RepositoryId | None) -> NewJob:
@@ -189,8 +198,8 @@ def missing_ingest(conn: Connection, after: UUID) -> tuple[list[NewJob], UUID | 
 
 def missing_scans(conn: Connection, after: UUID) -> tuple[list[NewJob], UUID | None]:
     """Return a page of the jobs for repositories whose last scan did not end, or that had none."""
-    found = files.repositories_unscanned(conn, after, BACKFILL_PAGE)
-    return [scan(one) for one in found], found[-1] if found else None
+    found = sync.unscanned(conn, after, BACKFILL_PAGE)
+    return [scan(one, SyncType.STARTUP) for one in found], found[-1] if found else None
 
 
 def missing_thumbnails(conn: Connection, after: UUID) -> tuple[list[NewJob], UUID | None]:

@@ -4,6 +4,7 @@ from lumiliod.db import mirrors
 from lumiliod.db.pool import Connection
 from lumiliod.domain.repositories import RepositoryStatus
 from lumiliod.domain.schedules import MAX_EVERY_S, MAX_JITTER_S, Schedule, Timing
+from lumiliod.domain.sync import SyncType
 from lumiliod.jobs import schedule
 from lumiliod.pipeline import kinds
 from lumiliod.runtime import Opened, Repositories
@@ -72,4 +73,4 @@ def full_scan(opened: Opened) -> Schedule | None:
         return None
     every_s = int(min(max(1.0, interval_s), MAX_EVERY_S))
     timing = Timing(every_s=every_s, jitter_s=min(int(every_s * JITTER_SHARE), MAX_JITTER_S))
-    return Schedule(f"{SCAN_PREFIX}{opened.id}", timing, kinds.scan(opened.id))
+    return Schedule(f"{SCAN_PREFIX}{opened.id}", timing, kinds.scan(opened.id, SyncType.RECONCILIATION))

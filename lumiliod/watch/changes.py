@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from lumiliod.domain.ids import RepositoryId, path_from_bytes
 from lumiliod.domain.jobs import NewJob
+from lumiliod.domain.sync import SyncType
 from lumiliod.pipeline import kinds
 
 FOLDERS_MAX = 100
@@ -37,10 +38,11 @@ class Changes:
         deep = [prefix for prefix in self.deep if not _lies_in(self.deep, prefix, but=prefix)]
         flat = [prefix for prefix in self.flat if not _lies_in(self.deep, prefix)]
         if self.is_lost or len(deep) + len(flat) > FOLDERS_MAX:
-            return [kinds.scan_again(repository_id)]
+            return [kinds.scan_again(repository_id, SyncType.REALTIME)]
         wanted = [(prefix, True) for prefix in sorted(deep)] + [(prefix, False) for prefix in sorted(flat)]
+        why = SyncType.REALTIME
         return [
-            kinds.scan_folder(repository_id, path_from_bytes(prefix.rstrip(b"/")), deep=is_deep)
+            kinds.scan_folder(repository_id, path_from_bytes(prefix.rstrip(b"/")), deep=is_deep, why=why)
             for prefix, is_deep in wanted
         ]
 

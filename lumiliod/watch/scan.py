@@ -4,28 +4,27 @@ import logging
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
-from typing import Literal
-from urllib.parse import unquote_to_bytes
 from uuid import UUID
 
 import msgspec
 import trio
 
-from lumiliod.db import files, moves, scans
 from lumiliod.db import jobs as db_jobs
-from lumiliod.db.files import SyncCounts
+from lumiliod.db import moves, scans, sync
 from lumiliod.db.pool import Connection
 from lumiliod.db.scans import Held, Merged, Met
-from lumiliod.domain.errors import LumilioError, Shape
-from lumiliod.domain.ids import RepoPath, path_from_bytes, shown
+from lumiliod.domain.errors import LumilioError
+from lumiliod.domain.ids import RepoPath
 from lumiliod.domain.ignore import IgnoreRule
-from lumiliod.jobs.engine import Result, Running
+from lumiliod.domain.sync import SyncCounts, SyncStatus, SyncType, scope_of, unquoted
+from lumiliod.jobs.engine import Running
 from lumiliod.jobs.kind import FIRST, Kind, each
 from lumiliod.pipeline import kinds
 from lumiliod.runtime import Opened, Runtime, reaching
 from lumiliod.storage import repository
 from lumiliod.watch import mounts
 from lumiliod.watch import moves as moving
+from lumiliod.watch.conclude import conclude
 from lumiliod.watch.walk import Walk
 
 log = logging.getLogger(__name__)
@@ -36,21 +35,18 @@ AHEAD = 2
 
 CLOSE_TIMEOUT_S = 5.0
 
-HOLD_SHARE, HOLD_FILES = 0.20, 50
-"""More than a fifth and more than fifty files gone at once is not believed (an unmounted disk looks like that)."""
-
 
 class Args(msgspec.Struct):
-    """The repository to scan, and whether a person has approved that much is missing.
+    """The repository to scan, and why.
 
     ``folder`` is a path in it, its bytes quoted as in a URL, for a scan of what lies below, or with ``deep`` false
     of the files in the folder itself; nothing else is concluded about then.
     """
 
     repository: UUID
-    approved: bool = False
     folder: str = ""
     deep: bool = True
+    why: SyncType = SyncType.MANUAL
 
 
 def setup(rt: Runtime) -> Kind:
@@ -71,15 +67,15 @@ def setup(rt: Runtime) -> Kind:
 async def scan(rt: Runtime, opened: Opened, running: Running, wanted: Args) -> None:
     """Walk a repository or a folder of it, enqueue what is new or changed, mark what a complete walk did not meet.
 
-    When that is very much, it is marked only where a person has approved it.
+    When that is very much, it is held until a person has approved it.
 
     Raises:
         Unavailable: the root is offline; nothing is concluded from that.
         Shape: the folder is no path inside a repository (``bad_path``).
     """
-    repo, folder = opened.repository, _folder(wanted)
+    repo, folder = opened.repository, unquoted(wanted.folder)
     await trio.to_thread.run_sync(repository.check_identity, repo, limiter=rt.disk)
-    operation, generation = await rt.db.call(_begin, opened, "folder" if folder or not wanted.deep else "full")
+    operation, generation = await rt.db.call(_begin, opened, running, wanted, folder)
     this = _Scan(rt, opened, running)
     try:
         # as it is now: another process may have changed it, and this one is yet to hear of that
@@ -91,13 +87,16 @@ async def scan(rt: Runtime, opened: Opened, running: Running, wanted: Args) -> N
     except Exception as error:
         reason = error.message if isinstance(error, LumilioError) else "an internal error"
         with trio.CancelScope(shield=True, deadline=trio.current_time() + CLOSE_TIMEOUT_S):
-            await rt.db.call(files.end_sync, operation, this.counts, reason)
+            await rt.db.call(partial(sync.end, error=reason), operation, this.counts, SyncStatus.FAILED)
         raise
-    await running.complete(partial(_conclude, opened, generation, operation, this.counts, walk, wanted.approved))
+    name = rt.repositories.name(opened.id)
+    await running.complete(partial(conclude, opened.id, name, generation, operation, this.counts, walk))
 
 
-def _begin(conn: Connection, opened: Opened, type_: Literal["full", "folder"]) -> tuple[UUID, int]:
-    return files.begin_sync(conn, opened.id, type_), scans.next_generation(conn, opened.id)
+def _begin(conn: Connection, opened: Opened, running: Running, wanted: Args, folder: RepoPath) -> tuple[UUID, int]:
+    scope = scope_of(folder, wanted.deep)
+    operation = sync.begin(conn, opened.id, wanted.why, scope, folder, running.job.id)
+    return operation, scans.next_generation(conn, opened.id)
 
 
 class _Scan:
@@ -177,39 +176,6 @@ class _Scan:
         if found:
             found = await trio.to_thread.run_sync(moving.really, opened.repository, found, limiter=rt.disk)
         return await rt.db.call(moving.follow, opened.id, generation, found) if found else 0
-
-
-def _conclude(
-    opened: Opened, generation: int, operation: UUID, counts: SyncCounts, walk: Walk, approved: bool, conn: Connection
-) -> Result:
-    unread, notes = list(walk.unread), list[str]()
-    if unread:
-        first = f"{shown(unread[0])[:200] or '.'} ({walk.unread[unread[0]]})"
-        notes.append(f"{len(unread)} folders could not be read, the first {first}; nothing below is marked missing")
-    if walk.too_long:
-        notes.append(f"{walk.too_long} paths are too long")
-    absent = scans.count_absent(conn, opened.id, generation, unread)
-    if absent and not scans.is_latest(conn, opened.id, generation):
-        notes.append("another scan has begun meanwhile, and says what is missing")
-    elif absent > HOLD_FILES and absent > (known := scans.count_present(conn, opened.id)) * HOLD_SHARE and not approved:
-        notes.append(
-            f"{absent} of {known} files are missing at once; that is held until a person approves it: "
-            f"lumilio repos approve-deletions {opened.repository.name}"
-        )
-    elif absent:
-        counts = replace(counts, missing=scans.mark_missing(conn, opened.id, generation, unread))
-    scans.forget_absences(conn, opened.id, generation)
-    note = "; ".join(notes) or None
-    files.end_sync(conn, operation, counts, note)
-    return {"found": counts.found, "added": counts.added, "changed": counts.changed, "moved": counts.moved,
-            "missing": counts.missing, "ignored": counts.ignored, "note": note}  # fmt: skip
-
-
-def _folder(wanted: Args) -> RepoPath:
-    raw = unquote_to_bytes(wanted.folder)
-    if raw and (b"\0" in raw or not {b"", b".", b".."}.isdisjoint(raw.split(b"/"))):
-        raise Shape(f"{wanted.folder[:200]!r} is no folder of a repository", code="bad_path")
-    return path_from_bytes(raw)
 
 
 def _first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:

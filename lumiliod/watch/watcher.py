@@ -10,11 +10,11 @@ from typing import TypeVar
 
 import trio
 
-from lumiliod.db import files
 from lumiliod.db import jobs as db_jobs
 from lumiliod.domain.errors import Unavailable
 from lumiliod.domain.ignore import IgnoreRule
 from lumiliod.domain.jobs import NewJob
+from lumiliod.domain.sync import SyncType
 from lumiliod.pipeline import kinds
 from lumiliod.runtime import Opened, Runtime, WatchState, reaching
 from lumiliod.storage import repository
@@ -39,31 +39,35 @@ SCAN_SHARE = 20.0
 
 async def watch(rt: Runtime, opened: Opened) -> None:
     """Have what changes in a repository scanned, until cancelled; how that is done stands on ``rt.watching``."""
-    delay_s = RETRY_FIRST_S
+    delay_s, cause = RETRY_FIRST_S, SyncType.STARTUP
     while True:
         why = await trio.to_thread.run_sync(mounts.why_polled, opened.repository.root, limiter=rt.disk)
         if why is not None:
             rt.note_watch(opened, WatchState.POLLING, why)
-            await _poll(rt, opened, "")
+            await _poll(rt, opened, "", cause)
+            cause = SyncType.RECONCILIATION
             continue
         began = trio.current_time()
         try:
-            await _follow(rt, opened)
+            await _follow(rt, opened, cause)
         except Unavailable as error:
             log.warning("watching ends", extra={"repository": opened.repository.name, "reason": error.message})
             if error.code == "watch_limit":
                 rt.note_watch(opened, WatchState.POLLING, error.message, is_lacking=True)
-                await _poll(rt, opened, str(error.detail["sysctl"]))
+                await _poll(rt, opened, str(error.detail["sysctl"]), cause)
+                cause = SyncType.RECONCILIATION
                 continue
             rt.note_watch(opened, WatchState.DEGRADED, error.message, is_lacking=True)
+        # what was watched and is no longer: that is an event, too
+        cause = SyncType.REALTIME
         if trio.current_time() - began > RETRY_MAX_S:
             delay_s = RETRY_FIRST_S
         await trio.sleep(delay_s)
         delay_s = min(delay_s * 2, RETRY_MAX_S)
 
 
-async def _follow(rt: Runtime, opened: Opened) -> None:
-    """Watch every folder and have scanned what changes, until something was not told.
+async def _follow(rt: Runtime, opened: Opened, cause: SyncType) -> None:
+    """Watch every folder and have scanned what changes, until something was not told; ``cause``: why it begins.
 
     Raises:
         Unavailable: it cannot be watched, or is offline.
@@ -75,7 +79,7 @@ async def _follow(rt: Runtime, opened: Opened) -> None:
             await trio.to_thread.run_sync(repository.check_identity, opened.repository, limiter=rt.disk)
         await trio.to_thread.run_sync(folders.open, limiter=rt.disk)
         # what happened before
-        await _enqueue(rt, [kinds.scan_again(opened.id)])
+        await _enqueue(rt, [kinds.scan_again(opened.id, cause)])
         rt.note_watch(opened, WatchState.WATCHING)
         while not (changes := await _told(rt, folders)).is_lost:
             await _enqueue(rt, changes.scans(opened.id))
@@ -102,11 +106,12 @@ async def _told(rt: Runtime, folders: Tree) -> Changes:
     return changes
 
 
-async def _poll(rt: Runtime, opened: Opened, sysctl: str) -> None:
+async def _poll(rt: Runtime, opened: Opened, sysctl: str, cause: SyncType) -> None:
     """Have everything scanned now and then, until the limit that ``sysctl`` names may allow watching."""
     before, rewatch_at = tree.limit(sysctl) if sysctl else "", trio.current_time() + REWATCH_S
     while True:
-        await _enqueue(rt, [kinds.scan_again(opened.id)])
+        await _enqueue(rt, [kinds.scan_again(opened.id, cause)])
+        cause = SyncType.RECONCILIATION
         await trio.sleep(min(await _interval_s(rt, opened), REWATCH_S if sysctl else math.inf))
         if sysctl and (tree.limit(sysctl) != before or trio.current_time() >= rewatch_at):
             return
@@ -114,11 +119,11 @@ async def _poll(rt: Runtime, opened: Opened, sysctl: str) -> None:
 
 async def _interval_s(rt: Runtime, opened: Opened) -> float:
     """Return when to scan again: as the marker says, more rarely where that takes long."""
-    sync = opened.repository.marker.sync_settings
-    if not sync.quick_scan_interval_s:
+    settings = opened.repository.marker.sync_settings
+    if not settings.quick_scan_interval_s:
         return math.inf
-    took_s = await _patiently(lambda: rt.db.call(files.last_full_scan_s, opened.id))
-    return min(max(sync.quick_scan_interval_s, SCAN_SHARE * took_s), sync.full_scan_interval_s or math.inf)
+    took_s = await _patiently(lambda: rt.db.call(sync.last_full_s, opened.id))
+    return min(max(settings.quick_scan_interval_s, SCAN_SHARE * took_s), settings.full_scan_interval_s or math.inf)
 
 
 async def _enqueue(rt: Runtime, jobs: list[NewJob]) -> None:

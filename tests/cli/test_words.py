@@ -7,12 +7,13 @@ import pytest
 
 from lumiliod.cli import words
 from lumiliod.contract.relayout import Resolution
+from lumiliod.contract.sync import PlanAction
 from lumiliod.contract.trash import TrashOutcome
 from lumiliod.db.due import Q as DUE
-from lumiliod.db.files import SyncCounts
 from lumiliod.db.relayout import State
 from lumiliod.db.relayout_journal import Q as JOURNAL
 from lumiliod.domain.assets import Outcome
+from lumiliod.domain.sync import HeldState, SyncCounts, SyncStatus, SyncType
 from lumiliod.domain.trash import TrashState
 from lumiliod.library import integrity, plan
 
@@ -28,7 +29,11 @@ TABLES: list[tuple[dict[str, str], set[str]]] = [
     (words.RELAYOUT_STATES, set(get_args(State))),
     (words.STAYING, {*Outcome, "in_place", "missing", *WAYS_BACK}),
     (words.COLLISIONS, set(get_args(Resolution))),
-    (words.SCAN_RESULT, {*SyncCounts.__dataclass_fields__, "note"}),
+    (words.SYNC_TYPES, set(SyncType)),
+    (words.SYNC_STATUSES, set(SyncStatus)),
+    (words.PLAN_ACTIONS, set(get_args(PlanAction))),
+    (words.HELD_STATES, set(HeldState)),
+    (words.SCAN_RESULT, {*SyncCounts.__dataclass_fields__, "status", "note"}),
 ]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from lumiliod.db import files
+from lumiliod.db import files, sync
 from lumiliod.domain.assets import FileStat
 from lumiliod.domain.ids import RepositoryId, path_from_bytes
 from lumiliod.jobs.kind import FIRST
@@ -140,11 +140,11 @@ async def test_what_is_no_folder_of_a_repository_is_refused(shelf: Shelf) -> Non
 async def test_a_scan_of_a_folder_says_nothing_of_whether_everything_was_scanned(shelf: Shelf) -> None:
     plant(shelf, "f/1.jpg")
     with psycopg.connect(shelf.conninfo) as conn:
-        files.begin_sync(conn, RepositoryId(shelf.id), "full")
+        sync.begin(conn, RepositoryId(shelf.id))
     async with scanning.scanning(shelf) as rt:
         await scanned(rt, shelf, "f")
-        assert shelf.sql("SELECT type, status FROM sync_operations ORDER BY id") == [
+        assert shelf.sql("SELECT scope, status FROM sync_operations ORDER BY id") == [
             ("full", "running"),
             ("folder", "completed"),
         ]
-        assert await rt.db.call(files.repositories_unscanned, FIRST, 10) == [shelf.id]
+        assert await rt.db.call(sync.unscanned, FIRST, 10) == [shelf.id]

@@ -11,7 +11,7 @@ import trio
 from lumiliod.contract.repositories import RepositoryChange
 from lumiliod.db import scans
 from lumiliod.domain.ids import RepositoryId
-from lumiliod.library import repositories, tasks
+from lumiliod.library import held, repositories, tasks
 from lumiliod.pipeline import kinds
 from tests.pipeline import shelf as shelves
 from tests.pipeline.shelf import Shelf
@@ -94,7 +94,7 @@ async def test_a_scan_that_another_followed_says_nothing_of_what_is_missing(shel
         assert outcomes(shelf) == {"b.tmp": "ignored"}
 
 
-async def test_much_that_is_missing_is_held_until_a_person_approves_it(shelf: Shelf) -> None:
+async def test_an_approval_is_for_scans_that_begin_after_it(shelf: Shelf) -> None:
     for number in range(60):
         (shelf.path / f"{number}.tmp").touch()
     async with shelves.working(shelf) as rt:
@@ -102,22 +102,25 @@ async def test_much_that_is_missing_is_held_until_a_person_approves_it(shelf: Sh
         await shelves.idle(rt)
         for path in shelf.path.glob("*.tmp"):
             path.unlink()
-        held = await repositories.scan(rt, str(shelf.id))
+        first = await repositories.scan(rt, str(shelf.id))
         await shelves.idle(rt)
         assert len(outcomes(shelf)) == 60
-        result = (await tasks.show(rt, held.task_id)).result
+        result = (await tasks.show(rt, first.task_id)).result
         assert result is not None
-        assert result["missing"] == 0
-        assert "lumilio repos approve-deletions home" in result["note"]
+        assert (result["missing"], result["status"]) == (0, "held")
+        assert "lumilio repos pending, then approve home or reject home" in result["note"]
         with passed(shelf):
             (shelf.path / "new.tmp").touch()
-            await repositories.scan(rt, str(shelf.id))
+            running = await repositories.scan(rt, str(shelf.id))
             await until_one_waits(shelf)
             # what is asked for afterwards does not take the approval back
-            approved = await repositories.approve_deletions(rt, str(shelf.id))
+            approved = await held.approve(rt, str(shelf.id))
             await repositories.scan(rt, str(shelf.id))
         await shelves.idle(rt)
         assert outcomes(shelf) == {"new.tmp": "ignored"}
-        result = (await tasks.show(rt, approved.task_id)).result
+        result = (await tasks.show(rt, running.task_id)).result
         assert result is not None
-        assert (result["missing"], result["note"]) == (60, None)
+        assert (result["missing"], result["status"]) == (0, "held")
+        result = (await tasks.show(rt, approved)).result
+        assert result is not None
+        assert (result["missing"], result["note"], result["status"]) == (60, None, "completed")

@@ -276,8 +276,8 @@ async def test_what_is_on_a_network_is_polled(shelf: Shelf, monkeypatch: pytest.
 
 async def test_polling_takes_a_twentieth_of_the_time_at_most(shelf: Shelf) -> None:
     shelf.sql(
-        "INSERT INTO sync_operations (id, repository_id, type, status, started_at, finished_at)"
-        " VALUES (gen_random_uuid(), %s, 'full', 'completed', now() - interval '60 s', now())",
+        "INSERT INTO sync_operations (id, repository_id, type, scope, status, started_at, finished_at)"
+        " VALUES (gen_random_uuid(), %s, 'startup', 'full', 'completed', now() - interval '60 s', now())",
         shelf.id,
     )
     async with shelves.opened(shelf) as rt:

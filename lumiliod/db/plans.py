@@ -1,0 +1,137 @@
+"""Plans: what a scan would do, file by file, without doing it; the last one of each repository is kept."""
+
+import datetime as dt
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from psycopg.rows import class_row
+
+from lumiliod.db.pool import Connection
+from lumiliod.db.scans import STEP, Met
+from lumiliod.db.sql import Queries
+from lumiliod.domain.ids import RepoPath, RepositoryId, path_bytes
+from lumiliod.domain.sync import SyncScope
+
+Q = Queries(__file__)
+
+
+@dataclass(frozen=True, slots=True)
+class PlanRow:
+    """A plan, in files; see ``contract.sync.SyncPlan`` for meanings. ``folder`` is a path's bytes."""
+
+    id: UUID
+    repository_id: RepositoryId
+    scope: str
+    folder: bytes
+    found: int
+    ignored: int
+    added: int
+    updated: int
+    moved: int
+    returned: int
+    retired: int
+    would_hold: bool
+    note: str | None
+    started_at: dt.datetime
+    finished_at: dt.datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class EntryRow:
+    """What would become of the file at ``path``, by its bytes."""
+
+    action: str
+    path: bytes
+    from_path: bytes | None
+    size_bytes: int
+
+
+def begin(conn: Connection, plan_id: UUID, repository_id: RepositoryId, scope: SyncScope, folder: RepoPath) -> None:
+    """Begin a plan, in place of the repository's last one."""
+    params = {"id": plan_id, "repository_id": repository_id, "scope": scope, "folder": path_bytes(folder)}
+    conn.execute(Q["forget"], params)
+    conn.execute(Q["sweep"])
+    conn.execute(Q["begin"], params)
+
+
+def compare(conn: Connection, plan_id: UUID, repository_id: RepositoryId, page: Met) -> int:
+    """Tell what would become of the files that a walk met in a stretch; return how many have a record of one there."""
+    sizes, mtimes, inodes, ctimes = (list(column) for column in page.columns)
+    params = _where(plan_id, repository_id, page) | {
+        "paths": list(page.paths),
+        "sizes": sizes,
+        "mtimes": mtimes,
+        "inodes": inodes,
+        "ctimes": ctimes,
+        "left_out": list(page.left_out),
+    }
+    row = conn.execute(Q["compare"], params).fetchone()
+    return int(row[0]) if row else 0
+
+
+def note_absent(
+    conn: Connection, plan_id: UUID, repository_id: RepositoryId, page: Met, after: bytes | None = None
+) -> bytes | None:
+    """Tell which files of a stretch the walk has not met; return where to go on, None at its end."""
+    where = _where(plan_id, repository_id, page)
+    if after is not None:
+        where["after"] = after
+    row = conn.execute(Q["step"], where | {"count": STEP}).fetchone()
+    if row is not None:
+        where["until"] = row[0]
+    conn.execute(Q["note_absent"], where | {"paths": list(page.paths)})
+    return row[0] if row is not None else None
+
+
+def forget_unread(conn: Connection, plan_id: UUID, unread: Iterable[RepoPath]) -> None:
+    """Say nothing of what lies below folders that could not be read."""
+    prefixes = [path_bytes(RepoPath(f"{folder}/" if folder else "")) for folder in unread]
+    conn.execute(Q["forget_unread"], {"plan_id": plan_id, "unread": prefixes})
+
+
+def pair_moves(conn: Connection, plan_id: UUID) -> None:
+    """Tell of what is new and what is not there any more, where both are one file, that it was moved."""
+    conn.execute(Q["move"], {"plan_id": plan_id})
+
+
+def count_retired(conn: Connection, plan_id: UUID, repository_id: RepositoryId) -> tuple[int, int]:
+    """Return how many files are not there, and how many of those nothing holds yet."""
+    row = conn.execute(Q["count_retired"], {"plan_id": plan_id, "repository_id": repository_id}).fetchone()
+    assert row is not None
+    return row[0], row[1]
+
+
+def spare_held(conn: Connection, plan_id: UUID, repository_id: RepositoryId) -> None:
+    """Say nothing of files that are held: a scan leaves them as they are."""
+    conn.execute(Q["spare_held"], {"plan_id": plan_id, "repository_id": repository_id})
+
+
+def finish(conn: Connection, plan_id: UUID, found: int, ignored: int, would_hold: bool, note: str | None) -> None:
+    """End a plan and count its entries."""
+    params = {"id": plan_id, "found": found, "ignored": ignored, "would_hold": would_hold, "note": note}
+    conn.execute(Q["finish"], params)
+
+
+def plan(conn: Connection, plan_id: UUID) -> PlanRow | None:
+    """Return a plan; None when there is none, or another has taken its place."""
+    with conn.cursor(row_factory=class_row(PlanRow)) as cursor:
+        return cursor.execute(Q["plan"], {"id": plan_id}).fetchone()
+
+
+def entries(conn: Connection, plan_id: UUID, action: str | None, after: bytes, count: int) -> Sequence[EntryRow]:
+    """Return what would become of files, in the order of their paths' bytes, beyond ``after``."""
+    params = {"id": plan_id, "action": action, "after": after, "count": count}
+    with conn.cursor(row_factory=class_row(EntryRow)) as cursor:
+        return cursor.execute(Q["entries"], params).fetchall()
+
+
+def _where(plan_id: UUID, repository_id: RepositoryId, page: Met) -> dict[str, object]:
+    stretch = page.stretch
+    return {
+        "plan_id": plan_id,
+        "repository_id": repository_id,
+        "after": stretch.after,
+        "until": stretch.until,
+        "name_at": stretch.name_at,
+    }

@@ -1,0 +1,98 @@
+-- name: forget
+DELETE FROM sync_plans WHERE repository_id = %(repository_id)s::uuid
+
+-- name: sweep
+DELETE FROM sync_plan_entries e WHERE NOT EXISTS (SELECT 1 FROM sync_plans p WHERE p.id = e.plan_id)
+
+-- name: begin
+INSERT INTO sync_plans (id, repository_id, scope, folder) VALUES (%(id)s, %(repository_id)s, %(scope)s, %(folder)s)
+
+-- name: compare
+-- What merge of scans.sql would do with one stretch, told and not done. Names that decide by themselves make no work.
+WITH walked AS MATERIALIZED (
+    SELECT w.path, w.size_bytes, w.mtime_ns, w.inode, f.id AS record_id, f.missing_since IS NOT NULL AS is_back,
+           l.path IS NOT NULL AS is_left_out,
+           ((f.size_bytes, f.mtime_ns, f.inode) IS DISTINCT FROM (w.size_bytes, w.mtime_ns, w.inode)
+            OR f.ctime_ns <> w.ctime_ns OR f.outcome IN ('ignored', 'unreadable', 'too_large')) IS TRUE AS is_anew
+    FROM unnest(%(paths)s::bytea[], %(sizes)s::bigint[], %(mtimes)s::bigint[], %(inodes)s::bigint[],
+                %(ctimes)s::bigint[]) AS w (path, size_bytes, mtime_ns, inode, ctime_ns)
+    LEFT JOIN unnest(%(left_out)s::bytea[]) AS l (path) ON l.path = w.path
+    LEFT JOIN file_records f ON f.repository_id = %(repository_id)s::uuid AND f.path = w.path
+                            AND f.path > %(after)s::bytea AND f.path <= %(until)s::bytea),
+told AS (
+    INSERT INTO sync_plan_entries (plan_id, path, action, file_id, size_bytes, mtime_ns, inode)
+    SELECT %(plan_id)s::uuid, w.path,
+           CASE WHEN w.record_id IS NULL THEN 'added' WHEN w.is_anew THEN 'updated' ELSE 'returned' END,
+           w.record_id, w.size_bytes, w.mtime_ns, w.inode
+    FROM walked w WHERE NOT w.is_left_out AND (w.record_id IS NULL OR w.is_anew OR w.is_back)
+    ON CONFLICT DO NOTHING)
+SELECT count(*) FROM walked WHERE record_id IS NOT NULL AND NOT is_back
+
+-- name: step
+-- where a stretch with very many records is to be divided
+SELECT path FROM file_records
+WHERE repository_id = %(repository_id)s::uuid AND path > %(after)s::bytea AND path <= %(until)s::bytea
+ORDER BY path OFFSET %(count)s::int LIMIT 1
+
+-- name: note_absent
+INSERT INTO sync_plan_entries (plan_id, path, action, file_id, size_bytes, mtime_ns, inode)
+SELECT %(plan_id)s::uuid, f.path, 'retired', f.id, f.size_bytes, f.mtime_ns, f.inode FROM file_records f
+WHERE f.repository_id = %(repository_id)s::uuid AND f.path > %(after)s::bytea AND f.path <= %(until)s::bytea
+  AND f.missing_since IS NULL
+  AND (%(name_at)s::int = 0 OR position('/'::bytea IN substring(f.path FROM %(name_at)s::int)) = 0)
+  AND f.path NOT IN (SELECT unnest(%(paths)s::bytea[]))
+ON CONFLICT DO NOTHING
+
+-- name: forget_unread
+-- of what lies below a folder that could not be read nothing is known
+DELETE FROM sync_plan_entries e
+WHERE e.plan_id = %(plan_id)s::uuid AND e.action = 'retired'
+  AND EXISTS (SELECT 1 FROM unnest(%(unread)s::bytea[]) AS u WHERE substring(e.path FROM 1 FOR octet_length(u)) = u)
+
+-- name: move
+-- a file without a record that is, by inode, size and time, one that is not where its record says
+WITH pairs AS MATERIALIZED (
+    SELECT n.path, o.path AS from_path, o.file_id
+    FROM (SELECT path, size_bytes, mtime_ns, inode,
+                 row_number() OVER (PARTITION BY inode, size_bytes, mtime_ns ORDER BY path) AS nth
+          FROM sync_plan_entries WHERE plan_id = %(plan_id)s::uuid AND action = 'added') AS n
+    JOIN (SELECT path, file_id, size_bytes, mtime_ns, inode,
+                 row_number() OVER (PARTITION BY inode, size_bytes, mtime_ns ORDER BY path) AS nth
+          FROM sync_plan_entries WHERE plan_id = %(plan_id)s::uuid AND action = 'retired') AS o
+      USING (inode, size_bytes, mtime_ns, nth)),
+left_behind AS (
+    DELETE FROM sync_plan_entries e USING pairs p WHERE e.plan_id = %(plan_id)s::uuid AND e.path = p.from_path)
+UPDATE sync_plan_entries e SET action = 'moved', from_path = p.from_path, file_id = p.file_id
+FROM pairs p WHERE e.plan_id = %(plan_id)s::uuid AND e.path = p.path
+
+-- name: count_retired
+-- all of them, and those that nothing holds yet
+SELECT count(*), count(*) FILTER (WHERE h.file_id IS NULL)
+FROM sync_plan_entries e
+LEFT JOIN held_files h ON h.repository_id = %(repository_id)s::uuid AND h.file_id = e.file_id
+WHERE e.plan_id = %(plan_id)s::uuid AND e.action = 'retired'
+
+-- name: spare_held
+DELETE FROM sync_plan_entries e USING held_files h
+WHERE e.plan_id = %(plan_id)s::uuid AND e.action = 'retired'
+  AND h.repository_id = %(repository_id)s::uuid AND h.file_id = e.file_id
+
+-- name: finish
+UPDATE sync_plans SET found = %(found)s, ignored = %(ignored)s, would_hold = %(would_hold)s, note = %(note)s::text,
+    added = c.added, updated = c.updated, moved = c.moved, returned = c.returned, retired = c.retired,
+    finished_at = now()
+FROM (SELECT count(*) FILTER (WHERE action = 'added') AS added, count(*) FILTER (WHERE action = 'updated') AS updated,
+             count(*) FILTER (WHERE action = 'moved') AS moved, count(*) FILTER (WHERE action = 'returned') AS returned,
+             count(*) FILTER (WHERE action = 'retired') AS retired
+      FROM sync_plan_entries WHERE plan_id = %(id)s::uuid) AS c
+WHERE id = %(id)s::uuid
+
+-- name: plan
+SELECT id, repository_id, scope, folder, found, ignored, added, updated, moved, returned, retired, would_hold, note,
+       started_at, finished_at
+FROM sync_plans WHERE id = %(id)s::uuid
+
+-- name: entries
+SELECT action, path, from_path, size_bytes FROM sync_plan_entries
+WHERE plan_id = %(id)s::uuid AND path > %(after)s::bytea AND (%(action)s::text IS NULL OR action = %(action)s::text)
+ORDER BY path LIMIT %(count)s::int

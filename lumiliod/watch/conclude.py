@@ -1,0 +1,137 @@
+"""The end of a scan: what it did not meet is missing, or held until a person decides."""
+
+from dataclasses import replace
+from uuid import UUID
+
+from lumiliod.db import held, scans, sync
+from lumiliod.db.held import HeldRow
+from lumiliod.db.pool import Connection
+from lumiliod.db.scans import BEYOND, Stretch
+from lumiliod.domain.ids import RepositoryId, path_bytes, shown
+from lumiliod.domain.sync import (
+    HOLD_FILES,
+    Absent,
+    HeldState,
+    Holding,
+    SyncCounts,
+    SyncScope,
+    SyncStatus,
+    Verdict,
+    judged,
+    scope_of,
+)
+from lumiliod.jobs.engine import Result
+from lumiliod.watch.walk import Walk
+
+
+def conclude(
+    repository_id: RepositoryId,
+    name: str,
+    generation: int,
+    operation: UUID,
+    counts: SyncCounts,
+    walk: Walk,
+    conn: Connection,
+) -> Result:
+    """Say what a complete walk did not meet, and end the record of its run; returns what the job keeps.
+
+    Args:
+        repository_id: what was walked.
+        name: what the library calls it.
+        generation: the scan.
+        operation: the record of its run.
+        counts: what it found.
+        walk: the walk, at its end.
+        conn: the transaction that ends the job.
+    """
+    notes = notes_of(walk)
+    status = SyncStatus.COMPLETED
+    absent = scans.count_absent(conn, repository_id, generation, list(walk.unread))
+    rows = held.held(conn, repository_id)
+    if (absent or rows) and not scans.is_latest(conn, repository_id, generation):
+        if absent:
+            notes.append("another scan has begun meanwhile, and says what is missing")
+    elif absent or rows:
+        counts, status, said = _missing(conn, repository_id, name, generation, counts, walk)
+        notes += said
+    scans.forget_absences(conn, repository_id, generation)
+    note = "; ".join(notes) or None
+    sync.end(conn, operation, counts, status, note=note)
+    return {"found": counts.found, "added": counts.added, "changed": counts.changed, "moved": counts.moved,
+            "missing": counts.missing, "ignored": counts.ignored, "status": status, "note": note}  # fmt: skip
+
+
+def stretch_of(walk: Walk) -> Stretch:
+    """Return all of what a walk goes through."""
+    below = path_bytes(walk.below)
+    name_at = 0 if walk.is_deep else len(below) + 2 if below else 1
+    return Stretch(below + b"/", below + b"/" + BEYOND, name_at) if below else Stretch(name_at=name_at)
+
+
+def judge(row: HeldRow | None, absent: int, new: int, known: int, *, is_full: bool, generation: int) -> Verdict:
+    """Say what becomes of ``absent`` files, ``new`` of which are not held yet, after the scan called ``generation``."""
+    if row is None:
+        return judged(Absent(absent, new, known), None, is_full=is_full)
+    since = row.approved_at_generation
+    is_due = since is not None and generation > since
+    holding = Holding(HeldState(row.state), row.files, row.basis, is_due)
+    return judged(Absent(absent, new, known), holding, is_full=is_full)
+
+
+def notes_of(walk: Walk) -> list[str]:
+    """Return what a person should know of a walk."""
+    notes = list[str]()
+    if walk.unread:
+        folder, why = next(iter(walk.unread.items()))
+        first = f"{shown(folder)[:200] or '.'} ({why})"
+        notes.append(
+            f"{len(walk.unread)} folders could not be read, the first {first}; nothing below is marked missing"
+        )
+    if walk.too_long:
+        notes.append(f"{walk.too_long} paths are too long")
+    return notes
+
+
+def _missing(
+    conn: Connection, repository_id: RepositoryId, name: str, generation: int, counts: SyncCounts, walk: Walk
+) -> tuple[SyncCounts, SyncStatus, list[str]]:
+    """Mark what is missing, or hold it; the repository's row is held already."""
+    unread = list(walk.unread)
+    is_full = scope_of(walk.below, walk.is_deep) is SyncScope.FULL
+    # what was shown to who approved it counts, not what is left of it
+    row = next(iter(held.held(conn, repository_id)), None)
+    still = held.let_returned_go(conn, repository_id, generation, stretch_of(walk)) if row else 0
+    if row and not still:
+        row = None
+    absent = scans.count_absent(conn, repository_id, generation, unread)
+    kept = held.count_absent(conn, repository_id, generation, unread) if row else 0
+    new = absent - kept
+    known = scans.count_present(conn, repository_id) if new > HOLD_FILES or (row and is_full) else 0
+    verdict = judge(row, absent, new, known, is_full=is_full, generation=generation)
+    if verdict is Verdict.HOLD:
+        if row is None or new or row.state != HeldState.HELD:
+            held.hold(conn, repository_id, generation, unread, absent, known)
+        total = still + new
+        note = (
+            f"{total} of {known} files are missing at once; that is held until a person decides: "
+            f"lumilio repos pending, then approve {name} or reject {name}"
+        )
+        return counts, SyncStatus.HELD, [note]
+    notes = [f"{kept} {_SPARED[HeldState(row.state)]}"] if row is not None and kept else []
+    if verdict is Verdict.KEEP:
+        waits = row is not None and row.state == HeldState.APPROVED
+        return counts, SyncStatus.HELD if waits else SyncStatus.COMPLETED, notes
+    if verdict is Verdict.BELIEVE:
+        notes = []
+        held.let_go(conn, repository_id)
+    else:
+        held.spare(conn, repository_id, generation)
+    marked = scans.mark_missing(conn, repository_id, generation, unread)
+    return replace(counts, missing=marked), SyncStatus.COMPLETED, notes
+
+
+_SPARED = {
+    HeldState.HELD: "files that are missing are held until a person decides",
+    HeldState.APPROVED: "files that are missing wait for the scan that was approved",
+    HeldState.REJECTED: "files that are missing stay as they are, as a person has decided",
+}

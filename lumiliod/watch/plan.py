@@ -1,0 +1,99 @@
+"""Plan: what a scan would do, told and not done."""
+
+from functools import partial
+from uuid import UUID
+
+import msgspec
+import trio
+
+from lumiliod.db import held, plans, scans
+from lumiliod.db.pool import Connection
+from lumiliod.db.scans import Held, Met
+from lumiliod.domain.errors import Conflict
+from lumiliod.domain.ignore import IgnoreRule
+from lumiliod.domain.sync import HOLD_FILES, SyncScope, Verdict, scope_of, unquoted
+from lumiliod.jobs.engine import Result, Running
+from lumiliod.jobs.kind import Kind, each
+from lumiliod.pipeline import kinds
+from lumiliod.runtime import Opened, Runtime, reaching
+from lumiliod.storage import repository
+from lumiliod.watch.conclude import judge, notes_of
+from lumiliod.watch.walk import Walk
+
+PAGE = 5000
+
+
+class Args(msgspec.Struct):
+    """The repository, and a folder of it, its bytes quoted as in a URL; empty: everything."""
+
+    repository: UUID
+    folder: str = ""
+
+
+def setup(rt: Runtime) -> Kind:
+    """Bind the job kind ``plan``."""
+    turns: dict[UUID, trio.Lock] = {}
+
+    async def run(running: Running) -> None:
+        wanted = running.decoded(Args)
+        opened = rt.repositories.get(wanted.repository)
+        # each takes the place of the one before
+        async with turns.setdefault(wanted.repository, trio.Lock()):
+            with reaching(rt.repositories, opened):
+                await plan(rt, opened, running, wanted)
+
+    return Kind(kinds.PLAN.kind, kinds.PLAN.queue, each(run), limit_s=86_400)
+
+
+async def plan(rt: Runtime, opened: Opened, running: Running, wanted: Args) -> None:
+    """Walk a repository or a folder of it and tell, page by page, what a scan would do; nothing else is written.
+
+    Raises:
+        Unavailable: the root is offline; nothing is told.
+        Shape: the folder is no path inside a repository (``bad_path``).
+        Conflict: another process has begun another plan of the repository (``plan_replaced``).
+    """
+    repo, folder = opened.repository, unquoted(wanted.folder)
+    await trio.to_thread.run_sync(repository.check_identity, repo, limiter=rt.disk)
+    plan_id = running.job.id
+    await rt.db.call(plans.begin, plan_id, opened.id, scope_of(folder, True), folder)
+    marker = await trio.to_thread.run_sync(repository.peek, repo.root, limiter=rt.disk)
+    walk = Walk(repo, IgnoreRule(marker.sync_settings.ignore_patterns), rt.config.state_dir, folder)
+    found = ignored = 0
+    while page := await trio.to_thread.run_sync(walk.next_page, PAGE, limiter=rt.disk):
+        await _compare(rt, opened, plan_id, page)
+        found, ignored = found + len(page.paths), ignored + len(page.left_out)
+        await running.progress(found, unit="files", text=repo.name)
+    await trio.to_thread.run_sync(repository.check_identity, repo, limiter=rt.disk)
+    await running.complete(partial(_finish, opened, plan_id, walk, found, ignored))
+
+
+async def _compare(rt: Runtime, opened: Opened, plan_id: UUID, page: Met) -> None:
+    known: Held = await rt.db.once(scans.held, opened.id, page)
+    if known.digest == page.digest and not known.to_retry:
+        return
+    met = await rt.db.call(plans.compare, plan_id, opened.id, page) if page.paths else 0
+    after: bytes | None = page.stretch.after if known.files > met else None
+    while after is not None:
+        after = await rt.db.call(plans.note_absent, plan_id, opened.id, page, after)
+
+
+def _finish(opened: Opened, plan_id: UUID, walk: Walk, found: int, ignored: int, conn: Connection) -> Result:
+    is_full = scope_of(walk.below, walk.is_deep) is SyncScope.FULL
+    plans.forget_unread(conn, plan_id, walk.unread)
+    plans.pair_moves(conn, plan_id)
+    absent, new = plans.count_retired(conn, plan_id, opened.id)
+    row = next(iter(held.held(conn, opened.id)), None)
+    known = scans.count_present(conn, opened.id) if new > HOLD_FILES or (row and is_full) else 0
+    following = (held.lock(conn, opened.id) or 0) + 1
+    verdict = judge(row, absent, new, known, is_full=is_full, generation=following)
+    if verdict in (Verdict.KEEP, Verdict.BELIEVE_NEW):
+        plans.spare_held(conn, plan_id, opened.id)
+    note = "; ".join(notes_of(walk)) or None
+    plans.finish(conn, plan_id, found, ignored, verdict is Verdict.HOLD, note)
+    ended = plans.plan(conn, plan_id)
+    if ended is None:
+        raise Conflict("another plan of this repository has begun meanwhile", code="plan_replaced")
+    return {"found": found, "added": ended.added, "updated": ended.updated, "moved": ended.moved,
+            "returned": ended.returned, "retired": ended.retired, "ignored": ignored,
+            "would_hold": ended.would_hold, "note": note}  # fmt: skip
