@@ -70,7 +70,8 @@ def let_returned_go(conn: Connection, repository_id: RepositoryId, generation: i
     where: dict[str, object] = {"repository_id": repository_id, "generation": generation}
     where |= {"after": stretch.after, "until": stretch.until, "name_at": stretch.name_at}
     conn.execute(Q["returned"], where)
-    conn.execute(Q["forgotten"], where)
+    if stretch == Stretch():
+        conn.execute(Q["forgotten"], where)
     row = conn.execute(Q["recount"], where).fetchone()
     if row is None:
         let_go(conn, repository_id)

@@ -13,7 +13,7 @@ SELECT scan_generation FROM repositories WHERE id = %(repository_id)s::uuid FOR 
 DELETE FROM held_files h
 USING file_records f
 WHERE h.repository_id = %(repository_id)s::uuid AND f.id = h.file_id
-  AND f.path > %(after)s::bytea AND f.path <= %(until)s::bytea
+  AND f.repository_id = %(repository_id)s::uuid AND f.path > %(after)s::bytea AND f.path <= %(until)s::bytea
   AND (%(name_at)s::int = 0 OR position('/'::bytea IN substring(f.path FROM %(name_at)s::int)) = 0)
   AND (f.missing_since IS NOT NULL
        OR NOT EXISTS (SELECT 1 FROM scan_absences a

@@ -107,7 +107,8 @@ def _missing(
     kept = held.count_absent(conn, repository_id, generation, unread) if row else 0
     new = absent - kept
     known = scans.count_present(conn, repository_id) if new > HOLD_FILES or (row and is_full) else 0
-    verdict = judge(row, absent, new, known, is_full=is_full, generation=generation)
+    # what is held below a folder that could not be read has not come back
+    verdict = judge(row, still + new, new, known, is_full=is_full, generation=generation)
     if verdict is Verdict.HOLD:
         if row is None or new or row.state != HeldState.HELD:
             held.hold(conn, repository_id, generation, unread, absent, known)
@@ -123,10 +124,11 @@ def _missing(
         return counts, SyncStatus.HELD if waits else SyncStatus.COMPLETED, notes
     if verdict is Verdict.BELIEVE:
         notes = []
-        held.let_go(conn, repository_id)
     else:
         held.spare(conn, repository_id, generation)
     marked = scans.mark_missing(conn, repository_id, generation, unread)
+    if row is not None and verdict is Verdict.BELIEVE:
+        held.let_returned_go(conn, repository_id, generation, stretch_of(walk))
     return replace(counts, missing=marked), SyncStatus.COMPLETED, notes
 
 

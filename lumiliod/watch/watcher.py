@@ -11,6 +11,7 @@ from typing import TypeVar
 import trio
 
 from lumiliod.db import jobs as db_jobs
+from lumiliod.db import sync
 from lumiliod.domain.errors import Unavailable
 from lumiliod.domain.ignore import IgnoreRule
 from lumiliod.domain.jobs import NewJob

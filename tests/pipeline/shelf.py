@@ -38,11 +38,11 @@ from lumiliod.pipeline import ingest, kinds, purge, retire
 from lumiliod.runtime import HealthBoard, Runtime, opened_repositories
 from lumiliod.storage import derivatives, repository
 from lumiliod.storage.local import stat_of
-from lumiliod.watch import scan
+from lumiliod.watch import plan, scan
 from lumiliod.watch.walk import Walk
 
 QUEUES = {"ingest": 2, "maintenance": 1}
-OURS = ("ingest", "retire", "purge", "scan")
+OURS = ("ingest", "retire", "purge", "scan", "plan")
 WAITING_S = 60
 
 
@@ -199,7 +199,7 @@ def _replaced(rt: Runtime, room: Media) -> Runtime:
 
 
 def _with_kinds(rt: Runtime) -> Runtime:
-    for kind in (ingest.setup(rt), retire.setup(rt), purge.setup(rt), scan.setup(rt)):
+    for kind in (ingest.setup(rt), retire.setup(rt), purge.setup(rt), scan.setup(rt), plan.setup(rt)):
         rt.jobs.kinds[kind.name] = kind
     return rt
 

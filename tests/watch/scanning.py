@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 import trio
@@ -47,7 +48,11 @@ async def scanned(rt: Runtime, shelf: Shelf, folder: str | None = None, *, deep:
 
 
 async def result_of(rt: Runtime, job: NewJob) -> dict[str, Any]:
-    task_id = await rt.jobs.call(kinds.enqueue_one, job)
+    return await ended(rt, await rt.jobs.call(kinds.enqueue_one, job))
+
+
+async def ended(rt: Runtime, task_id: UUID) -> dict[str, Any]:
+    """Wait until a job has ended; return its result."""
     with trio.fail_after(WAITING_S):
         while (task := await tasks.show(rt, task_id)).state not in {"completed", "discarded"}:
             await trio.sleep(0.01)
