@@ -13,6 +13,7 @@ from lumiliod.db.repositories import RepositoryRow
 from lumiliod.db.schedules import ScheduleRow
 from lumiliod.domain.ids import RepositoryId
 from lumiliod.domain.repositories import Marker, RepositoryStatus, SyncSettings
+from lumiliod.domain.sync import SyncType
 from lumiliod.jobs import schedule
 from lumiliod.pipeline import kinds, schedules
 from lumiliod.runtime import Opened, Repositories
@@ -48,7 +49,7 @@ def test_every_open_repository_is_scanned(conn: psycopg.Connection) -> None:
     home = known(conn, repositories, 1, 86_400.0)
     schedules.declare_repositories(conn, repositories)
     row = listed(conn)[f"scan:{home}"]
-    like = kinds.scan(home)
+    like = kinds.scan(home, SyncType.RECONCILIATION)
     made = row.job()
     assert (made.kind, made.queue, made.args, made.priority) == (like.kind, like.queue, like.args, like.priority)
     assert (made.unique_key, made.repository_id, made.max_attempts) == (like.unique_key, home, like.max_attempts)

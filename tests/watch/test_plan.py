@@ -1,0 +1,236 @@
+"""A plan says what the next scan does, and does nothing itself."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from lumiliod.contract.sync import PlanEntry, SyncPlan, SyncRequest
+from lumiliod.db import scans
+from lumiliod.domain.errors import LumilioError
+from lumiliod.domain.ids import RepositoryId, shown
+from lumiliod.domain.sync import quoted
+from lumiliod.library import held, sync
+from lumiliod.pipeline import kinds
+from lumiliod.runtime import Runtime
+from lumiliod.watch import plan
+from tests.pipeline import shelf as shelves
+from tests.pipeline.shelf import Shelf
+from tests.watch import scanning
+from tests.watch.scanning import asked_for, recorded, scanned, settled, versions
+from tests.watch.test_in_step import edit, edits, paths, write
+
+
+@pytest.fixture
+def shelf(conninfo: str, tmp_path: Path) -> Shelf:
+    return shelves.make(conninfo, tmp_path / "home")
+
+
+def plant(shelf: Shelf, *names: str) -> None:
+    for name in names:
+        (shelf.path / name).parent.mkdir(parents=True, exist_ok=True)
+        (shelf.path / name).write_bytes(b"x")
+
+
+async def planned(
+    rt: Runtime, folder: str = "", action: str | None = None, ref: str = "home"
+) -> tuple[SyncPlan, list[PlanEntry]]:
+    """Make a plan; return it with all that it says, taken in small pages."""
+    ticket = await sync.run(rt, ref, SyncRequest(folder=folder, plan=True))
+    await scanning.ended(rt, ticket.task_id)
+    found, cursor = list[PlanEntry](), None
+    while True:
+        page = await sync.plan(rt, ticket.task_id, action=action, cursor=cursor, limit=2)
+        found += page.items
+        if (cursor := page.next_cursor) is None:
+            return page.plan, found
+
+
+def told(entries: list[PlanEntry]) -> list[tuple[Any, ...]]:
+    return [(one.action, one.path, *([one.from_path] if one.from_path is not None else [])) for one in entries]
+
+
+async def test_it_tells_what_would_be_done_and_writes_nothing(shelf: Shelf) -> None:
+    plant(shelf, "a/same.jpg", "a/changed.jpg", "a/gone.jpg", "a/moved.jpg", "b/far.jpg")
+    async with scanning.scanning(shelf) as rt:
+        await scanned(rt, shelf)
+        settled(shelf)
+        (shelf.path / "a" / "changed.jpg").write_bytes(b"another")
+        (shelf.path / "a" / "gone.jpg").unlink()
+        (shelf.path / "a" / "moved.jpg").rename(shelf.path / "b" / "elsewhere.jpg")
+        plant(shelf, "a/new.jpg", "a/left.tmp")
+        before, generation = versions(shelf), shelf.sql("SELECT scan_generation FROM repositories")
+        of_all, entries = await planned(rt)
+        assert told(entries) == [
+            ("updated", "a/changed.jpg"),
+            ("retired", "a/gone.jpg"),
+            ("added", "a/new.jpg"),
+            ("moved", "b/elsewhere.jpg", "a/moved.jpg"),
+        ]
+        assert (of_all.found, of_all.ignored, of_all.added, of_all.updated) == (6, 1, 1, 1)
+        assert (of_all.moved, of_all.returned, of_all.retired, of_all.would_hold) == (1, 0, 1, False)
+        assert versions(shelf) == before
+        assert shelf.sql("SELECT scan_generation FROM repositories") == generation
+        assert shelf.sql("SELECT count(*) FROM sync_operations") == [(1,)]
+        assert told((await planned(rt, action="retired"))[1]) == [("retired", "a/gone.jpg")]
+        # of a folder it says what is there, and a file that went elsewhere has gone
+        of_a, entries = await planned(rt, "a")
+        assert told(entries)[-2:] == [("retired", "a/moved.jpg"), ("added", "a/new.jpg")]
+        assert (of_a.scope, of_a.folder, of_a.found) == ("folder", "a", 4)
+
+
+async def test_what_is_back_is_told_and_will_not_be_processed(shelf: Shelf) -> None:
+    plant(shelf, "1.jpg", "2.jpg")
+    async with scanning.scanning(shelf) as rt:
+        await scanned(rt, shelf)
+        settled(shelf)
+        (shelf.path / "1.jpg").rename(shelf.path.with_name("1.jpg"))
+        await scanned(rt, shelf)
+        shelf.path.with_name("1.jpg").rename(shelf.path / "1.jpg")
+        # renaming has changed its time of change, which a disk that was away does not
+        changed_at = (shelf.path / "1.jpg").stat().st_ctime_ns
+        shelf.sql("UPDATE file_records SET ctime_ns = %s WHERE path = '1.jpg'", changed_at)
+        assert told((await planned(rt))[1]) == [("returned", "1.jpg")]
+        await scanned(rt, shelf)
+        assert asked_for(shelf) == set()
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True)
+@given(planted=st.lists(paths, max_size=12), done=st.lists(edits, max_size=5), page=st.sampled_from([1, 2, 3, 1000]))
+def test_the_scan_after_it_does_just_that(
+    conninfo: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    planted: list[bytes],
+    done: list[tuple[str, bytes, bytes]],
+    page: int,
+) -> None:
+    monkeypatch.setattr(plan, "PAGE", page)
+    monkeypatch.setattr(scans, "STEP", 3)
+    shelf = shelves.make(conninfo, shelves.fresh(tmp_path))
+    root = os.fsencode(shelf.root)
+
+    async def main() -> None:
+        async with scanning.scanning(shelf) as rt:
+            for path in planted:
+                write(root, path, path)
+            await scanned(rt, shelf)
+            settled(shelf)
+            before = set(recorded(shelf))
+            for one in done:
+                edit(root, *one)
+            of_all, entries = await planned(rt, ref=str(shelf.id))
+            result = await scanned(rt, shelf)
+            after = set(recorded(shelf))
+            looked_at = {shown(os.fsdecode(path)) for path in asked_for(shelf)}  # type: ignore[arg-type]
+            assert {one.path for one in entries if one.action in ("added", "updated", "moved")} == looked_at
+            gone = {shown(os.fsdecode(path)) for path in before - after}
+            assert {one.from_path or one.path for one in entries if one.action in ("retired", "moved")} == gone
+            assert (of_all.found, of_all.ignored) == (result["found"], result["ignored"])
+            assert of_all.added + of_all.moved == result["added"]
+            assert of_all.updated == result["changed"]
+            assert of_all.retired + of_all.moved == result["missing"]
+
+    trio.run(main)
+    for table in ("jobs", "job_history", "file_records", "repositories"):
+        shelf.sql(f"DELETE FROM {table}")
+
+
+async def test_names_of_any_bytes_and_folders_named_by_theirs(shelf: Shelf) -> None:
+    odd = b"d/\xff%41\n"
+    folder = os.path.join(os.fsencode(shelf.root), odd)
+    os.makedirs(folder)
+    Path(os.fsdecode(folder + b"/\xfe.jpg")).write_bytes(b"x")
+    async with scanning.scanning(shelf) as rt:
+        _, entries = await planned(rt, quoted(os.fsdecode(odd)))  # type: ignore[arg-type]
+        assert told(entries) == [("added", "d/\\xff%41\n/\\xfe.jpg")]
+
+
+async def test_it_says_when_a_person_would_be_asked(shelf: Shelf) -> None:
+    plant(shelf, *(f"a/{number}.jpg" for number in range(60)), *(f"b/{number}.jpg" for number in range(40)))
+    async with scanning.scanning(shelf) as rt:
+        await scanned(rt, shelf)
+        settled(shelf)
+        for path in (shelf.path / "a").iterdir():
+            path.unlink()
+        of_all, entries = await planned(rt)
+        assert (of_all.retired, of_all.would_hold, len(entries)) == (60, True, 60)
+        assert shelf.sql("SELECT 1 FROM held_deletions") == []
+        await scanned(rt, shelf)
+        await held.reject(rt, "home")
+        of_all, entries = await planned(rt)
+        assert (of_all.retired, of_all.would_hold, entries) == (0, False, [])
+        shelf.sql("UPDATE held_deletions SET state = 'held', decided_at = NULL")
+        assert (await planned(rt))[0].would_hold
+        shelf.sql("UPDATE held_deletions SET state = 'approved', decided_at = now(), approved_at_generation = 0")
+        of_all, _ = await planned(rt)
+        assert (of_all.retired, of_all.would_hold) == (60, False)
+
+
+async def test_of_what_could_not_be_read_nothing_is_said(shelf: Shelf) -> None:
+    plant(shelf, "bad/1.jpg", "c/2.jpg")
+    async with scanning.scanning(shelf) as rt:
+        await scanned(rt, shelf)
+        settled(shelf)
+        (shelf.path / "c" / "2.jpg").unlink()
+        with scanning.failing_disk(shelf.path / "bad"):
+            of_all, entries = await planned(rt)
+        assert told(entries) == [("retired", "c/2.jpg")]
+        assert of_all.note is not None
+        assert "1 folders could not be read, the first bad" in of_all.note
+
+
+async def test_the_last_one_of_a_repository_is_kept(shelf: Shelf) -> None:
+    plant(shelf, "1.jpg")
+    async with scanning.scanning(shelf) as rt:
+        first, _ = await planned(rt)
+        second, _ = await planned(rt)
+        assert shelf.sql("SELECT DISTINCT plan_id FROM sync_plan_entries") == [(second.id,)]
+        with pytest.raises(LumilioError) as caught:
+            await sync.plan(rt, first.id, action=None, cursor=None, limit=5)
+        assert caught.value.code == "plan_not_found"
+
+
+async def test_what_cannot_be_planned_or_scanned_says_why(shelf: Shelf) -> None:
+    async def code(ref: str = "home", **asked: Any) -> str:
+        with pytest.raises(LumilioError) as caught:
+            await sync.run(rt, ref, SyncRequest(**asked))
+        return caught.value.code
+
+    plant(shelf, "a/1.jpg", "b")
+    async with shelves.opened(shelf) as rt:
+        for is_plan in (False, True):
+            assert await code("nowhere", plan=is_plan) == "repository_not_found"
+            for outside in ("../x", "/etc", "a/../..", "a//b", "a%00", "."):
+                assert await code(folder=outside, plan=is_plan) == "bad_path"
+            for unknown in ("nowhere", "b", "a/1.jpg", "%ff"):
+                assert await code(folder=unknown, plan=is_plan) == "folder_not_found"
+        await rt.jobs.call(kinds.enqueue_one, kinds.scan(RepositoryId(shelf.id)))
+        assert await code(plan=True) == "scan_under_way"
+        assert await code(plan=True, folder="a") == "scan_under_way"
+        assert shelf.sql("SELECT kind FROM jobs") == [("scan",)]
+        with pytest.raises(LumilioError) as caught:
+            await sync.plan(rt, shelf.id, action="eaten", cursor=None, limit=5)
+        assert caught.value.code == "bad_action"
+        away = shelf.path.with_name("away")
+        shelf.path.rename(away)
+        # one of a folder looks at the disk first
+        assert await code(folder="a") == "repository_offline"
+        assert await code(plan=True) == "repository_offline"
+        assert await code() == "repository_offline"
+
+
+async def test_a_folder_that_has_gone_can_be_scanned(shelf: Shelf) -> None:
+    plant(shelf, "a/1.jpg")
+    async with scanning.scanning(shelf) as rt:
+        await scanned(rt, shelf)
+        settled(shelf)
+        (shelf.path / "a" / "1.jpg").unlink()
+        (shelf.path / "a").rmdir()
+        assert told((await planned(rt, "a"))[1]) == [("retired", "a/1.jpg")]
+        ticket = await sync.run(rt, "home", SyncRequest(folder="a"))
+        assert (await scanning.ended(rt, ticket.task_id))["missing"] == 1
