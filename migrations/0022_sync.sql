@@ -74,3 +74,4 @@ CREATE UNLOGGED TABLE sync_plan_entries (
     inode      bigint NOT NULL,
     PRIMARY KEY (plan_id, path)
 );
+CREATE INDEX sync_plan_entries_moved ON sync_plan_entries (plan_id, file_id) WHERE action = 'moved';

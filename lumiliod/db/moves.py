@@ -59,7 +59,7 @@ def move(
     moves = [one for one in moves if one.record_id in unchanged]
     where = {"repository_id": repository_id, "paths": [one.path for one in moves]}
     occupied: dict[bytes, UUID] = dict(conn.execute(Q["at_paths"], where).fetchall())
-    moves = _possible(moves, occupied)
+    moves = possible(moves, occupied)
     if not moves:
         return []
     moving = {one.record_id for one in moves}
@@ -75,7 +75,7 @@ def move(
     return [(path, AssetId(asset_id)) for path, asset_id in conn.execute(Q["move"], params)]
 
 
-def _possible(moves: Sequence[Move], occupied: dict[bytes, UUID]) -> list[Move]:
+def possible(moves: Sequence[Move], occupied: dict[bytes, UUID]) -> list[Move]:
     """Return those whose place is free, or becomes so by another of them."""
     while True:
         moving = {one.record_id for one in moves}

@@ -7,6 +7,8 @@ from uuid import UUID
 
 from psycopg.rows import class_row
 
+from lumiliod.db.encoding import bytes_array, plain_array
+from lumiliod.db.moves import Move, possible
 from lumiliod.db.pool import Connection
 from lumiliod.db.scans import STEP, Met
 from lumiliod.db.sql import Queries
@@ -55,19 +57,41 @@ def begin(conn: Connection, plan_id: UUID, repository_id: RepositoryId, scope: S
     conn.execute(Q["begin"], params)
 
 
-def compare(conn: Connection, plan_id: UUID, repository_id: RepositoryId, page: Met) -> int:
-    """Tell what would become of the files that a walk met in a stretch; return how many have a record of one there."""
-    sizes, mtimes, inodes, ctimes = (list(column) for column in page.columns)
-    params = _where(plan_id, repository_id, page) | {
-        "paths": list(page.paths),
-        "sizes": sizes,
-        "mtimes": mtimes,
-        "inodes": inodes,
-        "ctimes": ctimes,
-        "left_out": list(page.left_out),
-    }
+def compare(conn: Connection, plan_id: UUID, repository_id: RepositoryId, page: Met, moves: Sequence[Move]) -> int:
+    """Tell what would become of the files that a walk met in a stretch; return how many have a record of one there.
+
+    Args:
+        conn: a transaction.
+        plan_id: the plan.
+        repository_id: where the files are.
+        page: what the walk met.
+        moves: records of files that were moved there, as far as an earlier page has not taken them.
+    """
+    where = _where(plan_id, repository_id, page)
+    moves = _possible(conn, plan_id, repository_id, moves) if moves else moves
+    params = where | {"paths": bytes_array(page.paths), "left_out": bytes_array(page.left_out)}
+    for name, column in zip(("sizes", "mtimes", "inodes", "ctimes"), page.columns, strict=True):
+        params[name] = plain_array(map(str, column))
     row = conn.execute(Q["compare"], params).fetchone()
+    if moves:
+        conn.execute(Q["move"], {"plan_id": plan_id} | _moving(moves))
+    conn.execute(Q["move_away"], where)
     return int(row[0]) if row else 0
+
+
+def _possible(conn: Connection, plan_id: UUID, repository_id: RepositoryId, moves: Sequence[Move]) -> Sequence[Move]:
+    movable = {row[0] for row in conn.execute(Q["movable"], {"plan_id": plan_id} | _moving(moves))}
+    moves = [one for one in moves if one.record_id in movable]
+    where = {"plan_id": plan_id, "repository_id": repository_id, "paths": [one.path for one in moves]}
+    return possible(moves, dict(conn.execute(Q["occupied"], where).fetchall()))
+
+
+def _moving(moves: Sequence[Move]) -> dict[str, object]:
+    return {
+        "ids": [one.record_id for one in moves],
+        "before": [one.before for one in moves],
+        "paths": [one.path for one in moves],
+    }
 
 
 def note_absent(
@@ -80,7 +104,7 @@ def note_absent(
     row = conn.execute(Q["step"], where | {"count": STEP}).fetchone()
     if row is not None:
         where["until"] = row[0]
-    conn.execute(Q["note_absent"], where | {"paths": list(page.paths)})
+    conn.execute(Q["note_absent"], where | {"paths": bytes_array(page.paths)})
     return row[0] if row is not None else None
 
 
@@ -90,9 +114,9 @@ def forget_unread(conn: Connection, plan_id: UUID, unread: Iterable[RepoPath]) -
     conn.execute(Q["forget_unread"], {"plan_id": plan_id, "unread": prefixes})
 
 
-def pair_moves(conn: Connection, plan_id: UUID) -> None:
-    """Tell of what is new and what is not there any more, where both are one file, that it was moved."""
-    conn.execute(Q["move"], {"plan_id": plan_id})
+def forget_left(conn: Connection, plan_id: UUID) -> None:
+    """Say of files that were moved nothing else."""
+    conn.execute(Q["forget_left"], {"plan_id": plan_id})
 
 
 def count_retired(conn: Connection, plan_id: UUID, repository_id: RepositoryId) -> tuple[int, int]:

@@ -49,21 +49,40 @@ DELETE FROM sync_plan_entries e
 WHERE e.plan_id = %(plan_id)s::uuid AND e.action = 'retired'
   AND EXISTS (SELECT 1 FROM unnest(%(unread)s::bytea[]) AS u WHERE substring(e.path FROM 1 FOR octet_length(u)) = u)
 
+-- name: movable
+-- Records that may be followed: that an earlier page has neither followed already nor met with another file at their
+-- place, as the scan would have written it.
+SELECT m.id FROM unnest(%(ids)s::uuid[], %(before)s::bytea[]) AS m (id, before)
+WHERE NOT EXISTS (SELECT 1 FROM sync_plan_entries e
+                  WHERE e.plan_id = %(plan_id)s::uuid AND e.file_id = m.id AND e.action = 'moved')
+  AND NOT EXISTS (SELECT 1 FROM sync_plan_entries e
+                  WHERE e.plan_id = %(plan_id)s::uuid AND e.path = m.before AND e.action = 'updated')
+
+-- name: occupied
+SELECT f.path, f.id FROM file_records f
+WHERE f.repository_id = %(repository_id)s::uuid AND f.path = ANY (%(paths)s::bytea[])
+  AND NOT EXISTS (SELECT 1 FROM sync_plan_entries e
+                  WHERE e.plan_id = %(plan_id)s::uuid AND e.file_id = f.id AND e.action = 'moved')
+
 -- name: move
--- a file without a record that is, by inode, size and time, one that is not where its record says
-WITH pairs AS MATERIALIZED (
-    SELECT n.path, o.path AS from_path, o.file_id
-    FROM (SELECT path, size_bytes, mtime_ns, inode,
-                 row_number() OVER (PARTITION BY inode, size_bytes, mtime_ns ORDER BY path) AS nth
-          FROM sync_plan_entries WHERE plan_id = %(plan_id)s::uuid AND action = 'added') AS n
-    JOIN (SELECT path, file_id, size_bytes, mtime_ns, inode,
-                 row_number() OVER (PARTITION BY inode, size_bytes, mtime_ns ORDER BY path) AS nth
-          FROM sync_plan_entries WHERE plan_id = %(plan_id)s::uuid AND action = 'retired') AS o
-      USING (inode, size_bytes, mtime_ns, nth)),
-left_behind AS (
-    DELETE FROM sync_plan_entries e USING pairs p WHERE e.plan_id = %(plan_id)s::uuid AND e.path = p.from_path)
-UPDATE sync_plan_entries e SET action = 'moved', from_path = p.from_path, file_id = p.file_id
-FROM pairs p WHERE e.plan_id = %(plan_id)s::uuid AND e.path = p.path
+UPDATE sync_plan_entries e SET action = 'moved', from_path = m.before, file_id = m.id
+FROM unnest(%(ids)s::uuid[], %(before)s::bytea[], %(paths)s::bytea[]) AS m (id, before, path)
+WHERE e.plan_id = %(plan_id)s::uuid AND e.path = m.path
+
+-- name: move_away
+-- a file that lies where one that moved was, under whose record it would not be looked at
+UPDATE sync_plan_entries e SET action = 'added', file_id = NULL
+WHERE e.plan_id = %(plan_id)s::uuid AND e.path > %(after)s::bytea AND e.path <= %(until)s::bytea
+  AND e.action IN ('updated', 'returned')
+  AND EXISTS (SELECT 1 FROM sync_plan_entries m
+              WHERE m.plan_id = %(plan_id)s::uuid AND m.file_id = e.file_id AND m.action = 'moved')
+
+-- name: forget_left
+-- what was moved is not missing where it was
+DELETE FROM sync_plan_entries e
+USING sync_plan_entries m
+WHERE e.plan_id = %(plan_id)s::uuid AND e.action = 'retired'
+  AND m.plan_id = %(plan_id)s::uuid AND m.file_id = e.file_id AND m.action = 'moved'
 
 -- name: count_retired
 -- all of them, and those that nothing holds yet

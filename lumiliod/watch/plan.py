@@ -6,7 +6,8 @@ from uuid import UUID
 import msgspec
 import trio
 
-from lumiliod.db import held, plans, scans
+from lumiliod.db import held, moves, plans, scans
+from lumiliod.db.moves import Move
 from lumiliod.db.pool import Connection
 from lumiliod.db.scans import Held, Met
 from lumiliod.domain.errors import Conflict
@@ -17,7 +18,9 @@ from lumiliod.jobs.kind import Kind, each
 from lumiliod.pipeline import kinds
 from lumiliod.runtime import Opened, Runtime, reaching
 from lumiliod.storage import repository
+from lumiliod.watch import mounts
 from lumiliod.watch.conclude import judge, notes_of
+from lumiliod.watch.moves import really
 from lumiliod.watch.walk import Walk
 
 PAGE = 5000
@@ -60,19 +63,26 @@ async def plan(rt: Runtime, opened: Opened, running: Running, wanted: Args) -> N
     marker = await trio.to_thread.run_sync(repository.peek, repo.root, limiter=rt.disk)
     walk = Walk(repo, IgnoreRule(marker.sync_settings.ignore_patterns), rt.config.state_dir, folder)
     found = ignored = 0
+    keeps_inodes = await trio.to_thread.run_sync(mounts.keeps_inodes, repo.root, limiter=rt.disk)
     while page := await trio.to_thread.run_sync(walk.next_page, PAGE, limiter=rt.disk):
-        await _compare(rt, opened, plan_id, page)
+        await _compare(rt, opened, plan_id, page, keeps_inodes)
         found, ignored = found + len(page.paths), ignored + len(page.left_out)
         await running.progress(found, unit="files", text=repo.name)
     await trio.to_thread.run_sync(repository.check_identity, repo, limiter=rt.disk)
     await running.complete(partial(_finish, opened, plan_id, walk, found, ignored))
 
 
-async def _compare(rt: Runtime, opened: Opened, plan_id: UUID, page: Met) -> None:
+async def _compare(rt: Runtime, opened: Opened, plan_id: UUID, page: Met, keeps_inodes: bool) -> None:
     known: Held = await rt.db.once(scans.held, opened.id, page)
     if known.digest == page.digest and not known.to_retry:
         return
-    met = await rt.db.call(plans.compare, plan_id, opened.id, page) if page.paths else 0
+    met, found = 0, list[Move]()
+    if page.paths and keeps_inodes:
+        found = await rt.db.once(moves.moved_here, opened.id, page)
+    if found:
+        found = await trio.to_thread.run_sync(really, opened.repository, found, limiter=rt.disk)
+    if page.paths:
+        met = await rt.db.call(plans.compare, plan_id, opened.id, page, found)
     after: bytes | None = page.stretch.after if known.files > met else None
     while after is not None:
         after = await rt.db.call(plans.note_absent, plan_id, opened.id, page, after)
@@ -81,7 +91,7 @@ async def _compare(rt: Runtime, opened: Opened, plan_id: UUID, page: Met) -> Non
 def _finish(opened: Opened, plan_id: UUID, walk: Walk, found: int, ignored: int, conn: Connection) -> Result:
     is_full = scope_of(walk.below, walk.is_deep) is SyncScope.FULL
     plans.forget_unread(conn, plan_id, walk.unread)
-    plans.pair_moves(conn, plan_id)
+    plans.forget_left(conn, plan_id)
     absent, new = plans.count_retired(conn, plan_id, opened.id)
     row = next(iter(held.held(conn, opened.id)), None)
     known = scans.count_present(conn, opened.id) if new > HOLD_FILES or (row and is_full) else 0
