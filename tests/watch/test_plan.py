@@ -17,7 +17,7 @@ from lumiliod.domain.sync import quoted
 from lumiliod.library import held, sync
 from lumiliod.pipeline import kinds
 from lumiliod.runtime import Runtime
-from lumiliod.watch import plan
+from lumiliod.watch import mounts, plan, scan
 from tests.pipeline import shelf as shelves
 from tests.pipeline.shelf import Shelf
 from tests.watch import scanning
@@ -68,6 +68,22 @@ def belongs(shelf: Shelf) -> None:
 
 def told(entries: list[PlanEntry]) -> list[tuple[Any, ...]]:
     return [(one.action, one.path, *([one.from_path] if one.from_path is not None else [])) for one in entries]
+
+
+async def does_just_that(rt: Runtime, shelf: Shelf) -> None:
+    """Plan, then scan, and compare what was told with what was done."""
+    before = set(recorded(shelf))
+    of_all, entries = await planned(rt, ref=str(shelf.id))
+    result = await scanned(rt, shelf)
+    after = set(recorded(shelf))
+    looked_at = {shown(os.fsdecode(path)) for path in asked_for(shelf)}  # type: ignore[arg-type]
+    assert {one.path for one in entries if one.action in ("added", "updated")} == looked_at
+    left = {one.from_path or one.path for one in entries if one.action in ("retired", "moved")}
+    there = {shown(os.fsdecode(path)) for path in after}
+    assert left - there == {shown(os.fsdecode(path)) for path in before - after}
+    assert (of_all.found, of_all.ignored) == (result["found"], result["ignored"])
+    assert (of_all.added, of_all.updated) == (result["added"], result["changed"])
+    assert (of_all.moved, of_all.retired) == (result["moved"], result["missing"])
 
 
 async def test_it_tells_what_would_be_done_and_writes_nothing(shelf: Shelf) -> None:
@@ -136,25 +152,73 @@ def test_the_scan_after_it_does_just_that(
                 write(root, path, path)
             await scanned(rt, shelf)
             belongs(shelf)
-            before = set(recorded(shelf))
             for one in done:
                 edit(root, *one)
-            of_all, entries = await planned(rt, ref=str(shelf.id))
-            result = await scanned(rt, shelf)
-            after = set(recorded(shelf))
-            looked_at = {shown(os.fsdecode(path)) for path in asked_for(shelf)}  # type: ignore[arg-type]
-            assert {one.path for one in entries if one.action in ("added", "updated")} == looked_at
-            gone = {shown(os.fsdecode(path)) for path in before - after}
-            left = {one.from_path or one.path for one in entries if one.action in ("retired", "moved")}
-            there = {shown(os.fsdecode(path)) for path in after}
-            assert left - there == gone
-            assert (of_all.found, of_all.ignored) == (result["found"], result["ignored"])
-            assert (of_all.added, of_all.updated) == (result["added"], result["changed"])
-            assert (of_all.moved, of_all.retired) == (result["moved"], result["missing"])
+            await does_just_that(rt, shelf)
 
     trio.run(main)
     for table in ("jobs", "job_history", "file_records", "assets", "repositories"):
         shelf.sql(f"DELETE FROM {table}")
+
+
+CIRCLE = [("1.jpg", "x"), ("2.jpg", "1.jpg"), ("3.jpg", "2.jpg"), ("x", "3.jpg")]
+
+
+@pytest.mark.parametrize("page", [1, 2, 5000])
+@pytest.mark.parametrize(
+    ("moved", "new"),
+    [
+        ([("m/a.jpg", "b.jpg")], []),
+        ([("m/a.jpg", "z.jpg")], []),
+        # another file lies where it was
+        ([("m/a.jpg", "b.jpg")], ["m/a.jpg"]),
+        ([("m/a.jpg", "z.jpg")], ["m/a.jpg"]),
+        # names handed on, and one that takes a place which stays another's
+        (CIRCLE, []),
+        ([*CIRCLE, ("4.jpg", "5.jpg")], ["4.jpg"]),
+        ([("1.jpg", "2.jpg"), ("3.jpg", "1.jpg")], ["3.jpg"]),
+    ],
+)
+async def test_files_that_were_moved_are_told_as_they_are_followed(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch, moved: list[tuple[str, str]], new: list[str], page: int
+) -> None:
+    monkeypatch.setattr(plan, "PAGE", page)
+    monkeypatch.setattr(scan, "PAGE", page)
+    for at, name in enumerate(["1.jpg", "2.jpg", "3.jpg", "4.jpg", "m/a.jpg", "m/b.jpg"]):
+        plant(shelf, name)
+        (shelf.path / name).write_bytes(b"%d" % at * (at + 1))
+    async with scanning.scanning(shelf) as rt:
+        await scanned(rt, shelf)
+        belongs(shelf)
+        for before, after in moved:
+            (shelf.path / before).rename(shelf.path / after)
+        plant(shelf, *new)
+        await does_just_that(rt, shelf)
+
+
+async def test_of_two_names_of_one_file_one_is_followed(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan, "PAGE", 1)
+    monkeypatch.setattr(scan, "PAGE", 1)
+    plant(shelf, "m.jpg")
+    async with scanning.scanning(shelf) as rt:
+        await scanned(rt, shelf)
+        belongs(shelf)
+        (shelf.path / "a.jpg").hardlink_to(shelf.path / "m.jpg")
+        (shelf.path / "m.jpg").rename(shelf.path / "z.jpg")
+        _, entries = await planned(rt)
+        assert told(entries) == [("moved", "a.jpg", "m.jpg"), ("added", "z.jpg")]
+        result = await scanned(rt, shelf)
+        assert (result["moved"], result["added"], result["missing"]) == (1, 1, 0)
+
+
+async def test_where_inodes_are_not_kept_nothing_is_followed(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mounts, "keeps_inodes", lambda _root: False)
+    plant(shelf, "a.jpg")
+    async with scanning.scanning(shelf) as rt:
+        await scanned(rt, shelf)
+        belongs(shelf)
+        (shelf.path / "a.jpg").rename(shelf.path / "b.jpg")
+        assert told((await planned(rt))[1]) == [("retired", "a.jpg"), ("added", "b.jpg")]
 
 
 async def test_names_of_any_bytes_and_folders_named_by_theirs(shelf: Shelf) -> None:
