@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @click.command(cls=Command)
 @click.pass_obj
 def pending(options: Options) -> None:
-    """Show which files are missing in numbers that nobody believes.
+    """Show what is missing in numbers that wait for you.
 
     More than a fifth of a repository, and more than fifty files, missing at once are left as they were: a disk that
     is not mounted looks like that.
@@ -60,7 +60,10 @@ def approve(options: Options, repository: str, wait: bool) -> None:
 @click.argument("repository")
 @click.pass_obj
 def reject(options: Options, repository: str) -> None:
-    """Keep what is held as it is, and ask no more until more is missing."""
+    """Keep what is held as it is.
+
+    Nobody is asked again until more is missing.
+    """
     with connected(options) as client:
         one = _shown(client, repository)
         decided = client.sync.reject(repository, one.plan_id if one is not None else None)

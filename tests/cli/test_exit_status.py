@@ -56,6 +56,11 @@ def away(make_module_daemon: Callable[..., Daemon], tmp_path_factory: pytest.Tem
     [
         "scan home",
         "repos approve-deletions home",
+        "repos approve home",
+        "sync run",
+        "sync run home",
+        "sync run home --plan",
+        "sync run home --folder a",
         "repos set home --name other",
         "repos relayout home --to cas --plan",
         "repos relayout home --to cas --yes",
@@ -84,7 +89,8 @@ def test_an_option_that_there_is_not_is_bad_usage(line: list[str]) -> None:
 
 
 NO_DAEMON = ["assets list", "jobs list", "mirrors fill home --wait", "mirrors remove home", "queues list", "quota show",
-             "repos list", "schedule list", "search x", "status", "trash list", "uploads list", "wait"]  # fmt: skip
+             "repos list", "repos pending", "schedule list", "search x", "status", "sync status", "trash list",
+             "uploads list", "wait"]  # fmt: skip
 
 
 @pytest.mark.parametrize("line", NO_DAEMON)

@@ -158,9 +158,6 @@ def test_a_persons_way(daemon: Daemon, tmp_path: Path, monkeypatch: pytest.Monke
     }  # fmt: skip
     assert "every 2h" in daemon.cli("repos", "set", "home", "--max-file-size", "none", "--ignore-nothing").stdout
 
-    approved = said("repos", "approve-deletions", "home", "--wait")
-    assert (approved["kind"], approved["state"], approved["result"]["note"]) == ("scan", "completed", None)
-
     daemon.cli("repos", "detach", "home")
     assert "detached" in daemon.cli("repos", "list").stdout
     root.rename(tmp_path / "moved")
