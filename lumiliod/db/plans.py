@@ -67,15 +67,13 @@ def compare(conn: Connection, plan_id: UUID, repository_id: RepositoryId, page: 
         page: what the walk met.
         moves: records of files that were moved there, as far as an earlier page has not taken them.
     """
-    where = _where(plan_id, repository_id, page)
     moves = _possible(conn, plan_id, repository_id, moves) if moves else moves
-    params = where | {"paths": bytes_array(page.paths), "left_out": bytes_array(page.left_out)}
+    params = _where(plan_id, repository_id, page) | {"paths": bytes_array(page.paths), "left_out": bytes_array(page.left_out)}
     for name, column in zip(("sizes", "mtimes", "inodes", "ctimes"), page.columns, strict=True):
         params[name] = plain_array(map(str, column))
     row = conn.execute(Q["compare"], params).fetchone()
     if moves:
         conn.execute(Q["move"], {"plan_id": plan_id} | _moving(moves))
-    conn.execute(Q["move_away"], where)
     return int(row[0]) if row else 0
 
 
@@ -115,7 +113,8 @@ def forget_unread(conn: Connection, plan_id: UUID, unread: Iterable[RepoPath]) -
 
 
 def forget_left(conn: Connection, plan_id: UUID) -> None:
-    """Say of files that were moved nothing else."""
+    """Say of files that were moved nothing else, and of those that lie where they were that they are new."""
+    conn.execute(Q["take_over"], {"plan_id": plan_id})
     conn.execute(Q["forget_left"], {"plan_id": plan_id})
 
 

@@ -50,13 +50,10 @@ WHERE e.plan_id = %(plan_id)s::uuid AND e.action = 'retired'
   AND EXISTS (SELECT 1 FROM unnest(%(unread)s::bytea[]) AS u WHERE substring(e.path FROM 1 FOR octet_length(u)) = u)
 
 -- name: movable
--- Records that may be followed: that an earlier page has neither followed already nor met with another file at their
--- place, as the scan would have written it.
-SELECT m.id FROM unnest(%(ids)s::uuid[], %(before)s::bytea[]) AS m (id, before)
+-- records that no earlier page has followed
+SELECT m.id FROM unnest(%(ids)s::uuid[]) AS m (id)
 WHERE NOT EXISTS (SELECT 1 FROM sync_plan_entries e
                   WHERE e.plan_id = %(plan_id)s::uuid AND e.file_id = m.id AND e.action = 'moved')
-  AND NOT EXISTS (SELECT 1 FROM sync_plan_entries e
-                  WHERE e.plan_id = %(plan_id)s::uuid AND e.path = m.before AND e.action = 'updated')
 
 -- name: occupied
 SELECT f.path, f.id FROM file_records f
@@ -69,13 +66,12 @@ UPDATE sync_plan_entries e SET action = 'moved', from_path = m.before, file_id =
 FROM unnest(%(ids)s::uuid[], %(before)s::bytea[], %(paths)s::bytea[]) AS m (id, before, path)
 WHERE e.plan_id = %(plan_id)s::uuid AND e.path = m.path
 
--- name: move_away
--- a file that lies where one that moved was, under whose record it would not be looked at
+-- name: take_over
+-- a file that lies where one that moved was is a new one: the record it was compared with has gone with the other
 UPDATE sync_plan_entries e SET action = 'added', file_id = NULL
-WHERE e.plan_id = %(plan_id)s::uuid AND e.path > %(after)s::bytea AND e.path <= %(until)s::bytea
-  AND e.action IN ('updated', 'returned')
-  AND EXISTS (SELECT 1 FROM sync_plan_entries m
-              WHERE m.plan_id = %(plan_id)s::uuid AND m.file_id = e.file_id AND m.action = 'moved')
+FROM sync_plan_entries m
+WHERE e.plan_id = %(plan_id)s::uuid AND e.action IN ('updated', 'returned')
+  AND m.plan_id = %(plan_id)s::uuid AND m.file_id = e.file_id AND m.action = 'moved'
 
 -- name: forget_left
 -- what was moved is not missing where it was
