@@ -68,7 +68,8 @@ def compare(conn: Connection, plan_id: UUID, repository_id: RepositoryId, page: 
         moves: records of files that were moved there, as far as an earlier page has not taken them.
     """
     moves = _possible(conn, plan_id, repository_id, moves) if moves else moves
-    params = _where(plan_id, repository_id, page) | {"paths": bytes_array(page.paths), "left_out": bytes_array(page.left_out)}
+    params = _where(plan_id, repository_id, page)
+    params |= {"paths": bytes_array(page.paths), "left_out": bytes_array(page.left_out)}
     for name, column in zip(("sizes", "mtimes", "inodes", "ctimes"), page.columns, strict=True):
         params[name] = plain_array(map(str, column))
     row = conn.execute(Q["compare"], params).fetchone()

@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import msgspec
+import psycopg
 import pytest
 
 from lumiliod.api import app as api
@@ -156,7 +157,7 @@ async def test_each_beginning_and_each_end_is_told(asked: Asked) -> None:
         await events.begin("/api/v1/sync/live")
         await events.until(lambda name, data: newest(name, data) == ("", 0))
         asked.plant("a", 1)
-        with_lock = shelves.psycopg.connect(asked.shelf.conninfo)
+        with_lock = psycopg.connect(asked.shelf.conninfo)
         with_lock.execute("LOCK file_records IN SHARE MODE")
         ticket = await asked.ask("POST", "/repositories/home/sync", 202)
         await events.until(lambda name, data: newest(name, data) == ("running", 1))

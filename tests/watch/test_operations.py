@@ -16,7 +16,7 @@ from lumiliod.domain.sync import SyncCounts, SyncScope, SyncStatus, SyncType
 from lumiliod.jobs.kind import FIRST
 from lumiliod.library import sync as library
 from lumiliod.pipeline import kinds, schedules
-from lumiliod.watch import watcher
+from lumiliod.watch import mounts, watcher
 from lumiliod.watch.changes import FOLDERS_MAX, Changes
 from tests.pipeline import shelf as shelves
 from tests.pipeline.shelf import Shelf
@@ -114,7 +114,7 @@ async def test_a_watcher_and_polling_say_why(shelf: Shelf, monkeypatch: pytest.M
         await until(lambda: asked()[:2] == ["startup", "realtime"])
         nursery.cancel_scope.cancel()
     shelf.sql("TRUNCATE job_history")
-    monkeypatch.setattr(watcher.mounts, "why_polled", lambda _root: "it is far away")
+    monkeypatch.setattr(mounts, "why_polled", lambda _root: "it is far away")
     monkeypatch.setattr(watcher, "_interval_s", _at_once)
     async with scanning.scanning(shelf) as rt, trio.open_nursery() as nursery:
         nursery.start_soon(watcher.watch, rt, rt.repositories.online()[0])
