@@ -33,6 +33,8 @@ from . import wire
 from .wire import Client, serving
 from .working import Events
 
+NOBODYS = UUID(int=1)
+
 
 @dataclass
 class Asked:
@@ -177,11 +179,11 @@ async def test_each_beginning_and_each_end_is_told(asked: Asked) -> None:
         ("GET", "/sync/operations?cursor=abc", {}, "400 bad_cursor"),
         ("GET", "/sync/operations?limit=501", {}, "400 bad_request"),
         ("GET", "/sync/operations?x=1", {}, "400 bad_request"),
-        ("GET", f"/sync/operations/{uuid4()}", {}, "404 sync_operation_not_found"),
+        ("GET", f"/sync/operations/{NOBODYS}", {}, "404 sync_operation_not_found"),
         ("GET", "/sync/operations/x", {}, "404 not_found"),
-        ("GET", f"/sync/plans/{uuid4()}", {}, "404 plan_not_found"),
-        ("GET", f"/sync/plans/{uuid4()}?action=eaten", {}, "400 bad_action"),
-        ("GET", f"/sync/plans/{uuid4()}?cursor=gaE", {}, "400 bad_cursor"),
+        ("GET", f"/sync/plans/{NOBODYS}", {}, "404 plan_not_found"),
+        ("GET", f"/sync/plans/{NOBODYS}?action=eaten", {}, "400 bad_action"),
+        ("GET", f"/sync/plans/{NOBODYS}?cursor=gaE", {}, "400 bad_cursor"),
         ("GET", "/repositories/nowhere/held", {}, "404 repository_not_found"),
         ("POST", "/repositories/nowhere/sync", {}, "404 repository_not_found"),
         ("POST", "/repositories/home/sync", {"folder": "../home"}, "400 bad_path"),
