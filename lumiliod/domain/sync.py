@@ -1,7 +1,9 @@
 """Runs that bring the library in step with a disk: why they ran, what they covered, and what is believed of them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from os.path import commonpath
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from lumiliod.domain.errors import Shape
@@ -57,6 +59,18 @@ def scope_of(folder: RepoPath, is_deep: bool) -> SyncScope:
     if not is_deep:
         return SyncScope.FILES
     return SyncScope.FOLDER if folder else SyncScope.FULL
+
+
+Part = tuple[RepoPath, bool]
+"""A folder, empty for the root, and whether a scan of it is of those below, too."""
+
+
+def covers(parts: Sequence[Part]) -> tuple[SyncScope, RepoPath]:
+    """Return what a scan of folders covers: of several, the folder that all lie in is told."""
+    if len(parts) > 1:
+        return SyncScope.FOLDER, RepoPath(commonpath([f"/{folder}" for folder, _ in parts]).lstrip("/"))
+    [(folder, is_deep)] = parts
+    return scope_of(folder, is_deep), folder
 
 
 def quoted(folder: RepoPath) -> str:

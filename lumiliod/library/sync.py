@@ -32,7 +32,7 @@ from lumiliod.db.repositories import RepositoryRow
 from lumiliod.db.sync import OpenScan, OperationRow
 from lumiliod.domain.errors import Conflict, NotFound, Shape
 from lumiliod.domain.ids import JobId, RepoPath, RepositoryId, path_bytes, path_from_bytes, shown
-from lumiliod.domain.sync import SyncStatus, SyncType, scope_of, unquoted
+from lumiliod.domain.sync import SyncStatus, SyncType, covers, unquoted
 from lumiliod.library import convert, held
 from lumiliod.library.live import Live, Told, Watchers
 from lumiliod.library.repositories import watch
@@ -211,13 +211,18 @@ def _repository(rt: Runtime, row: RepositoryRow, seen: _Seen) -> RepositorySync:
 
 
 def _open(scan: OpenScan) -> OpenSync:
-    folder = path_from_bytes(unquote_to_bytes(str(scan.args.get("folder", ""))))
+    one = (scan.args.get("folder", ""), scan.args.get("deep", True))
+    parts = [
+        (path_from_bytes(unquote_to_bytes(str(folder))), bool(is_deep))
+        for folder, is_deep in scan.args.get("folders") or [one]
+    ]
+    scope, folder = covers(parts)
     return OpenSync(
         task_id=scan.id,
         is_plan=scan.kind == kinds.PLAN.kind,
         state=scan.state,
         type=str(scan.args.get("why", SyncType.MANUAL)),
-        scope=scope_of(folder, bool(scan.args.get("deep", True))),
+        scope=scope,
         folder=shown(folder),
         progress=msgspec.convert(scan.progress, Progress | None),
     )

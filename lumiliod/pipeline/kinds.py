@@ -1,6 +1,6 @@
 """The kinds of job there are and how to ask for them."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from hashlib import sha256
 from uuid import UUID
 
@@ -11,7 +11,7 @@ from lumiliod.domain.derivatives import PHOTO_WEB
 from lumiliod.domain.ids import AssetId, JobId, RepoPath, RepositoryId, UserId, path_bytes
 from lumiliod.domain.jobs import PRIORITY_IDLE, PRIORITY_LOW, NewJob, OnConflict
 from lumiliod.domain.media import AssetType
-from lumiliod.domain.sync import SyncType, quoted
+from lumiliod.domain.sync import Part, SyncType, covers, quoted
 from lumiliod.jobs.kind import JobSpec
 from lumiliod.storage.staging import Staged
 
@@ -96,6 +96,18 @@ def scan_folder(
     args = {"repository": str(repository_id), "folder": quoted(folder), "deep": deep, "why": why}
     key, how = _of_folder(repository_id, folder, deep), OnConflict.RESCHEDULE
     return SCAN.new(args, unique_key=key, on_conflict=how, repository_id=repository_id)
+
+
+def scan_folders(repository_id: RepositoryId, folders: Sequence[Part], why: SyncType) -> NewJob:
+    """Make one scan of several folders: what moved from one to another is seen at once."""
+    if len(folders) == 1:
+        folder, deep = folders[0]
+        return scan_folder(repository_id, folder, deep=deep, why=why)
+    _, shared = covers(folders)
+    wanted = [(quoted(folder), deep) for folder, deep in folders]
+    args = {"repository": str(repository_id), "folder": quoted(shared), "folders": wanted, "why": why}
+    key = f"folders:{repository_id}:{sha256(repr(wanted).encode()).hexdigest()}"
+    return SCAN.new(args, unique_key=key, on_conflict=OnConflict.RESCHEDULE, repository_id=repository_id)
 
 
 def plan(repository_id: RepositoryId, folder: RepoPath) -> NewJob:

@@ -34,17 +34,14 @@ class Changes:
         self.is_lost |= more.is_lost
 
     def scans(self, repository_id: RepositoryId) -> list[NewJob]:
-        """Return the scans that see all of it."""
+        """Return the scan that sees all of it, if there is anything to see."""
         deep = [prefix for prefix in self.deep if not _lies_in(self.deep, prefix, but=prefix)]
         flat = [prefix for prefix in self.flat if not _lies_in(self.deep, prefix)]
         if self.is_lost or len(deep) + len(flat) > FOLDERS_MAX:
             return [kinds.scan_again(repository_id, SyncType.REALTIME)]
         wanted = [(prefix, True) for prefix in sorted(deep)] + [(prefix, False) for prefix in sorted(flat)]
-        why = SyncType.REALTIME
-        return [
-            kinds.scan_folder(repository_id, path_from_bytes(prefix.rstrip(b"/")), deep=is_deep, why=why)
-            for prefix, is_deep in wanted
-        ]
+        folders = [(path_from_bytes(prefix.rstrip(b"/")), is_deep) for prefix, is_deep in wanted]
+        return [kinds.scan_folders(repository_id, folders, SyncType.REALTIME)] if folders else []
 
 
 def _lies_in(folders: set[bytes], prefix: bytes, *, but: bytes | None = None) -> bool:

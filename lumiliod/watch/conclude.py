@@ -6,22 +6,22 @@ from uuid import UUID
 from lumiliod.db import held, scans, sync
 from lumiliod.db.held import HeldRow
 from lumiliod.db.pool import Connection
-from lumiliod.db.scans import BEYOND, Stretch
-from lumiliod.domain.ids import RepositoryId, path_bytes, shown
+from lumiliod.domain.ids import RepositoryId, shown
 from lumiliod.domain.sync import (
     HOLD_FILES,
     Absent,
     HeldState,
     Holding,
     SyncCounts,
-    SyncScope,
     SyncStatus,
     Verdict,
     judged,
-    scope_of,
 )
 from lumiliod.jobs.engine import Result
 from lumiliod.watch.walk import Walk
+from lumiliod.watch.walks import Walks
+
+AnyWalk = Walk | Walks
 
 
 def conclude(
@@ -30,7 +30,7 @@ def conclude(
     generation: int,
     operation: UUID,
     counts: SyncCounts,
-    walk: Walk,
+    walk: AnyWalk,
     conn: Connection,
 ) -> Result:
     """Say what a complete walk did not meet, and end the record of its run; returns what the job keeps.
@@ -61,13 +61,6 @@ def conclude(
             "missing": counts.missing, "ignored": counts.ignored, "status": status, "note": note}  # fmt: skip
 
 
-def stretch_of(walk: Walk) -> Stretch:
-    """Return all of what a walk goes through."""
-    below = path_bytes(walk.below)
-    name_at = 0 if walk.is_deep else len(below) + 2 if below else 1
-    return Stretch(below + b"/", below + b"/" + BEYOND, name_at) if below else Stretch(name_at=name_at)
-
-
 def judge(row: HeldRow | None, absent: int, new: int, known: int, *, is_full: bool, generation: int) -> Verdict:
     """Say what becomes of ``absent`` files, ``new`` of which are not held yet, after the scan called ``generation``."""
     if row is None:
@@ -78,7 +71,7 @@ def judge(row: HeldRow | None, absent: int, new: int, known: int, *, is_full: bo
     return judged(Absent(absent, new, known), holding, is_full=is_full)
 
 
-def notes_of(walk: Walk) -> list[str]:
+def notes_of(walk: AnyWalk) -> list[str]:
     """Return what a person should know of a walk."""
     notes = list[str]()
     if walk.unread:
@@ -93,22 +86,21 @@ def notes_of(walk: Walk) -> list[str]:
 
 
 def _missing(
-    conn: Connection, repository_id: RepositoryId, name: str, generation: int, counts: SyncCounts, walk: Walk
+    conn: Connection, repository_id: RepositoryId, name: str, generation: int, counts: SyncCounts, walk: AnyWalk
 ) -> tuple[SyncCounts, SyncStatus, list[str]]:
     """Mark what is missing, or hold it; the repository's row is held already."""
     unread = list(walk.unread)
-    is_full = scope_of(walk.below, walk.is_deep) is SyncScope.FULL
     # what was shown to who approved it counts, not what is left of it
     row = next(iter(held.held(conn, repository_id)), None)
-    still = held.let_returned_go(conn, repository_id, generation, stretch_of(walk)) if row else 0
+    still = _still_held(conn, repository_id, generation, walk) if row else 0
     if row and not still:
         row = None
     absent = scans.count_absent(conn, repository_id, generation, unread)
     kept = held.count_absent(conn, repository_id, generation, unread) if row else 0
     new = absent - kept
-    known = scans.count_present(conn, repository_id) if new > HOLD_FILES or (row and is_full) else 0
+    known = scans.count_present(conn, repository_id) if new > HOLD_FILES or (row and walk.is_full) else 0
     # what is held below a folder that could not be read has not come back
-    verdict = judge(row, still + new, new, known, is_full=is_full, generation=generation)
+    verdict = judge(row, still + new, new, known, is_full=walk.is_full, generation=generation)
     if verdict is Verdict.HOLD:
         if row is None or new or row.state != HeldState.HELD:
             held.hold(conn, repository_id, generation, unread, absent, known)
@@ -128,8 +120,13 @@ def _missing(
         held.spare(conn, repository_id, generation)
     marked = scans.mark_missing(conn, repository_id, generation, unread)
     if row is not None and verdict is Verdict.BELIEVE:
-        held.let_returned_go(conn, repository_id, generation, stretch_of(walk))
+        _still_held(conn, repository_id, generation, walk)
     return replace(counts, missing=marked), SyncStatus.COMPLETED, notes
+
+
+def _still_held(conn: Connection, repository_id: RepositoryId, generation: int, walk: AnyWalk) -> int:
+    """Let go what is held and has come back to where a walk was; return how much is held still."""
+    return [held.let_returned_go(conn, repository_id, generation, one) for one in walk.stretches][-1]
 
 
 _SPARED = {

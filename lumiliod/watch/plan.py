@@ -12,7 +12,7 @@ from lumiliod.db.pool import Connection
 from lumiliod.db.scans import Held, Met
 from lumiliod.domain.errors import Conflict
 from lumiliod.domain.ignore import IgnoreRule
-from lumiliod.domain.sync import HOLD_FILES, SyncScope, Verdict, scope_of, unquoted
+from lumiliod.domain.sync import HOLD_FILES, Verdict, covers, unquoted
 from lumiliod.jobs.engine import Result, Running
 from lumiliod.jobs.kind import Kind, each
 from lumiliod.pipeline import kinds
@@ -59,7 +59,7 @@ async def plan(rt: Runtime, opened: Opened, running: Running, wanted: Args) -> N
     repo, folder = opened.repository, unquoted(wanted.folder)
     await trio.to_thread.run_sync(repository.check_identity, repo, limiter=rt.disk)
     plan_id = running.job.id
-    await rt.db.call(plans.begin, plan_id, opened.id, scope_of(folder, True), folder)
+    await rt.db.call(plans.begin, plan_id, opened.id, *covers([(folder, True)]))
     marker = await trio.to_thread.run_sync(repository.peek, repo.root, limiter=rt.disk)
     walk = Walk(repo, IgnoreRule(marker.sync_settings.ignore_patterns), rt.config.state_dir, folder)
     found = ignored = 0
@@ -89,7 +89,7 @@ async def _compare(rt: Runtime, opened: Opened, plan_id: UUID, page: Met, keeps_
 
 
 def _finish(opened: Opened, plan_id: UUID, walk: Walk, found: int, ignored: int, conn: Connection) -> Result:
-    is_full = scope_of(walk.below, walk.is_deep) is SyncScope.FULL
+    is_full = walk.is_full
     plans.forget_unread(conn, plan_id, walk.unread)
     plans.forget_left(conn, plan_id)
     absent, new = plans.count_retired(conn, plan_id, opened.id)

@@ -1,7 +1,7 @@
 """Scan: compare a repository's folders with its file records; what changed becomes ingest jobs."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from uuid import UUID
@@ -14,9 +14,8 @@ from lumiliod.db import moves, scans, sync
 from lumiliod.db.pool import Connection
 from lumiliod.db.scans import Held, Merged, Met
 from lumiliod.domain.errors import LumilioError
-from lumiliod.domain.ids import RepoPath
 from lumiliod.domain.ignore import IgnoreRule
-from lumiliod.domain.sync import SyncCounts, SyncStatus, SyncType, scope_of, unquoted
+from lumiliod.domain.sync import Part, SyncCounts, SyncStatus, SyncType, covers, unquoted
 from lumiliod.jobs.engine import Running
 from lumiliod.jobs.kind import FIRST, Kind, each
 from lumiliod.pipeline import kinds
@@ -25,7 +24,7 @@ from lumiliod.storage import repository
 from lumiliod.watch import mounts
 from lumiliod.watch import moves as moving
 from lumiliod.watch.conclude import conclude
-from lumiliod.watch.walk import Walk
+from lumiliod.watch.walks import Walks
 
 log = logging.getLogger(__name__)
 
@@ -40,12 +39,14 @@ class Args(msgspec.Struct):
     """The repository to scan, and why.
 
     ``folder`` is a path in it, its bytes quoted as in a URL, for a scan of what lies below, or with ``deep`` false
-    of the files in the folder itself; nothing else is concluded about then.
+    of the files in the folder itself; nothing else is concluded about then. ``folders`` are several such instead, each
+    with its ``deep``, and ``folder`` the one that all lie in.
     """
 
     repository: UUID
     folder: str = ""
     deep: bool = True
+    folders: list[tuple[str, bool]] = []
     why: SyncType = SyncType.MANUAL
 
 
@@ -65,7 +66,7 @@ def setup(rt: Runtime) -> Kind:
 
 
 async def scan(rt: Runtime, opened: Opened, running: Running, wanted: Args) -> None:
-    """Walk a repository or a folder of it, enqueue what is new or changed, mark what a complete walk did not meet.
+    """Walk a repository or folders of it, enqueue what is new or changed, mark what a complete walk did not meet.
 
     When that is very much, it is held until a person has approved it.
 
@@ -73,15 +74,17 @@ async def scan(rt: Runtime, opened: Opened, running: Running, wanted: Args) -> N
         Unavailable: the root is offline; nothing is concluded from that.
         Shape: the folder is no path inside a repository (``bad_path``).
     """
-    repo, folder = opened.repository, unquoted(wanted.folder)
+    repo = opened.repository
+    asked = wanted.folders or [(wanted.folder, wanted.deep)]
+    parts = [(unquoted(folder), is_deep) for folder, is_deep in asked]
     await trio.to_thread.run_sync(repository.check_identity, repo, limiter=rt.disk)
-    operation, generation = await rt.db.call(_begin, opened, running, wanted, folder)
+    operation, generation = await rt.db.call(_begin, opened, running, wanted.why, parts)
     this = _Scan(rt, opened, running)
     try:
         # as it is now: another process may have changed it, and this one is yet to hear of that
         marker = await trio.to_thread.run_sync(repository.peek, repo.root, limiter=rt.disk)
         rule = IgnoreRule(marker.sync_settings.ignore_patterns)
-        walk = Walk(repo, rule, rt.config.state_dir, folder, wanted.deep)
+        walk = Walks(repo, rule, rt.config.state_dir, parts)
         await this.compare(walk, generation)
         await trio.to_thread.run_sync(repository.check_identity, repo, limiter=rt.disk)
     except Exception as error:
@@ -93,9 +96,10 @@ async def scan(rt: Runtime, opened: Opened, running: Running, wanted: Args) -> N
     await running.complete(partial(conclude, opened.id, name, generation, operation, this.counts, walk))
 
 
-def _begin(conn: Connection, opened: Opened, running: Running, wanted: Args, folder: RepoPath) -> tuple[UUID, int]:
-    scope = scope_of(folder, wanted.deep)
-    operation = sync.begin(conn, opened.id, wanted.why, scope, folder, running.job.id)
+def _begin(
+    conn: Connection, opened: Opened, running: Running, why: SyncType, parts: Sequence[Part]
+) -> tuple[UUID, int]:
+    operation = sync.begin(conn, opened.id, why, *covers(parts), running.job.id)
     return operation, scans.next_generation(conn, opened.id)
 
 
@@ -109,7 +113,7 @@ class _Scan:
         self._running = running
         self._keeps_inodes = False
 
-    async def compare(self, walk: Walk, generation: int) -> None:
+    async def compare(self, walk: Walks, generation: int) -> None:
         """Bring the records in step with everything that ``walk`` meets.
 
         Raises:
@@ -121,7 +125,7 @@ class _Scan:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._read, walk, ahead)
-                if not walk.below and walk.is_deep:
+                if walk.is_full:
                     nursery.start_soon(self._enqueue_lost)
                 async with pages:
                     async for page in pages:
@@ -129,7 +133,7 @@ class _Scan:
         except BaseExceptionGroup as group:
             raise _first_error(group) from None
 
-    async def _read(self, walk: Walk, ahead: trio.MemorySendChannel[Met]) -> None:
+    async def _read(self, walk: Walks, ahead: trio.MemorySendChannel[Met]) -> None:
         async with ahead:
             while page := await trio.to_thread.run_sync(walk.next_page, PAGE, limiter=self._rt.disk):
                 await ahead.send(page)

@@ -66,6 +66,22 @@ class Walk:
     """Where the next page begins; None before the first."""
     _is_over: bool = False
 
+    @property
+    def stretches(self) -> list[Stretch]:
+        """All that is walked."""
+        return [self.stretch]
+
+    @property
+    def stretch(self) -> Stretch:
+        """All that is walked."""
+        below = path_bytes(self.below) + b"/" if self.below else b""
+        return Stretch(below, below + BEYOND, 0 if self.is_deep else len(below) + 1)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether that is everything."""
+        return self.is_deep and not self.below
+
     def next_page(self, count: int) -> Met | None:
         """Return the next stretch of the walk with up to ``count`` files; the last reaches to its end. Blocks."""
         if self._is_over:

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from lumiliod.domain.ids import AssetId
+from lumiliod.domain.ids import AssetId, RepositoryId
 from lumiliod.watch import mounts, scan
+from lumiliod.watch.changes import Changes
 from tests.pipeline import shelf as shelves
 from tests.pipeline.shelf import Shelf, jpeg
-from tests.watch.scanning import asked_for, scanned, scanning
+from tests.watch.scanning import asked_for, result_of, scanned, scanning
 
 LOCAL = "1 1 8:1 / / rw - ext4 /dev/sda rw\n"
 
@@ -84,6 +85,26 @@ async def test_a_move_told_in_two_scans_is_one(shelf: Shelf, folders: list[str])
         await shelves.idle(rt)
     assert held(shelf) == {"out/a.jpg": assets["in/a.jpg"], "out/b.jpg": assets["out/b.jpg"]}
     assert shelf.sql("SELECT count(*) FROM trash") == [(0,)]
+
+
+async def test_a_move_between_folders_that_are_scanned_together_is_not_read(shelf: Shelf) -> None:
+    assets = fill(shelf, ["in/a.jpg", "in/sub/x.jpg", "out/b.jpg", "other/c.jpg"])
+    await follow(shelf)
+    step(shelf.path, ("in/a.jpg", "out/a.jpg"), ("out/b.jpg", "in/b.jpg"), ("in/sub/x.jpg", "x.jpg"))
+    (shelf.path / "other/c.jpg").unlink()
+    changes = Changes(flat={b"in/", b"out/", b""}, deep={b"in/sub/"})
+    async with scanning(shelf) as rt:
+        [job] = changes.scans(RepositoryId(shelf.id))
+        result = await result_of(rt, job)
+    assert (result["found"], result["moved"], result["missing"], result["note"]) == (3, 3, 0, None)
+    assert held(shelf) == {
+        "out/a.jpg": assets["in/a.jpg"], "in/b.jpg": assets["out/b.jpg"], "x.jpg": assets["in/sub/x.jpg"],
+        "other/c.jpg": assets["other/c.jpg"],
+    }  # fmt: skip
+    assert asked_for(shelf) == set()
+    assert shelf.sql("SELECT scope, folder, type, moved FROM sync_operations ORDER BY id DESC LIMIT 1") == [
+        ("folder", b"", "realtime", 3)
+    ]
 
 
 async def test_names_handed_on_are_followed(shelf: Shelf) -> None:
