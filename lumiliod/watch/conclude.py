@@ -118,7 +118,7 @@ def _missing(
         notes = []
     else:
         held.spare(conn, repository_id, generation)
-    marked = scans.mark_missing(conn, repository_id, generation, unread)
+    marked = scans.mark_missing(conn, repository_id, generation, unread) if absent else 0
     if row is not None and verdict is Verdict.BELIEVE:
         _still_held(conn, repository_id, generation, walk)
     return replace(counts, missing=marked), SyncStatus.COMPLETED, notes

@@ -1,6 +1,7 @@
 """Every run says why it ran, what it covered and how it ended; what is kept of them stays within a bound."""
 
 import os
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import psycopg
 import pytest
 import trio
 
+from lumiliod import config as configuration
 from lumiliod.daemon import appliance
 from lumiliod.db import sync
 from lumiliod.domain.errors import LumilioError
@@ -133,7 +135,9 @@ async def test_a_repository_that_is_back_is_scanned_for_that(shelf: Shelf) -> No
         shelf.path.rename(away)
         rt.repositories.lose(RepositoryId(shelf.id), "unplugged")
         away.rename(shelf.path)
-        await nursery.start(appliance.attend_repositories, rt)
+        # where a watcher is, it asks for that itself
+        unwatched = configuration.parse("[watch]\nenabled = false", state_dir=shelf.root + ".state")
+        await nursery.start(appliance.attend_repositories, replace(rt, config=unwatched))
         await until(lambda: runs(shelf, "type, status") == [("startup", "completed")])
         nursery.cancel_scope.cancel()
 
@@ -203,7 +207,9 @@ async def test_what_waits_and_runs_is_seen(shelf: Shelf) -> None:
     async with shelves.opened(shelf) as rt:
         home = RepositoryId(shelf.id)
         seen = await library.show(rt, "home")
-        assert (seen.last, seen.open, seen.held, seen.watch) == (None, [], None, None)
+        assert (seen.last, seen.open, seen.held) == (None, [], None)
+        assert seen.watch is not None
+        assert seen.watch.reason == "its folders are being looked through"
         for job in (
             kinds.scan(home, SyncType.RECONCILIATION),
             kinds.scan_folder(home, RepoPath("a"), deep=False, why=SyncType.REALTIME),

@@ -116,17 +116,18 @@ async def test_it_tells_what_would_be_done_and_writes_nothing(shelf: Shelf) -> N
 
 
 async def test_what_is_back_is_told_and_will_not_be_processed(shelf: Shelf) -> None:
-    plant(shelf, "1.jpg", "2.jpg")
+    plant(shelf, "inbox/1.jpg", "inbox/2.jpg")
+    away = shelf.path.with_name("1.jpg")
     async with scanning.scanning(shelf) as rt:
         await scanned(rt, shelf)
-        settled(shelf)
-        (shelf.path / "1.jpg").rename(shelf.path.with_name("1.jpg"))
+        belongs(shelf)
+        (shelf.path / "inbox" / "1.jpg").rename(away)
         await scanned(rt, shelf)
-        shelf.path.with_name("1.jpg").rename(shelf.path / "1.jpg")
+        away.rename(shelf.path / "inbox" / "1.jpg")
         # renaming has changed its time of change, which a disk that was away does not
-        changed_at = (shelf.path / "1.jpg").stat().st_ctime_ns
-        shelf.sql("UPDATE file_records SET ctime_ns = %s WHERE path = '1.jpg'", changed_at)
-        assert told((await planned(rt))[1]) == [("returned", "1.jpg")]
+        changed_at = (shelf.path / "inbox" / "1.jpg").stat().st_ctime_ns
+        shelf.sql("UPDATE file_records SET ctime_ns = %s WHERE path = 'inbox/1.jpg'", changed_at)
+        assert told((await planned(rt))[1]) == [("returned", "inbox/1.jpg")]
         await scanned(rt, shelf)
         assert asked_for(shelf) == set()
 
@@ -157,7 +158,7 @@ def test_the_scan_after_it_does_just_that(
             await does_just_that(rt, shelf)
 
     trio.run(main)
-    for table in ("jobs", "job_history", "file_records", "assets", "repositories"):
+    for table in ("jobs", "job_history", "file_records", "trash", "assets", "repositories"):
         shelf.sql(f"DELETE FROM {table}")
 
 
