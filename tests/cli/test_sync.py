@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,14 @@ def test_exit_codes(line: str, code: int) -> None:
     result = CliRunner(env={"LUMILIO_SOCKET": "/nonexistent/s"}).invoke(program, line.split())
     assert result.exit_code == code, result.output
     assert "Traceback" not in result.output
+
+
+@pytest.fixture
+def daemon(make_daemon: Callable[..., Daemon], tmp_path: Path) -> Daemon:
+    """Return a daemon that looks when it is asked to, and not before."""
+    config = tmp_path / "unwatched.toml"
+    config.write_text("[watch]\nenabled = false\n")
+    return make_daemon("--config", str(config)).start()
 
 
 @pytest.fixture
