@@ -17,14 +17,14 @@ import msgspec
 
 from lumiliod.cli.output import note, pairs, print_items, print_json, size, table, wall_clock
 from lumiliod.cli.program import Command, Failed, Group, Options, connected
-from lumiliod.contract.assets import Asset, AssetDetail
+from lumiliod.contract.assets import Asset, AssetDetail, Stack
 from lumiliod.contract.problems import Problem
 
 if TYPE_CHECKING:
     from lumiliod.client import Client
 
 PAGE = 500
-_TOLD_APART = {"thumbhash", "thumbnail_version", "appearance", "regions", "tags"}
+_TOLD_APART = {"thumbhash", "thumbnail_version", "appearance", "regions", "tags", "stack", "stack_members"}
 
 
 @click.group(cls=Group)
@@ -60,6 +60,13 @@ def show(options: Options, asset_id: UUID) -> None:
     if found.appearance is not None:
         told += [(field, getattr(found.appearance, field)) for field in found.appearance.__struct_fields__]
     pairs((name, ", ".join(map(str, value)) if isinstance(value, list) else value) for name, value in told)
+    if found.stack is not None:
+        click.echo()
+        note(f"Stack of {found.stack.count}: {found.stack.why}")
+        members = [
+            (m.role, m.name, m.id, "yes" if m.id == found.stack.cover else "", m.why) for m in found.stack_members
+        ]
+        table((f"In {found.stack.kind}", "Name", "Id", "Cover", "Why"), members)
     if found.regions:
         click.echo()
         places = (((r.x, r.y, r.w, r.h), r) for r in found.regions)
@@ -181,6 +188,8 @@ def _write_csv(file: IO[bytes], found: Iterable[Asset]) -> None:
 def _cell(value: object) -> object:
     if isinstance(value, list):
         return ";".join(map(str, value))
+    if isinstance(value, Stack):
+        return f"{value.kind}:{value.cover}"
     return value.isoformat() if isinstance(value, datetime) else value
 
 

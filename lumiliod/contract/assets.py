@@ -7,6 +7,18 @@ from uuid import UUID
 from msgspec import Struct
 
 
+class Stack(Struct, kw_only=True):
+    """What an asset is one thing with to a person: ``kind`` is ``raw_jpeg | live | burst``.
+
+    ``cover`` is the member that is shown for all ``count`` of them, and ``why`` says in words what holds them together.
+    """
+
+    kind: str
+    cover: UUID
+    count: int
+    why: str
+
+
 class Asset(Struct, kw_only=True):
     """One photo, video or audio item.
 
@@ -61,6 +73,20 @@ class Asset(Struct, kw_only=True):
     """Whether a photo moves: `/assets/{id}/motion` has its film."""
     live_id: UUID | None
     """The film of a live photo, or the photo of its film, where that is an asset of its own."""
+    stack: Stack | None
+    """What it belongs to, told anew whenever it is asked for, by what lies beside it and by the camera's ids."""
+
+
+class StackMember(Struct, kw_only=True):
+    """A member of an asset's stack: ``role`` is ``photo | raw | film | frame | version``, ``why`` says why it is one.
+
+    A ``version`` is a further still or film of the same shot.
+    """
+
+    id: UUID
+    name: str
+    role: str
+    why: str
 
 
 class Region(Struct, kw_only=True):
@@ -109,6 +135,8 @@ class AssetDetail(Asset, kw_only=True):
     regions: list[Region]
     tags: dict[str, Any]
     appearance: Appearance | None
+    stack_members: list[StackMember]
+    """Of its stack all, itself included, the cover's shot as it was taken among them; none where it is in none."""
 
 
 class NearDuplicate(Struct, kw_only=True):

@@ -82,23 +82,7 @@ SELECT a.id, a.owner_id, a.type, a.status, a.status_reason, a.original_filename,
        a.rating, a.title, a.description, a.keywords, a.added_at,
        ARRAY(SELECT substr(d.kind, 11)::int FROM derivatives d
              WHERE d.asset_id = a.id AND d.kind LIKE 'thumbnail\_%%' ORDER BY 1) AS thumbnails,
-       ap.thumbhash, dt.recipe AS thumbnail_recipe, dt.created_at AS thumbnails_made_at, a.motion_offset, a.motion_bytes,
-       -- the other half of a live photo: by its id; else by folder and name, where no two ids say otherwise
-       (SELECT o.id
-        FROM (SELECT o.id, 1 AS rank FROM assets o
-              WHERE o.content_id = a.content_id AND o.owner_id = a.owner_id AND o.deleted_at IS NULL
-                AND (a.type, o.type) IN (('photo', 'video'), ('video', 'photo'))
-              UNION ALL
-              SELECT o.id, 2 FROM file_records of JOIN assets o ON o.id = of.asset_id
-              WHERE of.repository_id = f.repository_id AND of.outcome = 'asset'
-                AND of.path = ANY (ARRAY(
-                    SELECT decode(regexp_replace(encode(f.path, 'escape'), '[.][^./]+$', '') || e, 'escape')
-                    FROM unnest(CASE a.type WHEN 'photo' THEN ARRAY['.mov', '.MOV', '.mp4', '.MP4']
-                                WHEN 'video' THEN ARRAY['.heic', '.HEIC', '.jpg', '.JPG', '.jpeg', '.JPEG'] END) AS e))
-                AND o.owner_id = a.owner_id AND o.deleted_at IS NULL AND (a.content_id IS NULL OR o.content_id IS NULL)
-                AND (a.type, o.type) IN (('photo', 'video'), ('video', 'photo'))
-                AND CASE a.type WHEN 'video' THEN a.duration_s ELSE o.duration_s END <= 10) AS o
-        ORDER BY o.rank, o.id LIMIT 1) AS live_id
+       ap.thumbhash, dt.recipe AS thumbnail_recipe, dt.created_at AS thumbnails_made_at, a.motion_offset, a.motion_bytes
 FROM assets a
 LEFT JOIN derivatives dt ON dt.asset_id = a.id AND dt.kind = 'thumbnail_150'
 LEFT JOIN appearances ap ON ap.asset_id = a.id

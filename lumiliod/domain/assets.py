@@ -107,7 +107,6 @@ class AssetRow:
     thumbnails_made_at: datetime | None
     motion_offset: int | None
     motion_bytes: int | None
-    live_id: AssetId | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -122,6 +122,7 @@ class StackMember:
     """A member with its role, and why it is one; those of one shot have one number."""
 
     id: AssetId
+    type: AssetType
     name: str
     role: Role
     why: str
@@ -140,7 +141,7 @@ class Stack:
     def moving(self, asset_id: AssetId) -> AssetId | None:
         """Return the film of a photo's shot, or the photo of a film's."""
         one = next(member for member in self.members if member.id == asset_id)
-        wanted = (Role.PHOTO, Role.FRAME) if one.role is Role.FILM else (Role.FILM,)
+        wanted = (Role.FILM,) if one.type is AssetType.PHOTO else (Role.PHOTO, Role.FRAME)
         return next((m.id for m in self.members if m.shot == one.shot and m.role in wanted and m.id != one.id), None)
 
 
@@ -324,10 +325,10 @@ def _of_burst(burst_id: str, shots: list[_Shot]) -> Stack:
 def _told(shot: _Shot, role: Role, why: str, number: int) -> Iterable[StackMember]:
     for member in shot.members:
         if member is shot.members[0]:
-            yield StackMember(member.id, member.name, role, why, number)
+            yield StackMember(member.id, member.type, member.name, role, why, number)
             continue
         its_role = Role.FILM if member is shot.film else Role.RAW if member.is_raw else Role.VERSION
-        yield StackMember(member.id, member.name, its_role, shot.whys[member.id], number)
+        yield StackMember(member.id, member.type, member.name, its_role, shot.whys[member.id], number)
 
 
 def _when(member: Member) -> tuple[bool, datetime, _Standing]:

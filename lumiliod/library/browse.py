@@ -13,8 +13,9 @@ from lumiliod.domain.errors import NotFound, Unavailable
 from lumiliod.domain.ids import AssetId, path_from_bytes
 from lumiliod.domain.media import Appearance
 from lumiliod.domain.query import Query
+from lumiliod.domain.stacks import Stack
 from lumiliod.domain.trash import TrashState
-from lumiliod.library import convert
+from lumiliod.library import convert, stacks
 from lumiliod.library.opening import modified, open_file
 from lumiliod.library.search import found
 from lumiliod.runtime import Runtime, reaching
@@ -40,12 +41,16 @@ async def show(rt: Runtime, asset_id: UUID) -> AssetDetail:
         if await rt.db.call(trash.states, [AssetId(asset_id)]):
             raise NotFound(f"asset {asset_id} is in the trash", code="in_trash")
         raise NotFound(f"there is no asset {asset_id}", code="asset_not_found")
-    return convert.asset_detail(rt, *result)
+    return convert.asset_detail(*result)
 
 
-def _shown(conn: Connection, asset_id: AssetId) -> tuple[AssetRow, AssetDetails, Appearance | None] | None:
+def _shown(
+    conn: Connection, asset_id: AssetId
+) -> tuple[AssetRow, AssetDetails, Appearance | None, Stack | None] | None:
     found = assets.show(conn, asset_id)
-    return None if found is None else (*found, appearances.get(conn, asset_id))
+    if found is None:
+        return None
+    return *found, appearances.get(conn, asset_id), stacks.of_rows(conn, found[:1]).get(asset_id)
 
 
 async def near_duplicates(rt: Runtime, asset_id: UUID, distance: int, limit: int) -> NearDuplicates:
@@ -62,13 +67,15 @@ async def near_duplicates(rt: Runtime, asset_id: UUID, distance: int, limit: int
     """
     await show(rt, asset_id)
     near = await rt.db.call(_near, AssetId(asset_id), distance, limit)
-    return NearDuplicates(items=[NearDuplicate(distance=bits, asset=convert.asset(rt, row)) for row, bits in near])
+    items = [NearDuplicate(distance=bits, asset=convert.asset(row, stack)) for row, bits, stack in near]
+    return NearDuplicates(items=items)
 
 
-def _near(conn: Connection, asset_id: AssetId, distance: int, limit: int) -> list[tuple[AssetRow, int]]:
+def _near(conn: Connection, asset_id: AssetId, distance: int, limit: int) -> list[tuple[AssetRow, int, Stack | None]]:
     near = appearances.near(conn, asset_id, distance, limit)
     rows = assets.rows(conn, [one for one, _ in near])
-    return [(rows[one], bits) for one, bits in near if one in rows]
+    found = stacks.of_rows(conn, rows.values())
+    return [(rows[one], bits, found.get(one)) for one, bits in near if one in rows]
 
 
 async def original(rt: Runtime, asset_id: UUID) -> ServedFile:

@@ -6,33 +6,41 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from lumiliod.contract.assets import Appearance, Asset, AssetDetail, Region
+from lumiliod.contract.assets import Appearance, Asset, AssetDetail, Region, Stack, StackMember
 from lumiliod.contract.jobs import Cause, Job, JobError, Progress
 from lumiliod.contract.live import RunningJob
 from lumiliod.db.job_admin import CauseRow, JobRow, RunningRow
 from lumiliod.domain import media as domain
+from lumiliod.domain import stacks
 from lumiliod.domain.assets import AssetDetails, AssetRow
 from lumiliod.domain.derivatives import version
 from lumiliod.domain.errors import Shape
 from lumiliod.domain.ids import path_from_bytes, shown
 from lumiliod.domain.media import AssetType
-from lumiliod.runtime import Runtime
 
 T = TypeVar("T")
 
 MAX_PAGE = 500
 
 
-def asset(rt: Runtime, row: AssetRow) -> Asset:
-    """Return the wire form of an asset."""
-    return Asset(**_asset_fields(rt, row))
+def asset(row: AssetRow, stack: stacks.Stack | None) -> Asset:
+    """Return the wire form of an asset and of the stack it is in."""
+    return Asset(**_asset_fields(row, stack))
 
 
-def asset_detail(rt: Runtime, row: AssetRow, details: AssetDetails, looks: domain.Appearance | None) -> AssetDetail:
-    """Return the wire form of an asset with everything its file says of itself and what it looks like."""
+def asset_detail(
+    row: AssetRow, details: AssetDetails, looks: domain.Appearance | None, stack: stacks.Stack | None
+) -> AssetDetail:
+    """Return the wire form of an asset with everything its file says of itself, what it looks like and belongs to."""
     fields = {name: getattr(details, name) for name in AssetDetail.__struct_fields__ if hasattr(details, name)}
     fields["regions"] = msgspec.convert(details.regions, list[Region])
-    return AssetDetail(**_asset_fields(rt, row), **fields, appearance=_appearance(looks) if looks else None)
+    fields["appearance"] = _appearance(looks) if looks else None
+    fields["stack_members"] = [_stack_member(member) for member in stack.members] if stack else []
+    return AssetDetail(**_asset_fields(row, stack), **fields)
+
+
+def _stack_member(member: stacks.StackMember) -> StackMember:
+    return StackMember(id=member.id, name=shown(member.name), role=member.role, why=shown(member.why))
 
 
 def _appearance(looks: domain.Appearance) -> Appearance:
@@ -40,7 +48,7 @@ def _appearance(looks: domain.Appearance) -> Appearance:
     return Appearance(**{**fields, "phash": None if looks.phash is None else f"{looks.phash:016x}"})
 
 
-def _asset_fields(rt: Runtime, row: AssetRow) -> dict[str, Any]:
+def _asset_fields(row: AssetRow, stack: stacks.Stack | None) -> dict[str, Any]:
     fields = {name: getattr(row, name) for name in Asset.__struct_fields__ if hasattr(row, name)}
     fields["digest"] = row.digest.hex()
     fields["path"] = shown(path_from_bytes(row.path)) if row.path is not None else None
@@ -48,8 +56,12 @@ def _asset_fields(rt: Runtime, row: AssetRow) -> dict[str, Any]:
     fields["thumbhash"] = base64.b64encode(row.thumbhash).decode() if row.thumbhash is not None else None
     made_at = row.thumbnails_made_at
     fields["thumbnail_version"] = version(row.thumbnail_recipe or "", made_at) if made_at is not None else None
-    is_live = row.type == AssetType.PHOTO and row.live_id is not None
+    fields["live_id"] = stack.moving(row.id) if stack else None
+    is_live = row.type == AssetType.PHOTO and fields["live_id"] is not None
     fields["motion"] = row.motion_offset is not None or is_live
+    fields["stack"] = stack and Stack(
+        kind=stack.kind, cover=stack.cover, count=len(stack.members), why=shown(stack.why)
+    )
     return fields
 
 

@@ -13,6 +13,7 @@ from lumiliod.domain.assets import AssetRow, ServedFile
 from lumiliod.domain.errors import NotFound, Retryable
 from lumiliod.domain.ids import AssetId
 from lumiliod.domain.media import AssetType
+from lumiliod.library import stacks
 from lumiliod.library.browse import original, show
 from lumiliod.media import isobmff
 from lumiliod.runtime import Runtime
@@ -27,20 +28,22 @@ async def film(rt: Runtime, asset_id: UUID) -> ServedFile:
         Retryable: its file was not read yet (``motion_pending``).
         Unavailable: as :func:`browse.original`.
     """
-    row, is_read = await rt.db.call(_told, AssetId(asset_id))
+    row, live_id, is_read = await rt.db.call(_told, AssetId(asset_id))
     if row is None:
         await show(rt, asset_id)
     elif row.motion_offset is not None and row.motion_bytes is not None:
         return await _within(rt, await original(rt, asset_id), row.motion_offset, row.motion_bytes)
-    elif row.live_id is not None and row.type == AssetType.PHOTO:
-        return await original(rt, row.live_id)
+    elif live_id is not None and row.type == AssetType.PHOTO:
+        return await original(rt, live_id)
     if not is_read:
         raise Retryable("what this file holds is still being read", code="motion_pending", after_s=2.0)
     raise NotFound("this asset is no photo that moves", code="motion_missing")
 
 
-def _told(conn: Connection, asset_id: AssetId) -> tuple[AssetRow | None, bool]:
-    return assets.rows(conn, [asset_id]).get(asset_id), "metadata" not in assets.undone(conn, asset_id)
+def _told(conn: Connection, asset_id: AssetId) -> tuple[AssetRow | None, AssetId | None, bool]:
+    row = assets.rows(conn, [asset_id]).get(asset_id)
+    stack = stacks.of_rows(conn, [row]).get(asset_id) if row is not None else None
+    return row, stack.moving(asset_id) if stack else None, "metadata" not in assets.undone(conn, asset_id)
 
 
 async def _within(rt: Runtime, whole: ServedFile, offset: int, size: int) -> ServedFile:

@@ -144,6 +144,7 @@ def test_an_edited_live_photo_keeps_to_its_own_film() -> None:
         ("IMG_1.HEIC", Role.PHOTO), ("IMG_E1.JPG", Role.VERSION),
         ("IMG_1.MOV", Role.FILM), ("IMG_E1.MOV", Role.VERSION),
     ]  # fmt: skip
+    assert [stack.moving(id_of(one)) for one in files] == [id_of(files[3])] * 2 + [id_of(files[0])] * 2
 
 
 def test_a_burst_of_pairs_is_one_burst() -> None:
