@@ -24,7 +24,16 @@ if TYPE_CHECKING:
     from lumiliod.client import Client
 
 PAGE = 500
-_TOLD_APART = {"thumbhash", "thumbnail_version", "appearance", "regions", "tags", "stack", "stack_members"}
+_TOLD_APART = {
+    "thumbhash",
+    "thumbnail_version",
+    "appearance",
+    "regions",
+    "tags",
+    "stack",
+    "stack_members",
+    "companions",
+}
 
 
 @click.group(cls=Group)
@@ -62,11 +71,14 @@ def show(options: Options, asset_id: UUID) -> None:
     pairs((name, ", ".join(map(str, value)) if isinstance(value, list) else value) for name, value in told)
     if found.stack is not None:
         click.echo()
-        note(f"Stack of {found.stack.count}: {found.stack.why}")
         members = [
             (m.role, m.name, m.id, "yes" if m.id == found.stack.cover else "", m.why) for m in found.stack_members
         ]
         table((f"In {found.stack.kind}", "Name", "Id", "Cover", "Why"), members)
+    if found.companions:
+        click.echo()
+        read = [(c.kind, c.path, "yes" if c.is_read else "", c.why) for c in found.companions]
+        table(("Companion", "Path", "Read", "Why"), read)
     if found.regions:
         click.echo()
         places = (((r.x, r.y, r.w, r.h), r) for r in found.regions)

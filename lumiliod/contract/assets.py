@@ -118,6 +118,20 @@ class Appearance(Struct, kw_only=True):
     bright_share: float
 
 
+class Companion(Struct, kw_only=True):
+    """What comes with an asset and is none itself: ``kind`` is ``sidecar | motion``, ``why`` says why it is its.
+
+    ``path`` is relative to the root of ``repository_id``. ``is_read`` tells whether its content counts for what is said
+    of the asset; of several sidecars one is read. A ``motion`` is the film within the asset's own file.
+    """
+
+    kind: str
+    repository_id: UUID | None
+    path: str | None
+    is_read: bool
+    why: str
+
+
 class AssetDetail(Asset, kw_only=True):
     """An asset with everything its file says of itself, and what it looks like.
 
@@ -136,7 +150,8 @@ class AssetDetail(Asset, kw_only=True):
     tags: dict[str, Any]
     appearance: Appearance | None
     stack_members: list[StackMember]
-    """Of its stack all, itself included, the cover's shot as it was taken among them; none where it is in none."""
+    """Of its stack all, itself included, shot by shot; none where it is in none."""
+    companions: list[Companion]
 
 
 class NearDuplicate(Struct, kw_only=True):

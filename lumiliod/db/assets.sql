@@ -20,6 +20,7 @@ SELECT encode(digest, 'hex') AS digest, id AS asset_id, deleted_at IS NOT NULL A
 WHERE owner_id = %(owner_id)s::uuid AND digest = ANY (%(digests)s::bytea[])
 
 -- name: set_metadata
+-- what a person has set stays: what is not what was read last
 UPDATE assets SET
     width = coalesce(%(width)s, width), height = coalesce(%(height)s, height),
     duration_s = coalesce(%(duration_s)s, duration_s), orientation = %(orientation)s,
@@ -31,9 +32,14 @@ UPDATE assets SET
     latitude = %(latitude)s, longitude = %(longitude)s, altitude_m = %(altitude_m)s,
     camera_make = %(camera_make)s, camera_model = %(camera_model)s, lens_model = %(lens_model)s,
     iso = %(iso)s, f_number = %(f_number)s, exposure_s = %(exposure_s)s, focal_length_mm = %(focal_length_mm)s,
-    rating = coalesce(rating, %(rating)s), title = coalesce(title, %(title)s),
-    description = coalesce(description, %(description)s),
-    keywords = CASE WHEN keywords = '{}' THEN %(keywords)s::text[] ELSE keywords END,
+    rating = CASE WHEN rating IS NULL OR rating = (said ->> 'rating')::smallint THEN %(rating)s::smallint ELSE rating END,
+    title = CASE WHEN title IS NULL OR title = said ->> 'title' THEN %(title)s::text ELSE title END,
+    description = CASE WHEN description IS NULL OR description = said ->> 'description' THEN %(description)s::text
+                       ELSE description END,
+    keywords = CASE WHEN keywords = '{}' OR to_jsonb(keywords) = said -> 'keywords' THEN %(keywords)s::text[]
+                    ELSE keywords END,
+    said = jsonb_build_object('rating', %(rating)s::smallint, 'title', %(title)s::text,
+                              'description', %(description)s::text, 'keywords', to_jsonb(%(keywords)s::text[])),
     content_id = %(content_id)s, burst_id = %(burst_id)s, video_codec = %(video_codec)s,
     audio_codec = %(audio_codec)s, artist = %(artist)s, album_title = %(album_title)s, tags = %(tags)s::jsonb,
     motion_offset = %(motion_offset)s, motion_bytes = %(motion_bytes)s, regions = %(regions)s::jsonb,

@@ -226,23 +226,6 @@ def forget(conn: Connection, record_id: UUID) -> None:
     conn.execute(Q["forget"], {"id": record_id})
 
 
-def attach_sidecars(conn: Connection, media: Sequence[tuple[RepositoryId, Sequence[RepoPath], AssetId]]) -> None:
-    """Give sidecars to the assets they are named after: of each the paths where some may be in a repository."""
-    pairs = [(one, path_bytes(path), asset_id) for one, paths, asset_id in media for path in paths]
-    params = {
-        "repository_ids": [repository_id for repository_id, _, _ in pairs],
-        "paths": [path for _, path, _ in pairs],
-        "asset_ids": [asset_id for _, _, asset_id in pairs],
-    }
-    conn.execute(Q["attach_sidecars"], params)
-
-
-def attach_sidecar(conn: Connection, repository_id: RepositoryId, record_id: UUID, owners: Sequence[RepoPath]) -> None:
-    """Give one sidecar to the asset whose file is at one of ``owners``, if there is one yet."""
-    params = {"repository_id": repository_id, "paths": [path_bytes(path) for path in owners], "id": record_id}
-    conn.execute(Q["attach_sidecar"], params)
-
-
 def page(
     conn: Connection, repository_id: RepositoryId, *, outcome: str | None, after: bytes, count: int
 ) -> list[FileRecord]:

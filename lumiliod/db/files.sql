@@ -143,20 +143,6 @@ VALUES (%(id)s, %(repository_id)s, %(path)s, %(size_bytes)s, %(mtime_ns)s, %(ino
         %(asset_id)s, (SELECT scan_generation FROM repositories WHERE id = %(repository_id)s))
 ON CONFLICT (repository_id, path) DO NOTHING
 
--- name: attach_sidecars
--- a sidecar belongs to the asset whose file it is named after
-UPDATE file_records f SET asset_id = s.asset_id, reason = NULL, updated_at = now()
-FROM unnest(%(repository_ids)s::uuid[], %(paths)s::bytea[], %(asset_ids)s::uuid[])
-    AS s (repository_id, path, asset_id)
-WHERE f.repository_id = s.repository_id AND f.path = s.path AND f.outcome = 'sidecar'
-
--- name: attach_sidecar
-UPDATE file_records SET asset_id = o.asset_id, reason = NULL
-FROM (SELECT asset_id FROM file_records
-      WHERE repository_id = %(repository_id)s::uuid AND path = ANY (%(paths)s::bytea[])
-        AND outcome IN ('asset', 'duplicate') LIMIT 1) AS o
-WHERE file_records.id = %(id)s::uuid AND file_records.outcome = 'sidecar'
-
 -- name: page
 SELECT id, repository_id, path, size_bytes, mtime_ns, inode, outcome, reason, asset_id, encode(digest, 'hex') AS digest
 FROM file_records

@@ -6,8 +6,9 @@ from uuid import UUID
 import trio
 
 from lumiliod.contract.assets import AssetDetail, AssetPage, NearDuplicate, NearDuplicates
-from lumiliod.db import appearances, assets, files, trash
+from lumiliod.db import appearances, assets, files, sidecars, trash
 from lumiliod.db.pool import Connection
+from lumiliod.db.sidecars import Beside
 from lumiliod.domain.assets import AssetDetails, AssetRow, FileRecord, ServedFile
 from lumiliod.domain.errors import NotFound, Unavailable
 from lumiliod.domain.ids import AssetId, path_from_bytes
@@ -46,11 +47,12 @@ async def show(rt: Runtime, asset_id: UUID) -> AssetDetail:
 
 def _shown(
     conn: Connection, asset_id: AssetId
-) -> tuple[AssetRow, AssetDetails, Appearance | None, Stack | None] | None:
+) -> tuple[AssetRow, AssetDetails, Appearance | None, Stack | None, list[Beside]] | None:
     found = assets.show(conn, asset_id)
     if found is None:
         return None
-    return *found, appearances.get(conn, asset_id), stacks.of_rows(conn, found[:1]).get(asset_id)
+    beside = sidecars.beside(conn, [asset_id]).get(asset_id, [])
+    return *found, appearances.get(conn, asset_id), stacks.of_rows(conn, found[:1]).get(asset_id), beside
 
 
 async def near_duplicates(rt: Runtime, asset_id: UUID, distance: int, limit: int) -> NearDuplicates:

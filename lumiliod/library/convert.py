@@ -2,14 +2,17 @@
 
 import base64
 import binascii
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import msgspec
 
-from lumiliod.contract.assets import Appearance, Asset, AssetDetail, Region, Stack, StackMember
+from lumiliod.contract.assets import Appearance, Asset, AssetDetail, Companion, Region, Stack, StackMember
 from lumiliod.contract.jobs import Cause, Job, JobError, Progress
 from lumiliod.contract.live import RunningJob
+from lumiliod.db import sidecars
 from lumiliod.db.job_admin import CauseRow, JobRow, RunningRow
+from lumiliod.db.sidecars import Beside
 from lumiliod.domain import media as domain
 from lumiliod.domain import stacks
 from lumiliod.domain.assets import AssetDetails, AssetRow
@@ -29,14 +32,43 @@ def asset(row: AssetRow, stack: stacks.Stack | None) -> Asset:
 
 
 def asset_detail(
-    row: AssetRow, details: AssetDetails, looks: domain.Appearance | None, stack: stacks.Stack | None
+    row: AssetRow,
+    details: AssetDetails,
+    looks: domain.Appearance | None,
+    stack: stacks.Stack | None,
+    beside: Sequence[Beside],
 ) -> AssetDetail:
     """Return the wire form of an asset with everything its file says of itself, what it looks like and belongs to."""
     fields = {name: getattr(details, name) for name in AssetDetail.__struct_fields__ if hasattr(details, name)}
     fields["regions"] = msgspec.convert(details.regions, list[Region])
     fields["appearance"] = _appearance(looks) if looks else None
     fields["stack_members"] = [_stack_member(member) for member in stack.members] if stack else []
+    fields["companions"] = _companions(row, beside)
     return AssetDetail(**_asset_fields(row, stack), **fields)
+
+
+def _companions(row: AssetRow, beside: Sequence[Beside]) -> list[Companion]:
+    read = sidecars.read(beside, row.repository_id)
+    told = [
+        Companion(
+            kind="sidecar",
+            repository_id=one.sidecar.repository_id,
+            path=shown(one.sidecar.path),
+            is_read=one is read,
+            why=_why_sidecar(one, read),
+        )
+        for one in beside
+    ]
+    if row.motion_offset is not None:
+        why = f"{row.motion_bytes} bytes of film within the file, from byte {row.motion_offset} on"
+        told.append(Companion(kind="motion", repository_id=None, path=None, is_read=True, why=why))
+    return told
+
+
+def _why_sidecar(one: Beside, read: Beside | None) -> str:
+    if one is read or not one.sidecar.path.lower().endswith(".xmp"):
+        return one.why
+    return f"{one.why}; not read, for {shown(read.sidecar.path.rpartition('/')[2])} is" if read else one.why
 
 
 def _stack_member(member: stacks.StackMember) -> StackMember:

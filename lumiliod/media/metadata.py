@@ -4,9 +4,9 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from lumiliod.domain.media import Identified, Metadata
+from lumiliod.domain.media import Identified, Metadata, Taken
 from lumiliod.domain.taken import taken_from_tags
 from lumiliod.media.media_type import Inspected, shown_size
 from lumiliod.media.regions import regions
@@ -16,6 +16,10 @@ HIGHEST_M, LOWEST_M = 100_000.0, -12_000.0
 MAX_KEYWORDS = 500
 MAX_TEXT_CHARACTERS = 4096
 MAX_IDENTIFIER_CHARACTERS = 200
+
+_DESCRIPTIVE = ("title", "description", "keywords", "regions", "artist")
+_SIDECAR_TIMES = ("XMP-exif:DateTimeOriginal", "XMP-photoshop:DateCreated")
+"""What programs write that were told another time; what else a sidecar has is when it was written."""
 
 _LENS = re.compile(r"(\d+(?:\.\d+)?) (\d+(?:\.\d+)?) (\d+(?:\.\d+)?) (\d+(?:\.\d+)?)", re.ASCII)
 _NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?(?:e[+-]?\d+)?", re.IGNORECASE | re.ASCII)
@@ -57,6 +61,29 @@ def metadata_from_tags(tags: Mapping[str, object], now: datetime) -> Metadata:
         regions=regions(tags, orientation or 1),
         tags=tags,
     )
+
+
+def described(metadata: Metadata, sidecar: Metadata) -> Metadata:
+    """Return ``metadata`` with what a sidecar says of the file: it was written later, by who could not write that.
+
+    It has the last word on words, stars, places, regions, and the time where its clock says another: the same time is
+    better told by the file, with its zone. All its tags are kept beside the file's, as ``Sidecar:...``.
+    """
+    told = {name: value for name in _DESCRIPTIVE if (value := getattr(sidecar, name))}
+    if sidecar.rating is not None:
+        told["rating"] = sidecar.rating
+    if sidecar.latitude is not None:
+        told |= {name: getattr(sidecar, name) for name in ("latitude", "longitude", "altitude_m")}
+    said = sidecar.taken if any(key in sidecar.tags for key in _SIDECAR_TIMES) else None
+    if said is not None and (metadata.taken is None or not _is_same_time(said, metadata.taken)):
+        told["taken"] = said
+    tags = {f"Sidecar:{key}": value for key, value in sidecar.tags.items() if key.startswith("XMP-")}
+    return replace(metadata, tags={**metadata.tags, **tags}, **told)
+
+
+def _is_same_time(one: Taken, other: Taken) -> bool:
+    """Tell whether two clocks say the same to the second; programs leave out what is less."""
+    return abs(one.local - other.local) < timedelta(seconds=1)
 
 
 def merged(metadata: Metadata, identified: Identified | None, inspected: Inspected | None) -> Metadata:

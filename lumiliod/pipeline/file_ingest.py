@@ -120,7 +120,7 @@ async def _is_left_out(rt: Runtime, opened: Opened, file: _File) -> bool:
     """Tell whether a file need not be read: it is a sidecar, or too large; then its job has ended."""
     try:
         if await _is_sidecar(rt, opened, file.record):
-            await rt.jobs.finish_all([(file.job, partial(settlement.keep_sidecar, opened, file.record))])
+            await rt.jobs.finish_all([(file.job, partial(settlement.keep_sidecar, file.record))])
             return True
         # what holds an asset says what it was: how large it is now is seen when it is read
         if file.record.outcome is Outcome.PENDING:

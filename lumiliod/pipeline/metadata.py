@@ -1,22 +1,24 @@
-"""Metadata: exiftool's reading of every tag, a batch of files in one call."""
+"""Metadata: exiftool's reading of every tag and of sidecars, a batch of files in one call."""
 
 from collections.abc import Sequence
 from functools import partial
 
 import trio
 
-from lumiliod.db import assets
+from lumiliod.db import assets, sidecars
 from lumiliod.db.pool import Connection
-from lumiliod.domain.errors import LumilioError, NotFound, Permanent
-from lumiliod.domain.ids import RepositoryId, path_from_bytes
+from lumiliod.domain.errors import LumilioError, NotFound, Permanent, Retryable, Unavailable
+from lumiliod.domain.ids import AssetId, RepositoryId, path_from_bytes
 from lumiliod.domain.media import AssetType, Identified, Metadata
 from lumiliod.jobs.engine import Effect, Running
 from lumiliod.jobs.kind import Kind
+from lumiliod.media.metadata import described
 from lumiliod.pipeline import kinds
 from lumiliod.pipeline.deriving import no_original, wanted_of
 from lumiliod.runtime import Opened, Runtime, reaching
 from lumiliod.storage.repository import check_identity
 
+XMP = "application/rdf+xml"
 BATCH = 16
 """Files a call of exiftool takes: enough to hide a round trip, few enough to be cancelled soon."""
 
@@ -35,6 +37,7 @@ async def read(rt: Runtime, jobs: Sequence[Running]) -> None:
     """Read the metadata of several assets and write each with the end of its job."""
     wanted = await wanted_of(jobs)
     sources = await rt.db.once(assets.sources, list(wanted))
+    beside = await rt.db.once(sidecars.beside, list(wanted))
     readable: list[tuple[Running, assets.Source, Opened]] = []
     reached: dict[RepositoryId, Opened] = {}
     for asset_id, job in wanted.items():
@@ -47,25 +50,40 @@ async def read(rt: Runtime, jobs: Sequence[Running]) -> None:
             readable.append((job, source, reached[source.repository_id]))
         except LumilioError as error:
             await job.fail(error)
-    asked = [
+    asked: list[tuple[str, Identified | str]] = [
         (opened.repository.absolute(path_from_bytes(source.path)), _identity(source)) for _, source, opened in readable
     ]
     folders = [opened.repository.root for _, _, opened in readable]
+    told = [_sidecar(source, opened, beside) for _, source, opened in readable]
+    asked += [(path, XMP) for path in told if path is not None]
+    folders += [opened.repository.root for (_, _, opened), path in zip(readable, told, strict=True) if path is not None]
     results = await rt.media.metadata(asked, folders) if asked else []
+    said = iter(results[len(readable) :])
     understood: list[tuple[Running, Effect]] = []
-    for (job, source, _), result in zip(readable, results, strict=True):
+    for (job, source, _), path, result in zip(readable, told, results, strict=False):
+        more = next(said) if path is not None else None
         try:
             if isinstance(result, NotFound):
                 await _reached(rt, source)
                 raise Permanent("the original is not where it was", code="original_missing")
             if isinstance(result, LumilioError):
                 raise result
+            if isinstance(more, Retryable | Unavailable):
+                raise more
         except LumilioError as error:
             await job.fail(error)
         else:
-            understood.append((job, partial(_write, source, result)))
+            # one that is gone, or that nobody can read, says nothing
+            whole = described(result, more) if isinstance(more, Metadata) else result
+            understood.append((job, partial(_write, source, whole)))
     if understood:
         await rt.jobs.finish_all(understood)
+
+
+def _sidecar(source: assets.Source, opened: Opened, beside: dict[AssetId, list[sidecars.Beside]]) -> str | None:
+    """Return the path of the sidecar whose content counts for an asset, if there is one in its repository."""
+    first = sidecars.read(beside.get(source.id, ()), source.repository_id)
+    return opened.repository.absolute(first.sidecar.path) if first is not None else None
 
 
 async def _reached(rt: Runtime, source: assets.Source) -> Opened:

@@ -12,10 +12,9 @@ from lumiliod.domain.assets import FileRecord, FileStat, NewAsset, Outcome
 from lumiliod.domain.errors import LumilioError
 from lumiliod.domain.ids import AssetId
 from lumiliod.domain.jobs import PRIORITY_LOW
-from lumiliod.domain.sidecars import owners, sidecars
 from lumiliod.domain.trash import INBOX, TrashItem, TrashState, Why
 from lumiliod.jobs.engine import Result
-from lumiliod.pipeline import kinds, renewal
+from lumiliod.pipeline import kinds, renewal, sidecars
 from lumiliod.pipeline import trash as removal
 from lumiliod.pipeline.known_original import Former, Original
 from lumiliod.runtime import Opened
@@ -112,9 +111,7 @@ def _settled(conn: Connection, settled: Sequence[tuple[Opened, FileRecord, Settl
     files.settle(conn, [holds for _, _, holds in settled])
     for _, record, holds in settled:
         _leave_former(conn, record, holds.asset_id)
-    files.attach_sidecars(
-        conn, [(opened.id, sidecars(record.path), holds.asset_id) for opened, record, holds in settled]
-    )
+    sidecars.beside(conn, [(opened.id, record.path, holds.asset_id) for opened, record, holds in settled])
 
 
 def _takes_over(conn: Connection, record: FileRecord, asset_id: AssetId, former: Former | None) -> bool:
@@ -194,10 +191,10 @@ def _kept(
     return {"asset_id": str(record.asset_id), "outcome": Outcome.ASSET, "finding": finding.kind}
 
 
-def keep_sidecar(opened: Opened, record: FileRecord, conn: Connection) -> Result:
+def keep_sidecar(record: FileRecord, conn: Connection) -> Result:
     """Keep a file as a sidecar, of its asset once that is there."""
     files.reject(conn, record.id, Outcome.SIDECAR, "no asset has this name yet", record.stat)
-    files.attach_sidecar(conn, opened.id, record.id, owners(record.path))
+    sidecars.kept(conn, record)
     return {"outcome": Outcome.SIDECAR}
 
 
@@ -207,6 +204,7 @@ def reject(record: FileRecord, error: LumilioError, stat: FileStat, conn: Connec
         return kept
     outcome = OUTCOMES.get(error.code, Outcome.CORRUPT)
     files.reject(conn, record.id, outcome, f"{error.code}: {error.message}", stat)
+    sidecars.left(conn, record)
     _leave_former(conn, record, None)
     return {"outcome": outcome, "code": error.code, "reason": error.message}
 
@@ -216,5 +214,6 @@ def forget(record: FileRecord, conn: Connection) -> Result:
     if (kept := _kept(conn, record, None)) is not None:
         return kept
     files.forget(conn, record.id)
+    sidecars.left(conn, record)
     _leave_former(conn, record, None)
     return {"outcome": "gone"}

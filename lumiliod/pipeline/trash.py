@@ -12,7 +12,7 @@ from lumiliod.domain.ids import AssetId, RepositoryId, UserId
 from lumiliod.domain.jobs import PRIORITY_NORMAL, OnConflict
 from lumiliod.domain.media import AssetType
 from lumiliod.domain.trash import TrashState, Why
-from lumiliod.pipeline import kinds
+from lumiliod.pipeline import kinds, sidecars
 
 MOVING_AFTER_S = 2.0
 """How long to leave an asset alone whose files are being moved."""
@@ -26,6 +26,7 @@ def remove(
     They leave the library at once, and jobs that wait to understand them end as cancelled.
     """
     removal = trash.remove(conn, ids, why=why, by=by, with_files=with_files)
+    sidecars.removed(conn, removal.removed)
     job_admin.cancel(conn, trash.waiting_jobs(conn, removal.removed))
     db_jobs.enqueue(conn, [kinds.retire(*moving) for moving in removal.moving.items()])
     return list(removal.removed)
@@ -74,6 +75,7 @@ def understand_again(conn: Connection, asset_id: AssetId) -> None:
     """Enqueue what is not known of an asset that is back."""
     repository_id = trash.original_repository(conn, asset_id)
     if repository_id is not None:
+        sidecars.back(conn, asset_id)
         understand(conn, asset_id, repository_id, PRIORITY_NORMAL)
 
 
