@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Literal
 from uuid import UUID
 
 import msgspec
@@ -16,7 +16,6 @@ from lumiliod.api.routes import (
     Limit,
     NoQuery,
     Operation,
-    PageQuery,
     answer,
     describes,
     parse_query,
@@ -35,6 +34,17 @@ DISTANCE, MAX_DISTANCE = 8, 16
 """Bits in which hashes of variants of one picture differ at most, as measured; and where chance begins."""
 _REVALIDATE = "private, no-cache"
 _FOR_EVER = "private, max-age=31536000, immutable"
+
+
+class ListQuery(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """Query parameters of the list of assets: whether of a stack `all` are listed, or the cover alone (`collapsed`).
+
+    A collapsed page may be shorter than its limit; it is the last only without a cursor.
+    """
+
+    limit: Limit = 50
+    cursor: Cursor | None = None
+    stacks: Literal["all", "collapsed"] = "all"
 
 
 class SearchQuery(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -73,16 +83,17 @@ def blueprint(rt: Runtime) -> Blueprint:
     room = Blueprint("assets", __name__)
 
     @room.get("/assets")
-    @describes(Operation(answers={200: AssetPage}, query=PageQuery))
+    @describes(Operation(answers={200: AssetPage}, query=ListQuery))
     async def page() -> TrioResponse:
         """List assets, newest first."""
-        query = read_query(PageQuery)
-        return answer(await browse.page(rt, limit=query.limit, cursor=query.cursor))
+        query = read_query(ListQuery)
+        is_collapsed = query.stacks == "collapsed"
+        return answer(await browse.page(rt, limit=query.limit, cursor=query.cursor, collapsed=is_collapsed))
 
     @room.get("/assets/<uuid:asset_id>")
     @describes(Operation(answers={200: AssetDetail}))
     async def show(asset_id: UUID) -> TrioResponse:
-        """Show one asset with everything its file says of itself."""
+        """Show one asset with everything its file says of itself, its stack and its companions, and why they are."""
         return answer(await browse.show(rt, asset_id))
 
     @room.get("/assets/<uuid:asset_id>/near-duplicates")

@@ -44,11 +44,13 @@ def assets() -> None:
 @assets.command("list")
 @click.option("--all", "everything", is_flag=True, help="All of them instead of the first.")
 @click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="At most this many.")
+@click.option("--collapsed", is_flag=True, help="Of RAW+JPEG pairs, live photos and bursts what is shown for them.")
 @click.pass_obj
-def list_some(options: Options, everything: bool, limit: int) -> None:
+def list_some(options: Options, everything: bool, limit: int, collapsed: bool) -> None:
     """List assets, newest first."""
     with connected(options) as client:
-        found = list(client.all_assets()) if everything else _first(client, limit)
+        every = client.all_assets(collapsed=collapsed)
+        found = list(every) if everything else list(islice(every, limit)) if collapsed else _first(client, limit)
     if options.json:
         print_items(found)
     else:

@@ -123,15 +123,16 @@ class Client:
             if (cursor := page.next_cursor) is None:
                 return
 
-    def assets(self, *, limit: int = 50, cursor: str | None = None) -> AssetPage:
-        """Return one page of assets, newest first."""
-        return self._connection.get("/assets", AssetPage, limit=limit, cursor=cursor)
+    def assets(self, *, limit: int = 50, cursor: str | None = None, collapsed: bool = False) -> AssetPage:
+        """Return one page of assets, newest first; ``collapsed``: of every stack the cover alone."""
+        stacks = "collapsed" if collapsed else None
+        return self._connection.get("/assets", AssetPage, limit=limit, cursor=cursor, stacks=stacks)
 
-    def all_assets(self) -> Iterator[Asset]:
-        """Yield every asset, newest first, page by page."""
+    def all_assets(self, *, collapsed: bool = False) -> Iterator[Asset]:
+        """Yield every asset, newest first, page by page; ``collapsed`` as in :meth:`assets`."""
         cursor: str | None = None
         while True:
-            page = self.assets(limit=PAGE, cursor=cursor)
+            page = self.assets(limit=PAGE, cursor=cursor, collapsed=collapsed)
             yield from page.items
             if (cursor := page.next_cursor) is None:
                 return

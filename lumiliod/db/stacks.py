@@ -54,7 +54,7 @@ def near(conn: Connection, owner_id: UserId, ids: Collection[AssetId]) -> list[M
     asked, keys = Keys(), Keys()
     wanted: Collection[AssetId] = ids
     for _ in range(ROUNDS):
-        new = [member for member in _found(conn, owner_id, wanted, keys) if member.id not in members]
+        new = _found(conn, owner_id, wanted, keys, members)
         members |= {member.id: member for member in new}
         known = Keys()
         for member in new:
@@ -66,8 +66,10 @@ def near(conn: Connection, owner_id: UserId, ids: Collection[AssetId]) -> list[M
     return list(members.values())
 
 
-def parameters(owner_id: UserId, ids: Iterable[AssetId], keys: Keys) -> dict[str, Any]:
-    """Return what the one query is given to find assets by their ids, names and cameras' ids."""
+def parameters(
+    owner_id: UserId, ids: Iterable[AssetId], keys: Keys, known_ids: Iterable[AssetId] = ()
+) -> dict[str, Any]:
+    """Return what the one query is given to find assets by their ids, names and cameras' ids, but those known."""
     stems = sorted(keys.stems)
     return {
         "owner_id": owner_id,
@@ -77,14 +79,17 @@ def parameters(owner_id: UserId, ids: Iterable[AssetId], keys: Keys) -> dict[str
         "extensions": [extension.encode() for extension in EXTENSIONS],
         "content_ids": sorted(keys.content_ids),
         "burst_ids": sorted(keys.burst_ids),
+        "known_ids": list(known_ids),
         "many": MANY + 1,
         "places": PLACES + 1,
     }
 
 
-def _found(conn: Connection, owner_id: UserId, ids: Iterable[AssetId], keys: Keys) -> list[Member]:
+def _found(
+    conn: Connection, owner_id: UserId, ids: Iterable[AssetId], keys: Keys, known_ids: Iterable[AssetId]
+) -> list[Member]:
     with conn.cursor(row_factory=dict_row) as cursor:
-        return [_member(row) for row in cursor.execute(Q["members"], parameters(owner_id, ids, keys))]
+        return [_member(row) for row in cursor.execute(Q["members"], parameters(owner_id, ids, keys, known_ids))]
 
 
 def _member(row: dict[str, Any]) -> Member:

@@ -20,7 +20,8 @@ WITH found AS MATERIALIZED (
     UNION
     SELECT b.id FROM unnest(%(burst_ids)s::text[]) AS w (burst_id)
     CROSS JOIN LATERAL (SELECT o.id FROM assets o WHERE o.burst_id = w.burst_id AND o.deleted_at IS NULL
-                          AND o.owner_id IS NOT DISTINCT FROM %(owner_id)s::uuid LIMIT %(many)s::int) AS b)
+                          AND o.owner_id IS NOT DISTINCT FROM %(owner_id)s::uuid LIMIT %(many)s::int) AS b
+    EXCEPT SELECT k.id FROM unnest(%(known_ids)s::uuid[]) AS k (id))
 SELECT a.id, a.type, a.mime_type, a.duration_s, a.content_id, a.burst_id, a.taken_at, a.taken_at_local, a.tz_source,
        a.taken_source, a.camera_model,
        a.burst_id IS NOT NULL AND (a.tags ->> 'XMP-GCamera:BurstPrimary') IN ('1', 'true', 'True') AS leads,

@@ -5,7 +5,7 @@ from uuid import UUID
 
 import trio
 
-from lumiliod.contract.assets import AssetDetail, AssetPage, NearDuplicate, NearDuplicates
+from lumiliod.contract.assets import Asset, AssetDetail, AssetPage, NearDuplicate, NearDuplicates
 from lumiliod.db import appearances, assets, files, sidecars, trash
 from lumiliod.db.pool import Connection
 from lumiliod.db.sidecars import Beside
@@ -24,11 +24,27 @@ from lumiliod.runtime import Runtime, reaching
 _LOOK_AGAIN_S = (0.01, 0.04, 0.15, 0.4)
 """How long to wait before an original that is not at its place is looked for again: a rename and its row take less."""
 
+LOOKS = 8
+"""How often more is looked for until a page of covers is full."""
 
-async def page(rt: Runtime, *, limit: int, cursor: str | None) -> AssetPage:
-    """Return assets, newest capture first."""
+
+async def page(rt: Runtime, *, limit: int, cursor: str | None, collapsed: bool = False) -> AssetPage:
+    """Return assets, newest capture first; ``collapsed``: of every stack its cover alone, where that has its place.
+
+    The cursor says how far was looked, not what was shown: a collapsed page among long bursts may be short.
+    """
     items, next_cursor = await found(rt, Query((), ()), limit, cursor)
-    return AssetPage(items=items, next_cursor=next_cursor)
+    looks = 1
+    while collapsed and looks < LOOKS and next_cursor is not None and len(shown := covers(items)) < limit:
+        more, next_cursor = await found(rt, Query((), ()), limit - len(shown), next_cursor)
+        items = [*shown, *more]
+        looks += 1
+    return AssetPage(items=covers(items) if collapsed else items, next_cursor=next_cursor)
+
+
+def covers(items: list[Asset]) -> list[Asset]:
+    """Return what is shown for a stack, and what is in none."""
+    return [item for item in items if item.stack is None or item.stack.cover == item.id]
 
 
 async def show(rt: Runtime, asset_id: UUID) -> AssetDetail:

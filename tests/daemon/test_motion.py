@@ -40,6 +40,10 @@ def test_the_film_within_a_photo_is_sent(daemon: Daemon, home: Path, tmp_path: P
         ("still.jpg", False, None),
     ]
     asset_id = found["a.jpg"].id
+    with daemon.client as client:
+        [within] = client.asset(asset_id).companions
+        assert (within.kind, within.is_read) == ("motion", True)
+        assert within.why.startswith(f"{len(film)} bytes of film within the file, from byte ")
     assert played(daemon, asset_id, "motion") == (200, film, "video/mp4")
     assert played(daemon, asset_id, "motion", Range="bytes=4-11")[:2] == (206, film[4:12])
     assert played(daemon, asset_id, "motion", Range="bytes=-10")[:2] == (206, film[-10:])
@@ -71,6 +75,12 @@ def test_a_live_photo_finds_its_film(daemon: Daemon, tmp_path: Path, order: tupl
     with daemon.client as client:
         detail = client.asset(photo.id)
         assert (detail.content_id, detail.burst_id) == ("LIVE-1", "BURST-1")
+        assert detail.stack is not None
+        assert (detail.stack.kind, detail.stack.cover, detail.stack.count) == ("live", photo.id, 2)
+        assert [(one.id, one.role) for one in detail.stack_members] == [(photo.id, "photo"), (film.id, "film")]
+        assert [one.id for one in client.all_assets(collapsed=True)] == [photo.id]
+    assert "content id LIVE-1" in daemon.cli("assets", "show", str(film.id)).stdout
+    assert "b.mov" not in daemon.cli("assets", "list", "--collapsed").stdout
     daemon.cli("assets", "remove", str(film.id))
     daemon.cli("wait", "--timeout", "60")
     with daemon.client as client:

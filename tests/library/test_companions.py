@@ -15,10 +15,12 @@ from lumiliod.db.pool import Connection
 from lumiliod.library import browse, repositories, trash
 from lumiliod.media import media
 from lumiliod.media.settings import MediaSettings
-from lumiliod.pipeline import metadata
+from lumiliod.pipeline import ingest, metadata, retire
 from lumiliod.runtime import Runtime
+from lumiliod.watch import scan
+from scripts.sample_formats import raw
 from tests.conftest import CORPUS
-from tests.demo.test_sample_library import fake_source, raw
+from tests.demo.test_sample_library import fake_source
 from tests.media import moving
 from tests.pipeline import shelf as shelves
 from tests.pipeline.shelf import Shelf
@@ -40,7 +42,7 @@ async def working(shelf: Shelf) -> AsyncIterator[Runtime]:
     """Open a library that scans, ingests and reads metadata with exiftool."""
     async with shelves.opened(shelf) as plain, media.opened(MediaSettings(workers=1)) as room:
         rt = replace(plain, media=room)
-        for kind in (shelves.ingest.setup(rt), metadata.setup(rt), shelves.scan.setup(rt), shelves.retire.setup(rt)):
+        for kind in (ingest.setup(rt), metadata.setup(rt), scan.setup(rt), retire.setup(rt)):
             rt.jobs.kinds[kind.name] = kind
         async with shelves.serving(rt, {"ingest": 1, "maintenance": 1, "media": 1}):
             yield rt
@@ -248,6 +250,30 @@ async def test_copies_in_two_folders_pair_wherever_each_was_met_first(shelf: She
         found = await shown(rt)
         assert set(found) == {"A/IMG_1.DNG", "B/IMG_1.JPG"}
         assert [one.stack and one.stack.why for one in found.values()] == [PAIR, PAIR]
+
+
+async def test_collapsed_pages_tell_every_stack_once(shelf: Shelf) -> None:
+    folder = shelf.path / "Trip"
+    folder.mkdir()
+    for name, write in FILES.items():
+        write(folder / name)
+    for number in range(6):
+        moving.apple_photo(folder / f"many{number}.jpg", f"#{40 * number:02x}0000", burst="BURST-2")
+    async with working(shelf) as rt:
+        await scanned(rt, shelf)
+        everything = (await browse.page(rt, limit=500, cursor=None)).items
+        expected = [one.path for one in everything if one.stack is None or one.stack.cover == one.id]
+        assert len(everything) - len(expected) == 8
+        for limit in (1, 2, 3, 500):
+            told_: list[str | None] = []
+            cursor: str | None = None
+            while True:
+                page = await browse.page(rt, limit=limit, cursor=cursor, collapsed=True)
+                assert len(page.items) <= limit
+                told_ += [one.path for one in page.items]
+                if (cursor := page.next_cursor) is None:
+                    break
+            assert told_ == expected
 
 
 @pytest.mark.skipif(not CORPUS.exists(), reason="the corpus is not at hand")
