@@ -4,12 +4,12 @@ import os
 from collections.abc import Sequence
 from uuid import UUID
 
-from lumiliod.db import files, moves
+from lumiliod.db import moves
 from lumiliod.db.file_stat import unsigned
 from lumiliod.db.moves import Move
 from lumiliod.db.pool import Connection
 from lumiliod.domain.ids import RepositoryId, path_from_bytes
-from lumiliod.domain.sidecars import sidecars
+from lumiliod.pipeline import sidecars
 from lumiliod.storage import repository
 from lumiliod.storage.repository import Repository
 
@@ -45,7 +45,6 @@ def _is_there(root: bytes, one: Move) -> bool:
 def follow(conn: Connection, repository_id: RepositoryId, generation: int, found: Sequence[Move]) -> int:
     """Have records follow their files, and sidecars that lie there follow them; return how many did."""
     moved = moves.move(conn, repository_id, generation, found)
-    beside = [(repository_id, sidecars(path_from_bytes(path)), asset_id) for path, asset_id in moved]
-    if beside:
-        files.attach_sidecars(conn, beside)
+    if moved:
+        sidecars.beside(conn, [(repository_id, path_from_bytes(path), asset_id) for path, asset_id in moved])
     return len(moved)
