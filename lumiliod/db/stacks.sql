@@ -8,11 +8,10 @@ WITH found AS MATERIALIZED (
     UNION
     SELECT f.asset_id
     FROM unnest(%(repository_ids)s::uuid[], %(stems)s::bytea[]) AS w (repository_id, stem)
-    CROSS JOIN LATERAL (
-        SELECT n.asset_id FROM file_records n
-        WHERE n.repository_id = w.repository_id
-          AND n.path = ANY (ARRAY(SELECT w.stem || e FROM unnest(%(extensions)s::bytea[]) AS e))
-          AND (n.outcome = 'asset' OR (n.outcome = 'duplicate' AND n.missing_since IS NULL)) OFFSET 0) AS f
+    CROSS JOIN unnest(%(extensions)s::bytea[]) AS e
+    CROSS JOIN LATERAL (SELECT n.asset_id, n.outcome, n.missing_since FROM file_records n
+                        WHERE n.repository_id = w.repository_id AND n.path = w.stem || e OFFSET 0) AS f
+    WHERE f.outcome = 'asset' OR (f.outcome = 'duplicate' AND f.missing_since IS NULL)
     UNION
     SELECT c.id FROM unnest(%(content_ids)s::text[]) AS w (content_id)
     CROSS JOIN LATERAL (SELECT o.id FROM assets o WHERE o.content_id = w.content_id AND o.deleted_at IS NULL

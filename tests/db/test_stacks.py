@@ -86,10 +86,10 @@ def test_nothing_is_read_but_what_is_asked_for(conn: psycopg.Connection, analyze
         assert read
         for node in read:
             assert node["Node Type"] != "Seq Scan", node
-            assert node["Actual Rows"] + node.get("Rows Removed by Filter", 0) < 20, node
+            assert node["Actual Rows"] + node.get("Rows Removed by Filter", 0) < 20, str(node)
     text = str(asked[1])
     assert "assets_by_burst_id" in text
-    assert re.search(r"path = ANY", text), "names are tried in the index, not filtered"
+    assert re.search(r"Index Cond[^}]*path = ", text), "names are tried in the index, not filtered"
     conn.rollback()
 
 
