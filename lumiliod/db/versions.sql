@@ -12,7 +12,10 @@ SELECT EXISTS (
     WHERE a.id = %(asset_id)s::uuid AND a.deleted_at IS NULL AND a.type = %(type)s::text
       AND f.id = %(record_id)s::uuid AND f.outcome = 'asset' AND f.digest = a.digest
       AND NOT EXISTS (SELECT 1 FROM file_records o
-                      WHERE o.asset_id = a.id AND o.id <> f.id AND o.outcome IN ('asset', 'duplicate', 'trashed', 'pending'))
+                      WHERE o.asset_id = a.id AND o.id <> f.id
+                        -- a sidecar that is looked at anew has no digest, and holds nothing
+                        AND (o.outcome IN ('asset', 'duplicate', 'trashed')
+                             OR (o.outcome = 'pending' AND o.digest IS NOT NULL)))
       AND NOT EXISTS (SELECT 1 FROM file_records p
                       WHERE p.outcome = 'pending' AND p.repository_id = f.repository_id AND p.id <> f.id
                         AND p.size_bytes = f.size_bytes AND p.mtime_ns = f.mtime_ns AND p.missing_since IS NULL))

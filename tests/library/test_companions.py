@@ -218,6 +218,28 @@ async def test_a_sidecar_that_moves_with_its_photo_follows_it(shelf: Shelf) -> N
         assert (asset.path, asset.rating, asset.companions) == ("a.jpg", None, [])
 
 
+async def test_photos_and_their_sidecars_that_are_written_over_at_once_stay_what_they_are(shelf: Shelf) -> None:
+    """As programs do that write both; whichever of the two is looked at first."""
+    names = [f"a{number}" for number in range(9)]
+
+    def write(shade: int, title: str) -> None:
+        moving.jpeg(shelf.path / "0.jpg", colour=f"#ff{shade:02x}ff")
+        for number, name in enumerate(names):
+            moving.jpeg(shelf.path / f"{name}.jpg", colour=f"#{25 * number:02x}{shade:02x}00")
+            xmp(f"{title} {name}", 4)(shelf.path / f"{name}.xmp")
+
+    async with working(shelf) as rt:
+        write(40, "told")
+        await scanned(rt, shelf)
+        before = await shown(rt)
+        write(80, "anew")
+        await scanned(rt, shelf)
+        after = await shown(rt)
+        assert {path: one.id for path, one in after.items()} == {path: one.id for path, one in before.items()}
+        assert all(after[path].digest != one.digest for path, one in before.items())
+        assert [after[f"{name}.jpg"].title for name in names] == [f"anew {name}" for name in names]
+
+
 async def test_a_raw_that_comes_or_goes_takes_and_leaves_the_sidecar(shelf: Shelf) -> None:
     photo("red", "2026:05:01 12:00:00")(shelf.path / "a.jpg")
     xmp("told", 5)(shelf.path / "a.xmp")
