@@ -195,6 +195,8 @@ def keep_sidecar(record: FileRecord, conn: Connection) -> Result:
     """Keep a file as a sidecar, of its asset once that is there."""
     files.reject(conn, record.id, Outcome.SIDECAR, "no asset has this name yet", record.stat)
     sidecars.kept(conn, record)
+    # while it was looked at it may have counted as a file of its asset
+    _leave_former(conn, record, None)
     return {"outcome": Outcome.SIDECAR}
 
 

@@ -240,6 +240,22 @@ async def test_photos_and_their_sidecars_that_are_written_over_at_once_stay_what
         assert [after[f"{name}.jpg"].title for name in names] == [f"anew {name}" for name in names]
 
 
+async def test_photos_that_become_something_else_go_whenever_their_sidecars_are_looked_at(shelf: Shelf) -> None:
+    names = [f"a{number}" for number in range(9)]
+    moving.jpeg(shelf.path / "0.jpg", colour="white")
+    for number, name in enumerate(names):
+        moving.jpeg(shelf.path / f"{name}.jpg", colour=f"#{25 * number:02x}0000")
+        xmp(name, 4)(shelf.path / f"{name}.xmp")
+    async with working(shelf) as rt:
+        await scanned(rt, shelf)
+        moving.jpeg(shelf.path / "0.jpg", colour="black")
+        for name in names:
+            (shelf.path / f"{name}.jpg").write_text("no picture")
+            xmp("changed", 3)(shelf.path / f"{name}.xmp")
+        await scanned(rt, shelf)
+        assert set(await shown(rt)) == {"0.jpg"}
+
+
 async def test_a_raw_that_comes_or_goes_takes_and_leaves_the_sidecar(shelf: Shelf) -> None:
     photo("red", "2026:05:01 12:00:00")(shelf.path / "a.jpg")
     xmp("told", 5)(shelf.path / "a.xmp")
