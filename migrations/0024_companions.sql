@@ -10,9 +10,6 @@ UPDATE assets SET said = jsonb_build_object('rating', rating, 'title', title, 'd
                                             'keywords', to_jsonb(keywords))
 WHERE metadata_at IS NOT NULL AND (rating IS NOT NULL OR title IS NOT NULL OR description IS NOT NULL OR keywords <> '{}');
 
--- sidecars that a scan found missing and that are an asset's still: none, but for a moment
-CREATE INDEX file_records_sidecars_missing ON file_records (repository_id)
-    WHERE outcome = 'sidecar' AND missing_since IS NOT NULL;
 -- until now their content was not read
 UPDATE assets SET metadata_at = NULL
 WHERE id IN (SELECT asset_id FROM file_records WHERE outcome = 'sidecar' AND asset_id IS NOT NULL);

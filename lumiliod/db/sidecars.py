@@ -92,9 +92,10 @@ def give(conn: Connection, whose: Mapping[UUID, AssetId | None]) -> None:
         conn.execute(Q["give"], {"ids": list(whose), "asset_ids": list(whose.values())})
 
 
-def lost(conn: Connection, repository_id: RepositoryId) -> list[AssetId]:
-    """Take from assets the sidecars that are missing; return which assets had any."""
-    return [AssetId(row[0]) for row in conn.execute(Q["lost"], {"repository_id": repository_id})]
+def unmet(conn: Connection, repository_id: RepositoryId, generation: int) -> set[AssetId]:
+    """Return the assets some of whose sidecars a scan has not met; before it says what is missing."""
+    params = {"repository_id": repository_id, "generation": generation}
+    return {AssetId(row[0]) for row in conn.execute(Q["unmet"], params)}
 
 
 def reread(conn: Connection, asset_ids: Collection[AssetId]) -> list[tuple[AssetId, RepositoryId]]:

@@ -31,15 +31,11 @@ UPDATE file_records f SET asset_id = s.asset_id, updated_at = now(),
 FROM unnest(%(ids)s::uuid[], %(asset_ids)s::uuid[]) AS s (id, asset_id)
 WHERE f.id = s.id AND f.outcome = 'sidecar'
 
--- name: lost
--- Sidecars that are missing are nobody's any more, and looked at anew when they are back.
-WITH gone AS MATERIALIZED (
-    SELECT id, asset_id FROM file_records
-    WHERE repository_id = %(repository_id)s::uuid AND outcome = 'sidecar' AND missing_since IS NOT NULL
-    ORDER BY id FOR UPDATE),
-released AS (
-    UPDATE file_records f SET outcome = 'pending', asset_id = NULL, reason = NULL FROM gone WHERE f.id = gone.id)
-SELECT DISTINCT asset_id FROM gone WHERE asset_id IS NOT NULL
+-- name: unmet
+-- assets some of whose sidecars a scan has not met
+SELECT DISTINCT f.asset_id FROM scan_absences a JOIN file_records f ON f.id = a.file_id AND f.updated_at = a.updated_at
+WHERE a.repository_id = %(repository_id)s::uuid AND a.generation = %(generation)s::bigint
+  AND f.outcome = 'sidecar' AND f.asset_id IS NOT NULL
 
 -- name: reread
 -- what a file says of itself is to be read anew: missing work until that is done

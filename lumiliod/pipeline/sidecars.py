@@ -31,12 +31,7 @@ def kept(conn: Connection, record: FileRecord) -> None:
 def left(conn: Connection, record: FileRecord) -> None:
     """Do what follows for the asset whose sidecar a file was that is gone, or is something else now."""
     if record.asset_id is not None and _is_read(record.path):
-        _reread(conn, {record.asset_id})
-
-
-def scanned(conn: Connection, repository_id: RepositoryId) -> None:
-    """Do what follows for the assets whose sidecars a scan has found missing."""
-    _reread(conn, set(db_sidecars.lost(conn, repository_id)))
+        reread(conn, {record.asset_id})
 
 
 def removed(conn: Connection, asset_ids: Collection[AssetId]) -> None:
@@ -71,10 +66,11 @@ def _assign(
         if _is_read(one.path) and (by != one.asset_id or one.id in changed):
             doubted |= {by, one.asset_id}
     db_sidecars.give(conn, {one.id: by for one, by in given.items()})
-    _reread(conn, {asset_id for asset_id in doubted if asset_id is not None})
+    reread(conn, {asset_id for asset_id in doubted if asset_id is not None})
 
 
-def _reread(conn: Connection, asset_ids: Collection[AssetId]) -> None:
+def reread(conn: Connection, asset_ids: Collection[AssetId]) -> None:
+    """Have read anew what is said of assets."""
     if asset_ids:
         jobs = [kinds.about(kinds.METADATA, *one) for one in db_sidecars.reread(conn, asset_ids)]
         # one that runs may have read what was there before

@@ -4,6 +4,7 @@ from dataclasses import replace
 from uuid import UUID
 
 from lumiliod.db import held, scans, sync
+from lumiliod.db import sidecars as db_sidecars
 from lumiliod.db.held import HeldRow
 from lumiliod.db.pool import Connection
 from lumiliod.domain.ids import RepositoryId, shown
@@ -18,6 +19,7 @@ from lumiliod.domain.sync import (
     judged,
 )
 from lumiliod.jobs.engine import Result
+from lumiliod.pipeline import sidecars
 from lumiliod.watch.walk import Walk
 from lumiliod.watch.walks import Walks
 
@@ -118,7 +120,11 @@ def _missing(
         notes = []
     else:
         held.spare(conn, repository_id, generation)
-    marked = scans.mark_missing(conn, repository_id, generation, unread) if absent else 0
+    marked = 0
+    if absent:
+        bereft = db_sidecars.unmet(conn, repository_id, generation)
+        marked = scans.mark_missing(conn, repository_id, generation, unread)
+        sidecars.reread(conn, bereft)
     if row is not None and verdict is Verdict.BELIEVE:
         _still_held(conn, repository_id, generation, walk)
     return replace(counts, missing=marked), SyncStatus.COMPLETED, notes
