@@ -22,7 +22,7 @@ from lumiliod.watch.changes import FOLDERS_MAX, Changes
 from tests.pipeline import shelf as shelves
 from tests.pipeline.shelf import Shelf, digest_of
 from tests.watch.scanning import on_disk, recorded
-from tests.watch.watching import QUEUES, quiet, reason, scans, state, until, watching
+from tests.watch.watching import QUEUES, parts, quiet, reason, scans, state, until, watching
 
 
 @pytest.fixture
@@ -351,7 +351,7 @@ async def test_a_file_that_is_written_slowly_becomes_one_asset_when_it_is_done(s
 def test_more_folders_than_a_few_are_one_scan() -> None:
     id_ = RepositoryId(uuid4())
     few = Changes({b"a/b/", b"a/", b"c/d/e/", b"", b"z/"}, {b"c/d/", b"c/d/f/", b"y/"})
-    assert [(job.args["folder"], job.args["deep"]) for job in few.scans(id_)] == [
+    assert [part for job in few.scans(id_) for part in parts(job.args)] == [
         ("c/d", True), ("y", True), ("", False), ("a", False), ("a/b", False), ("z", False),
     ]  # fmt: skip
     many = Changes({b"%d/" % number for number in range(FOLDERS_MAX + 1)})

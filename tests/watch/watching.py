@@ -1,8 +1,9 @@
 """A library that watches its repository, with real events and a real engine, and what it has scanned."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import Any
 
 import trio
 
@@ -55,11 +56,14 @@ def reason(rt: Runtime, shelf: Shelf) -> str:
 def scans(shelf: Shelf, *, open_: bool) -> list[tuple[str, bool]]:
     """Return the folders of scans, waiting or done, and whether they reach what is below."""
     table = "jobs" if open_ else "job_history"
-    rows = shelf.sql(
-        f"SELECT coalesce(args ->> 'folder', ''), coalesce((args ->> 'deep')::boolean, true) FROM {table}"
-        " WHERE kind = 'scan' ORDER BY id"
-    )
-    return [(str(folder), bool(deep)) for folder, deep in rows]
+    rows = shelf.sql(f"SELECT args FROM {table} WHERE kind = 'scan' ORDER BY id")
+    return [part for (args,) in rows if isinstance(args, dict) for part in parts(args)]
+
+
+def parts(args: Mapping[str, Any]) -> list[tuple[str, bool]]:
+    """Return the folders of a scan, and whether they reach what is below."""
+    folders = args.get("folders") or [(args.get("folder", ""), args.get("deep", True))]
+    return [(folder, is_deep) for folder, is_deep in folders]
 
 
 async def until(holds: Callable[[], object]) -> None:
