@@ -15,7 +15,7 @@ from uuid import UUID
 import click
 import msgspec
 
-from lumiliod.cli.output import note, pairs, print_items, print_json, size, table, wall_clock
+from lumiliod.cli.output import moment, note, pairs, print_items, print_json, size, table, wall_clock
 from lumiliod.cli.program import Command, Failed, Group, Options, connected
 from lumiliod.contract.assets import Asset, AssetDetail, Stack
 from lumiliod.contract.problems import Problem
@@ -33,6 +33,7 @@ _TOLD_APART = {
     "stack",
     "stack_members",
     "companions",
+    "versions",
 }
 
 
@@ -81,6 +82,10 @@ def show(options: Options, asset_id: UUID) -> None:
         click.echo()
         read = [(c.kind, c.path, "yes" if c.is_read else "", c.why) for c in found.companions]
         table(("Companion", "Path", "Read", "Why"), read)
+    if found.versions:
+        click.echo()
+        former = [(v.number, v.digest[:16], size(v.size_bytes), moment(v.replaced_at)) for v in found.versions]
+        table(("Version", "Digest", "Size", "Replaced"), former, right=["Version", "Size"])
     if found.regions:
         click.echo()
         places = (((r.x, r.y, r.w, r.h), r) for r in found.regions)

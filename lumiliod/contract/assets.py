@@ -132,6 +132,18 @@ class Companion(Struct, kw_only=True):
     why: str
 
 
+class AssetVersion(Struct, kw_only=True):
+    """What an asset was from ``added_at`` until somebody wrote other bytes in its place; the first is number 1."""
+
+    number: int
+    digest: str
+    size_bytes: int
+    mime_type: str
+    taken_at: datetime
+    added_at: datetime
+    replaced_at: datetime
+
+
 class AssetDetail(Asset, kw_only=True):
     """An asset with everything its file says of itself, and what it looks like.
 
@@ -152,6 +164,8 @@ class AssetDetail(Asset, kw_only=True):
     stack_members: list[StackMember]
     """Of its stack all, itself included, shot by shot; none where it is in none."""
     companions: list[Companion]
+    versions: list[AssetVersion]
+    """What it was before, the latest first."""
 
 
 class NearDuplicate(Struct, kw_only=True):

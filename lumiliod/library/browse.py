@@ -6,9 +6,10 @@ from uuid import UUID
 import trio
 
 from lumiliod.contract.assets import Asset, AssetDetail, AssetPage, NearDuplicate, NearDuplicates
-from lumiliod.db import appearances, assets, files, sidecars, trash
+from lumiliod.db import appearances, assets, files, sidecars, trash, versions
 from lumiliod.db.pool import Connection
 from lumiliod.db.sidecars import Beside
+from lumiliod.db.versions import Version
 from lumiliod.domain.assets import AssetDetails, AssetRow, FileRecord, ServedFile
 from lumiliod.domain.errors import NotFound, Unavailable
 from lumiliod.domain.ids import AssetId, path_from_bytes
@@ -63,12 +64,13 @@ async def show(rt: Runtime, asset_id: UUID) -> AssetDetail:
 
 def _shown(
     conn: Connection, asset_id: AssetId
-) -> tuple[AssetRow, AssetDetails, Appearance | None, Stack | None, list[Beside]] | None:
+) -> tuple[AssetRow, AssetDetails, Appearance | None, Stack | None, list[Beside], list[Version]] | None:
     found = assets.show(conn, asset_id)
     if found is None:
         return None
     beside = sidecars.beside(conn, [asset_id]).get(asset_id, [])
-    return *found, appearances.get(conn, asset_id), stacks.of_rows(conn, found[:1]).get(asset_id), beside
+    stack = stacks.of_rows(conn, found[:1]).get(asset_id)
+    return *found, appearances.get(conn, asset_id), stack, beside, versions.of_asset(conn, asset_id)
 
 
 async def near_duplicates(rt: Runtime, asset_id: UUID, distance: int, limit: int) -> NearDuplicates:

@@ -3,16 +3,27 @@
 import base64
 import binascii
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any, TypeVar
 
 import msgspec
 
-from lumiliod.contract.assets import Appearance, Asset, AssetDetail, Companion, Region, Stack, StackMember
+from lumiliod.contract.assets import (
+    Appearance,
+    Asset,
+    AssetDetail,
+    AssetVersion,
+    Companion,
+    Region,
+    Stack,
+    StackMember,
+)
 from lumiliod.contract.jobs import Cause, Job, JobError, Progress
 from lumiliod.contract.live import RunningJob
 from lumiliod.db import sidecars
 from lumiliod.db.job_admin import CauseRow, JobRow, RunningRow
 from lumiliod.db.sidecars import Beside
+from lumiliod.db.versions import Version
 from lumiliod.domain import media as domain
 from lumiliod.domain import stacks
 from lumiliod.domain.assets import AssetDetails, AssetRow
@@ -37,6 +48,7 @@ def asset_detail(
     looks: domain.Appearance | None,
     stack: stacks.Stack | None,
     beside: Sequence[Beside],
+    former: Sequence[Version],
 ) -> AssetDetail:
     """Return the wire form of an asset with everything its file says of itself, what it looks like and belongs to."""
     fields = {name: getattr(details, name) for name in AssetDetail.__struct_fields__ if hasattr(details, name)}
@@ -44,6 +56,7 @@ def asset_detail(
     fields["appearance"] = _appearance(looks) if looks else None
     fields["stack_members"] = [_stack_member(member) for member in stack.members] if stack else []
     fields["companions"] = _companions(row, beside)
+    fields["versions"] = [AssetVersion(**asdict(version)) for version in former]
     return AssetDetail(**_asset_fields(row, stack), **fields)
 
 
