@@ -1,9 +1,12 @@
 """The periodic jobs that the code declares."""
 
+import os
+
 from lumiliod.db import mirrors
 from lumiliod.db.pool import Connection
+from lumiliod.domain.errors import Shape
 from lumiliod.domain.repositories import RepositoryStatus
-from lumiliod.domain.schedules import MAX_EVERY_S, MAX_JITTER_S, Schedule, Timing
+from lumiliod.domain.schedules import MAX_EVERY_S, MAX_JITTER_S, Schedule, Timing, zone_named
 from lumiliod.domain.sync import SyncType
 from lumiliod.jobs import schedule
 from lumiliod.pipeline import kinds
@@ -14,6 +17,9 @@ SCAN_PREFIX = "scan:"
 TRASH = "trash-purge"
 SCRUB = "scrub"
 DAY_S = 86_400
+
+QUIET, QUIET_S = "30 2 * * *", 7200
+"""What is done every day is done within two hours when most people sleep."""
 
 JITTER_SHARE = 0.05
 """Of the interval between scans: repositories that came together are not scanned together for ever."""
@@ -66,11 +72,23 @@ def declare_scrub(conn: Connection, scrub_days: int) -> None:
         schedule.undeclare(conn, SCRUB)
 
 
+def local_zone(link: str = "/etc/localtime") -> str:
+    """Return the machine's time zone as systemd keeps it (localtime(5)); UTC where there is none."""
+    _, is_zone, name = os.path.realpath(link).partition("/zoneinfo/")
+    try:
+        return zone_named(name).key if is_zone else "UTC"
+    except Shape:
+        return "UTC"
+
+
 def full_scan(opened: Opened) -> Schedule | None:
     """Return a repository's periodic scan; None when its ``full_scan_interval`` is nought."""
     interval_s = opened.repository.marker.sync_settings.full_scan_interval_s
     if interval_s <= 0:
         return None
     every_s = int(min(max(1.0, interval_s), MAX_EVERY_S))
-    timing = Timing(every_s=every_s, jitter_s=min(int(every_s * JITTER_SHARE), MAX_JITTER_S))
+    if every_s == DAY_S:
+        timing = Timing(cron=QUIET, time_zone=local_zone(), jitter_s=QUIET_S)
+    else:
+        timing = Timing(every_s=every_s, jitter_s=min(int(every_s * JITTER_SHARE), MAX_JITTER_S))
     return Schedule(f"{SCAN_PREFIX}{opened.id}", timing, kinds.scan(opened.id, SyncType.RECONCILIATION))

@@ -37,8 +37,8 @@ def test_an_edited_photograph_is_the_same_asset(make_daemon: Callable[..., Daemo
 
     def now() -> AssetDetail | None:
         with daemon.client as client:
-            [one] = client.assets().items or [None]
-            return client.asset(one.id) if one is not None and one.status == "ready" else None
+            ready = [one for one in client.assets().items if one.status == "ready"]
+            return client.asset(ready[0].id) if ready else None
 
     wait_until(lambda: now() is not None)
     first = now()

@@ -1,6 +1,7 @@
 """Repositories are scanned as often as their markers say."""
 
 import datetime as dt
+from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 from uuid import UUID
@@ -53,7 +54,21 @@ def test_every_open_repository_is_scanned(conn: psycopg.Connection) -> None:
     made = row.job()
     assert (made.kind, made.queue, made.args, made.priority) == (like.kind, like.queue, like.args, like.priority)
     assert (made.unique_key, made.repository_id, made.max_attempts) == (like.unique_key, home, like.max_attempts)
-    assert (row.every_s, row.jitter_s) == (86_400, 4320)
+    # every day, at night
+    assert (row.cron, row.every_s, row.jitter_s) == ("30 2 * * *", None, 7200)
+
+
+def test_night_is_when_it_is_night_here(tmp_path: Path) -> None:
+    link = tmp_path / "localtime"
+    assert schedules.local_zone(str(link)) == "UTC"
+    for target, zone in {
+        "/usr/share/zoneinfo/Europe/Zurich": "Europe/Zurich",
+        "/usr/share/zoneinfo/Nowhere/Else": "UTC",
+        "/etc/hostname": "UTC",
+    }.items():
+        link.unlink(missing_ok=True)
+        link.symlink_to(target)
+        assert schedules.local_zone(str(link)) == zone
 
 
 @pytest.mark.parametrize(
