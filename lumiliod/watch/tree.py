@@ -83,7 +83,7 @@ class Tree:
         elif prefix is None:
             return
         elif not event.name:
-            self._follow_itself(prefix, mask, changes)
+            self._follow_itself(event.watch, prefix, mask, changes)
         elif self._is_left_out(prefix, event.name):
             return
         elif not mask & inotify.ISDIR:
@@ -91,9 +91,9 @@ class Tree:
         else:
             self._follow_folder(prefix + event.name + b"/", mask, changes)
 
-    def _follow_itself(self, prefix: bytes, mask: int, changes: Changes) -> None:
+    def _follow_itself(self, watch: int, prefix: bytes, mask: int, changes: Changes) -> None:
         if mask & inotify.IGNORED:
-            self._forget(prefix)
+            self._forget(watch)
         if not mask & (inotify.IGNORED | inotify.UNMOUNT | inotify.DELETE_SELF | inotify.MOVE_SELF):
             return
         if not prefix:
@@ -104,6 +104,8 @@ class Tree:
     def _follow_folder(self, prefix: bytes, mask: int, changes: Changes) -> None:
         if mask & (inotify.MOVED_FROM | inotify.DELETE):
             self._drop(prefix)
+            # another may have come to its place, by an event that was before this one where two changed places
+            self._place(prefix)
             changes.deep.add(prefix)
         elif mask & (inotify.MOVED_TO | inotify.CREATE):
             self._place(prefix)
@@ -129,9 +131,17 @@ class Tree:
                 if error.errno in {errno.ENOSPC, errno.ENOMEM} or not prefix:
                     raise _refused(error) from error
                 continue
-            if watch in self._prefixes:
+            known = self._prefixes.get(watch)
+            if known == prefix or (known is not None and self._is_same(known, prefix)):
                 # by another name of it, which is told
                 continue
+            if known is not None:
+                # by a name that it had: what is told of a folder by that name is told of no other
+                self._drop(known)
+                waiting.append(prefix)
+                continue
+            if prefix in self._watches:
+                self._drop(prefix)
             self._prefixes[watch], self._watches[prefix] = prefix, watch
             with suppress(OSError), os.scandir(path) as entries:
                 waiting += [
@@ -146,13 +156,20 @@ class Tree:
         if prefix not in self._watches:
             return
         for gone in [one for one in self._watches if one.startswith(prefix)]:
-            self._events.remove(self._watches[gone])
-            self._forget(gone)
+            watch = self._watches[gone]
+            self._events.remove(watch)
+            self._forget(watch)
 
-    def _forget(self, prefix: bytes) -> None:
-        watch = self._watches.pop(prefix, None)
-        if watch is not None:
-            del self._prefixes[watch]
+    def _forget(self, watch: int) -> None:
+        prefix = self._prefixes.pop(watch, None)
+        if prefix is not None:
+            del self._watches[prefix]
+
+    def _is_same(self, one: bytes, other: bytes) -> bool:
+        try:
+            return os.path.samefile(self._root + one, self._root + other)
+        except OSError:
+            return False
 
     def _is_left_out(self, prefix: bytes, name: bytes) -> bool:
         if not prefix and name in OUR_NAMES:

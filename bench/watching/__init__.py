@@ -1,0 +1,1 @@
+"""Random changes of a disk beside a real daemon that watches it, and what the two say of it."""
