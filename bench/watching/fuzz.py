@@ -31,6 +31,8 @@ LOOK_S = 0.05
 STEP_S = 30.0
 """How long the watcher alone may take before that counts as a mismatch."""
 RECONCILE_S = 180.0
+RECONCILED = 0.05
+"""How often everything is scanned and waited for though nothing differs."""
 VANISHING = 0.12
 """The share of files that may lose their names in one burst: more than a fifth is not believed without a person."""
 _WHOLE = ("fill", "scan", "overflow", "mount", "restart")
@@ -177,9 +179,8 @@ class Fuzz:
         took_s = time.monotonic() - since
         if told:
             self._note(f"{kind}, after {took_s:.0f} s", told)
-            self._scan()
-            self._wait(disk, RECONCILE_S, with_left_out=True)
-        if self._rng.random() < 0.05:
+            self._reconcile(disk)
+        elif self._rng.random() < RECONCILED:
             self._reconcile(disk)
         told = self._relations.differences(self._acts.lost)
         if told:
@@ -191,7 +192,11 @@ class Fuzz:
         return took_s
 
     def _reconcile(self, disk: dict[bytes, OnDisk]) -> None:
-        """Scan once and let everything end; then nothing may differ, and nothing may have failed."""
+        """Scan once and let everything end; then nothing may differ, and nothing may have failed.
+
+        Raises:
+            RuntimeError: it does; nothing that follows would tell anything.
+        """
         task = self._scan()
         give_up_at = time.monotonic() + RECONCILE_S
         while self._client.task(task).state not in ("completed", "discarded") or self._catalogue.open_jobs()[0]:
@@ -205,6 +210,7 @@ class Fuzz:
             told.append(f"{left} jobs do not end")
         if told:
             self._note("one reconcile", told)
+            raise RuntimeError("after one reconcile the catalogue is not the disk")
 
     def _scan(self) -> UUID:
         """Ask for a scan as soon as the repository is there."""

@@ -37,6 +37,7 @@ class Source:
     digest: Digest
     repository_id: RepositoryId
     path: bytes
+    mtime_ns: int
 
 
 @dataclass(frozen=True, slots=True)

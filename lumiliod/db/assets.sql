@@ -76,7 +76,7 @@ UPDATE assets SET status = 'ready', status_reason = NULL, updated_at = now() WHE
 -- name: source
 -- where the bytes of an asset are read from
 SELECT a.id, a.type, a.mime_type, a.width, a.height, a.duration_s, a.original_filename, a.size_bytes,
-       encode(a.digest, 'hex') AS digest, f.repository_id, f.path
+       encode(a.digest, 'hex') AS digest, f.repository_id, f.path, f.mtime_ns
 FROM assets a JOIN file_records f ON f.asset_id = a.id AND f.outcome = 'asset'
 WHERE a.id = ANY (%(ids)s::uuid[])
 

@@ -18,8 +18,8 @@ from lumiliod.db.pool import Connection
 from lumiliod.domain.assets import NewDerivative
 from lumiliod.domain.derivatives import digest_at
 from lumiliod.domain.derivatives import place as derivative_place
-from lumiliod.domain.errors import LumilioError, NotFound, Permanent, Shape, Unavailable
-from lumiliod.domain.ids import AssetId, Digest, RepositoryId
+from lumiliod.domain.errors import LumilioError, NotFound, Permanent, Retryable, Shape, Unavailable
+from lumiliod.domain.ids import AssetId, Digest, RepositoryId, path_from_bytes
 from lumiliod.jobs.engine import Result, Running, Together
 from lumiliod.runtime import Opened, Runtime, reaching
 from lumiliod.storage import derivatives, repository
@@ -119,15 +119,37 @@ async def _asked(
     with reaching(rt.repositories, opened):
         verdict: LumilioError
         try:
-            return _Asked(job, source, opened, await ask(opened.repository, source))
+            asked = await ask(opened.repository, source)
+            await check_unchanged(rt, opened, source)
+            return _Asked(job, source, opened, asked)
         except NotFound as error:
-            verdict = Permanent("the original is not where it was", code="original_missing")
+            verdict = not_there()
             verdict.__cause__ = error
         except Permanent as error:
             verdict = error
         # a root that went away in the middle says nothing of the file
         await trio.to_thread.run_sync(repository.check_identity, opened.repository, limiter=rt.disk)
+        if verdict.code != "original_missing":
+            await check_unchanged(rt, opened, source)
         raise verdict
+
+
+async def check_unchanged(rt: Runtime, opened: Opened, source: Source) -> None:
+    """Make sure that an original is what its record says: what was read at its place was read of it.
+
+    Raises:
+        Unavailable: something else lies there, or nothing: it is about to be looked at anew (``original_changed``).
+    """
+    with suppress(NotFound, Permanent):
+        path = path_from_bytes(source.path)
+        found = await trio.to_thread.run_sync(opened.backend.stat, path, limiter=rt.disk)
+        if (found.size_bytes, found.mtime_ns) == (source.size_bytes, source.mtime_ns):
+            return
+    raise _changed()
+
+
+def _changed() -> Unavailable:
+    return Unavailable("the asset's file changed and is being looked at anew", code="original_changed", after_s=5)
 
 
 async def _keep(
@@ -181,10 +203,15 @@ def record(conn: Connection, lying: Sequence[Unrecorded[Any]], made: Sequence[Se
         one.replaced[:] = replaced[one.asset_id]
 
 
+def not_there() -> Retryable:
+    """Return that an original is not where its record says: it may have been moved, which a scan is about to tell."""
+    return Retryable("the original is not where it was", code="original_missing")
+
+
 async def no_original(rt: Runtime, asset_id: AssetId) -> LumilioError:
     """Return why an asset has no file: it is being looked at anew, or there is none."""
     if await rt.db.call(files.is_doubted, asset_id):
-        return Unavailable("the asset's file changed and is being looked at anew", code="original_changed", after_s=5)
+        return _changed()
     return Permanent("the asset has no original", code="original_missing")
 
 

@@ -7,14 +7,14 @@ import trio
 
 from lumiliod.db import assets, sidecars
 from lumiliod.db.pool import Connection
-from lumiliod.domain.errors import LumilioError, NotFound, Permanent, Retryable, Unavailable
+from lumiliod.domain.errors import LumilioError, NotFound, Retryable, Unavailable
 from lumiliod.domain.ids import AssetId, RepositoryId, path_from_bytes
 from lumiliod.domain.media import AssetType, Identified, Metadata
 from lumiliod.jobs.engine import Effect, Running
 from lumiliod.jobs.kind import Kind
 from lumiliod.media.metadata import described
 from lumiliod.pipeline import kinds
-from lumiliod.pipeline.deriving import no_original, wanted_of
+from lumiliod.pipeline.deriving import check_unchanged, no_original, not_there, wanted_of
 from lumiliod.runtime import Opened, Runtime, reaching
 from lumiliod.storage.repository import check_identity
 
@@ -60,12 +60,13 @@ async def read(rt: Runtime, jobs: Sequence[Running]) -> None:
     results = await rt.media.metadata(asked, folders) if asked else []
     said = iter(results[len(readable) :])
     understood: list[tuple[Running, Effect]] = []
-    for (job, source, _), path, result in zip(readable, told, results, strict=False):
+    for (job, source, opened), path, result in zip(readable, told, results, strict=False):
         more = next(said) if path is not None else None
         try:
             if isinstance(result, NotFound):
                 await _reached(rt, source)
-                raise Permanent("the original is not where it was", code="original_missing")
+                raise not_there()
+            await check_unchanged(rt, opened, source)
             if isinstance(result, LumilioError):
                 raise result
             if isinstance(more, Retryable | Unavailable):

@@ -47,7 +47,7 @@ class Library:
         path = b"Trip/a.jpg"
         return {
             ID: assets.Source(
-                ID, AssetType.PHOTO, "image/jpeg", 1, 1, None, "a.jpg", 4, Digest(DIGEST), self.repository.id, path
+                ID, AssetType.PHOTO, "image/jpeg", 1, 1, None, "a.jpg", 4, Digest(DIGEST), self.repository.id, path, 1
             )
         }
 
