@@ -197,7 +197,7 @@ class Fuzz:
         Raises:
             RuntimeError: it does; nothing that follows would tell anything.
         """
-        task = self._scan()
+        task = self._ask_for_scan()
         give_up_at = time.monotonic() + RECONCILE_S
         while self._client.task(task).state not in ("completed", "discarded") or self._catalogue.open_jobs()[0]:
             self._daemon.check()
@@ -212,7 +212,7 @@ class Fuzz:
             self._note("one reconcile", told)
             raise RuntimeError("after one reconcile the catalogue is not the disk")
 
-    def _scan(self) -> UUID:
+    def _ask_for_scan(self) -> UUID:
         """Ask for a scan as soon as the repository is there."""
         give_up_at = time.monotonic() + STEP_S
         while True:

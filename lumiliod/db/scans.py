@@ -156,6 +156,17 @@ def merge(conn: Connection, repository_id: RepositoryId, generation: int, page: 
     return Merged(added, changed, known)
 
 
+def release_left_out(conn: Connection, repository_id: RepositoryId, paths: Sequence[bytes]) -> None:
+    """Have assets leave those of ``paths`` that became what a walk leaves out."""
+    params = {"repository_id": repository_id, "paths": list(paths)}
+    left = [AssetId(row[0]) for row in conn.execute(Q["held_left_out"], params)]
+    if left:
+        trash.hold(conn, *left)
+        conn.execute(Q["release_left_out"], {**params, "assets": left})
+        retired = trash.files_left(conn, left)
+        job_admin.cancel(conn, trash.waiting_jobs(conn, retired))
+
+
 def note_absent(
     conn: Connection, repository_id: RepositoryId, generation: int, page: Met, after: bytes | None = None
 ) -> bytes | None:

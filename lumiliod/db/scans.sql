@@ -87,6 +87,18 @@ SELECT (SELECT count(*) FROM added WHERE outcome = 'pending'),
        (SELECT count(*) FROM enqueued),
        (SELECT count(*) FROM walked WHERE record_id IS NOT NULL AND NOT is_back)
 
+-- name: held_left_out
+-- assets whose file became what a walk leaves out, a link above all; what lies in the inbox is a person's to say
+SELECT DISTINCT asset_id FROM file_records
+WHERE repository_id = %(repository_id)s::uuid AND path = ANY (%(paths)s::bytea[]) AND outcome = 'ignored'
+  AND asset_id IS NOT NULL AND substring(path FROM 1 FOR 6) <> 'inbox/'::bytea
+ORDER BY asset_id
+
+-- name: release_left_out
+UPDATE file_records SET asset_id = NULL, digest = NULL, updated_at = now()
+WHERE repository_id = %(repository_id)s::uuid AND path = ANY (%(paths)s::bytea[]) AND outcome = 'ignored'
+  AND asset_id = ANY (%(assets)s::uuid[])
+
 -- name: step
 -- where a stretch with very many records is to be divided
 SELECT path FROM file_records

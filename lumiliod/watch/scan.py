@@ -157,6 +157,8 @@ class _Scan:
             if page.paths:
                 moved = await self._follow_moves(page, generation)
                 merged = await rt.jobs.call(scans.merge, repository_id, generation, page, like)
+                if page.left_out:
+                    await rt.db.call(scans.release_left_out, repository_id, list(page.left_out))
             else:
                 merged = Merged(0, 0, 0)
             if held.files > merged.known - moved:
