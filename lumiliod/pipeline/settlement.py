@@ -193,6 +193,7 @@ def _kept(
 
 def keep_sidecar(record: FileRecord, conn: Connection) -> Result:
     """Keep a file as a sidecar, of its asset once that is there."""
+    trash.hold(conn, record.asset_id)
     files.reject(conn, record.id, Outcome.SIDECAR, "no asset has this name yet", record.stat)
     sidecars.kept(conn, record)
     # while it was looked at it may have counted as a file of its asset

@@ -55,3 +55,18 @@ async def test_an_original_of_the_inbox_is_nobodys_to_let_go(shelf: Shelf) -> No
         await become_link(rt, shelf, "inbox/a.jpg")
         assert shelf.sql("SELECT id FROM assets WHERE deleted_at IS NULL") == [(asset,)]
         assert shelf.sql("SELECT asset_id FROM trash") == []
+
+
+async def test_one_that_becomes_a_sidecar_leaves_its_asset_to_a_further_copy(shelf: Shelf) -> None:
+    asset = shelves.add(shelf, "a.xmp", jpeg(1))
+    shelves.copy(shelf, asset, "b.jpg", jpeg(1))
+    async with shelves.working(shelf, with_media=True) as rt:
+        (shelf.path / "a.xmp").write_bytes(b"<x:xmpmeta/>")
+        await scanned(rt, shelf)
+        await shelves.idle(rt)
+        assert files(shelf) == [(b"a.xmp", "sidecar", False), (b"b.jpg", "asset", True)]
+        (shelf.path / "b.xmp").write_bytes(b"<x:xmpmeta/>")
+        (shelf.path / "b.jpg").write_bytes(b"none")
+        await scanned(rt, shelf)
+        await shelves.idle(rt)
+        assert shelf.sql("SELECT asset_id, why FROM trash") == [(asset, "no_file")]
