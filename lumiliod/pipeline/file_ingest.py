@@ -22,6 +22,7 @@ from lumiliod.domain.trash import TrashState
 from lumiliod.jobs.engine import Effect, Fenced, Running, Together
 from lumiliod.pipeline import settlement
 from lumiliod.pipeline.known_original import Original, look_at
+from lumiliod.pipeline.look_back import Written, look_back
 from lumiliod.pipeline.new_asset import file_clock, new_asset
 from lumiliod.pipeline.settlement import NewFile
 from lumiliod.runtime import Opened, Runtime, reaching
@@ -84,9 +85,15 @@ async def ingest_files(rt: Runtime, jobs: Sequence[Running]) -> None:
 async def _ingest(rt: Runtime, opened: Opened, jobs: Mapping[UUID, Running]) -> None:
     records = await rt.db.once(files.get_many, list(jobs))
     waiting: list[_File] = []
+    # what is not looked into, as it was met
+    written: list[Written] = []
     for record_id, job in jobs.items():
         file = _File(job, records[record_id]) if record_id in records else None
-        if file is not None and not await _is_left_out(rt, opened, file):
+        if file is None:
+            continue
+        if await _is_left_out(rt, opened, file):
+            written.append((file.record.path, file.record.stat))
+        else:
             waiting.append(file)
     slow: list[_File] = []
     while waiting or slow:
@@ -102,9 +109,13 @@ async def _ingest(rt: Runtime, opened: Opened, jobs: Mapping[UUID, Running]) -> 
             if isinstance(one, _Read):
                 read.append(one)
             else:
-                await _judge(rt, opened, *one)
+                written += await _judge(rt, opened, *one)
         for one in await _admitted(rt, opened, read):
             await _settled(rt, opened, one)
+        written += [(one.file.record.path, one.stat) for one in read]
+        await look_back(rt, opened, written)
+        written = []
+    await look_back(rt, opened, written)
 
 
 async def _read(rt: Runtime, opened: Opened, files: Sequence[_File]) -> list["_Read | _Verdict"]:
@@ -166,8 +177,8 @@ async def _settled(rt: Runtime, opened: Opened, one: _Read) -> None:
         await _judge(rt, opened, one.file, error, one.stat)
 
 
-async def _judge(rt: Runtime, opened: Opened, file: _File, verdict: LumilioError, stat: FileStat) -> None:
-    """End the job of a file that is no asset, in the state ``stat``."""
+async def _judge(rt: Runtime, opened: Opened, file: _File, verdict: LumilioError, stat: FileStat) -> list[Written]:
+    """End the job of a file that is no asset, in the state ``stat``; return what was written of it."""
     try:
         # a root that went away in the middle says nothing of the file
         with reaching(rt.repositories, opened):
@@ -177,10 +188,13 @@ async def _judge(rt: Runtime, opened: Opened, file: _File, verdict: LumilioError
     match verdict:
         case NotFound():
             await rt.jobs.finish_all([(file.job, partial(settlement.forget, file.record))])
+            return [(file.record.path, None)]
         case Permanent():
             await rt.jobs.finish_all([(file.job, partial(settlement.reject, file.record, verdict, stat))])
+            return [(file.record.path, stat)]
         case _:
             await file.job.fail(verdict)
+            return []
 
 
 async def _is_sidecar(rt: Runtime, opened: Opened, record: FileRecord) -> bool:

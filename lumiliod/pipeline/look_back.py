@@ -1,0 +1,44 @@
+"""Whether files are still what was written of them: they may have changed while they were looked at.
+
+A scan that passed meanwhile has met the change or its absence, and found the job that was still running; what that
+writes afterwards would stand until the next one.
+"""
+
+import os
+from collections.abc import Sequence
+
+import trio
+
+from lumiliod.db import jobs as db_jobs
+from lumiliod.domain.assets import FileStat
+from lumiliod.domain.ids import RepoPath
+from lumiliod.pipeline import kinds
+from lumiliod.runtime import Opened, Runtime
+
+Written = tuple[RepoPath, FileStat | None]
+"""The path of a file, and the state that its record says now; None where it was forgotten."""
+
+
+async def look_back(rt: Runtime, opened: Opened, written: Sequence[Written]) -> None:
+    """Have the folders scanned of those files that are not what was written of them, after that was committed."""
+    changed = await trio.to_thread.run_sync(_changed, opened, written, limiter=rt.disk) if written else []
+    folders = {RepoPath(path.rpartition("/")[0]) for path in changed}
+    if folders:
+        jobs = [kinds.scan_folder(opened.id, folder, deep=False) for folder in sorted(folders)]
+        await rt.jobs.call(db_jobs.enqueue, jobs)
+
+
+def _changed(opened: Opened, written: Sequence[Written]) -> list[RepoPath]:
+    return [path for path, stat in written if _state(opened.repository.absolute(path)) != _of(stat)]
+
+
+def _state(path: str) -> tuple[int, int, int] | None:
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns, found.st_ino
+
+
+def _of(stat: FileStat | None) -> tuple[int, int, int] | None:
+    return None if stat is None else (stat.size_bytes, stat.mtime_ns, stat.inode)
