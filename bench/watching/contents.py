@@ -44,14 +44,14 @@ class Contents:
         self._rng = rng
         self._number = 0
         self._bases = [_picture(rng, kind) for kind in ("JPEG", "PNG", "JPEG", "JPEG")]
-        self._known = [self._new_picture() for _ in range(KNOWN)]
+        self._known = [self.picture() for _ in range(KNOWN)]
 
     def any(self) -> Content:
         """Return a picture that is known, one that is new, or something else."""
         lot = self._rng.random()
         if lot < 0.1:
             return self.other()
-        return self._new_picture() if lot < 0.1 + FRESH else self._rng.choice(self._known)
+        return self.picture() if lot < 0.1 + FRESH else self._rng.choice(self._known)
 
     def other(self) -> Content:
         """Return what is no picture."""
@@ -71,7 +71,8 @@ class Contents:
     def _filled(self, name: bytes) -> bytes:
         return name % self._rng.randrange(400) if b"%" in name else name
 
-    def _new_picture(self) -> Content:
+    def picture(self) -> Content:
+        """Return a picture that nobody has seen before."""
         self._number += 1
         base = self._rng.choice(self._bases)
         # behind a picture's end nobody looks

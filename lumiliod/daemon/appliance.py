@@ -246,10 +246,12 @@ async def attend_repositories(rt: Runtime, *, task_status: trio.TaskStatus[None]
                 changed = rt.repositories.changed
             elif opened_repository is not None:
                 log.info("repository is back", extra={"repository": row.name})
-                await rt.jobs.call(db_jobs.hasten, opened_repository.id)
+                # its watcher has everything scanned, once its folders are watched: one that began before would be another
+                is_watched = rt.config.watch.enabled
+                hasten = partial(db_jobs.hasten, but=kinds.SCAN.kind if is_watched else "")
+                await rt.jobs.call(hasten, opened_repository.id)
                 await rt.jobs.call(purge.take_up, opened_repository.id)
-                if not rt.config.watch.enabled:
-                    # a watcher asks for it itself, once nothing is missed any more
+                if not is_watched:
                     await rt.jobs.call(kinds.enqueue_one, kinds.scan(opened_repository.id, SyncType.STARTUP))
                 await rt.jobs.call(schedules.declare_repositories, rt.repositories)
                 delay_s = REOPEN_FIRST_S

@@ -366,9 +366,9 @@ def promote(conn: Connection) -> float | None:
     return next_due_s(conn)
 
 
-def hasten(conn: Connection, repository_id: UUID) -> None:
-    """Let the jobs that were put off while a repository was away go on at once."""
-    conn.execute(Q["hasten"], {"repository_id": repository_id})
+def hasten(conn: Connection, repository_id: UUID, *, but: str = "") -> None:
+    """Let the jobs that were put off while a repository was away go on at once, those of the kind ``but`` left out."""
+    conn.execute(Q["hasten"], {"repository_id": repository_id, "but": but})
     wakes(conn).later = True
 
 

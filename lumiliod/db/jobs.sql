@@ -204,4 +204,4 @@ WHERE state IN ('scheduled', 'retryable') AND waits_for = 0
 -- what was put off because a repository was away need not wait any longer
 UPDATE jobs SET scheduled_at = now()
 WHERE repository_id = %(repository_id)s::uuid AND state = 'retryable' AND scheduled_at > now()
-  AND (errors -> -1 ->> 'put_off')::boolean
+  AND (errors -> -1 ->> 'put_off')::boolean AND kind <> %(but)s::text
