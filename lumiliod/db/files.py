@@ -160,6 +160,12 @@ def demote_former(conn: Connection, former: FileRecord) -> bool:
     return conn.execute(Q["demote_former"], _as_seen(former)).rowcount == 1
 
 
+def drop_missing_original(conn: Connection, asset_id: AssetId, except_id: UUID) -> bool:
+    """Forget the original of an asset where a scan has marked it missing; tell whether it had."""
+    params = {"asset_id": asset_id, "except_id": except_id}
+    return conn.execute(Q["drop_missing_original"], params).rowcount > 0
+
+
 def has_original(conn: Connection, asset_id: AssetId, except_id: UUID) -> bool:
     """Tell whether an asset is served from another file than this one."""
     row = conn.execute(Q["has_original"], {"asset_id": asset_id, "except_id": except_id}).fetchone()

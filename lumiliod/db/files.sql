@@ -56,6 +56,11 @@ UPDATE file_records SET outcome = 'duplicate', updated_at = now()
 WHERE id = %(id)s::uuid AND asset_id = %(asset_id)s::uuid AND outcome = 'asset' AND path = %(path)s::bytea
   AND (size_bytes, mtime_ns, inode) = (%(size_bytes)s::bigint, %(mtime_ns)s::bigint, %(inode)s::bigint)
 
+-- name: drop_missing_original
+-- of bytes that another file has; a scan that marks it later finds that file itself
+DELETE FROM file_records
+WHERE asset_id = %(asset_id)s::uuid AND outcome = 'asset' AND missing_since IS NOT NULL AND id <> %(except_id)s::uuid
+
 -- name: has_original
 SELECT EXISTS (SELECT 1 FROM file_records
                WHERE asset_id = %(asset_id)s::uuid AND outcome = 'asset' AND id <> %(except_id)s::uuid)

@@ -206,6 +206,7 @@ def mark_missing(conn: Connection, repository_id: RepositoryId, generation: int,
     it goes to the trash when its file was a person's to remove, which that of the inbox is not. It comes back with
     its bytes.
     """
+    conn.execute(Q["hold_absent"], {"repository_id": repository_id, "generation": generation})
     marked = conn.execute(Q["mark_missing"], _absent(repository_id, generation, unread)).rowcount
     where = {"repository_id": repository_id}
     pairs = conn.execute(Q["successors"], where).fetchall()

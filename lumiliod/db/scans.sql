@@ -131,6 +131,14 @@ WHERE a.repository_id = %(repository_id)s::uuid AND a.generation = %(generation)
 -- name: count_present
 SELECT count(*) FROM file_records WHERE repository_id = %(repository_id)s::uuid AND missing_since IS NULL
 
+-- name: hold_absent
+-- whoever gives a file to one of these assets in this moment, or takes one, is waited for
+SELECT s.id FROM assets s
+WHERE s.id IN (SELECT f.asset_id FROM scan_absences a JOIN file_records f ON f.id = a.file_id
+               WHERE a.repository_id = %(repository_id)s::uuid AND a.generation = %(generation)s::bigint
+                 AND f.outcome IN ('asset', 'duplicate'))
+ORDER BY s.id FOR NO KEY UPDATE
+
 -- name: mark_missing
 -- below a folder that could not be read nothing is
 UPDATE file_records f SET missing_since = now(), updated_at = now()

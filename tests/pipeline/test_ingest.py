@@ -115,6 +115,17 @@ async def test_a_renamed_original_keeps_its_record(shelf: Shelf) -> None:
     assert outcomes_of(shelf, asset) == [("Trip/c.jpg", "duplicate"), ("inbox/moved.jpg", "asset")]
 
 
+async def test_an_original_that_is_missed_while_a_copy_is_looked_at_is_followed_by_that(shelf: Shelf) -> None:
+    asset = shelves.add(shelf, "Trip/a.jpg", A)
+    async with shelves.opened(shelf, with_media=True) as rt:
+        effect = await examined(rt, met(shelf, "Trip/c.jpg", A))
+        (shelf.path / "Trip/a.jpg").unlink()
+        with psycopg.connect(shelf.conninfo) as conn:
+            assert shelves.scan_at_once(shelf, conn) == 1
+        await rt.db.call(effect)
+    assert outcomes_of(shelf, asset) == [("Trip/c.jpg", "asset")]
+
+
 @pytest.mark.parametrize("how", ["touched", "edited", "link"])
 async def test_a_changed_original_is_looked_at_anew_and_not_forgotten(shelf: Shelf, how: str) -> None:
     asset = shelves.add(shelf, "Trip/a.jpg", A)
