@@ -3,9 +3,10 @@
 For each size a tree of small files is made, a hundred to a folder. The **walk** is ``os.scandir`` and ``stat`` of
 everything, in one thread and nothing else: what no scan in Python can be faster than. The **daemon** registers the
 tree, its ingest paused, so that nothing is hashed; then it scans it again, unchanged, several rounds, and the walk with
-it. **syncthing**, where it is there (Debian: syncthing), has read the tree once and scans it again, unchanged. Medians
-are reported; the last line is one JSON object. Memory is that of all processes without the shared buffers of
-PostgreSQL, which fill up to their setting.
+it. **syncthing**, where it is there (Debian: syncthing), reads the tree once and then scans it again, unchanged.
+**Hashing** is that of ingest, in as many threads, beside ``b3sum`` (Debian: b3sum) of the same files, warm in the
+cache, by turns. Medians are reported; the last line is one JSON object. Memory is that of all processes without the
+shared buffers of PostgreSQL, which fill up to their setting.
 
     python -m bench.scan [--files 10000,100000,1000000] [--rounds N] [--alone] [--short]
 """
@@ -16,6 +17,7 @@ import datetime as dt
 import json
 import os
 import platform
+import shutil
 import statistics
 import time
 from collections.abc import Callable
@@ -24,7 +26,9 @@ from pathlib import Path
 from typing import Any
 
 from bench.measuring import machine, process_tree
-from bench.scanning import syncthing
+from bench.scanning import hashing, syncthing
+from bench.scanning.hashing import Hashed
+from bench.scanning.syncthing import Scanned
 from lumiliod.client import Client
 from lumiliod.contract.jobs import Job
 from lumiliod.contract.repositories import NewRepository
@@ -36,7 +40,13 @@ IN_A_FOLDER = 100
 LIMIT_S = 3600.0
 POLL_S = 0.5
 """How often the daemon is asked whether it is done: that, too, is work for it."""
-GOALS = {"ratio_rescan_to_bare_walk": 1.5, "registration_files_per_s": 20_000, "memory_growth_mb": 64}
+GOALS = {
+    "ratio_rescan_to_bare_walk": 1.5,
+    "registration_files_per_s": 20_000,
+    "memory_growth_mb": 64,
+    "hash_ratio_to_b3sum": 0.8,
+}
+HASH_ROUNDS = 5
 
 
 @dataclass
@@ -47,7 +57,7 @@ class Measured:
     registration_s: float = 0.0
     walks_s: list[float] = field(default_factory=list[float])
     rescans_s: list[float] = field(default_factory=list[float])
-    syncthings_s: list[float] = field(default_factory=list[float])
+    syncthing: Scanned | None = None
     peak_mb: float = 0.0
 
 
@@ -63,14 +73,20 @@ def main() -> None:
     sizes = SHORT_SIZES if given.short else tuple(int(size) for size in given.files.split(","))
     rounds = 1 if given.short else given.rounds
     with measuring("scan") as root:
-        print(f"{machine.cores()} cores; syncthing {syncthing.version()}", flush=True)
-        heads = ("registered/s", "walk s", "rescan s", "ratio", "syncthing s", "MB")
+        peers = f"syncthing {syncthing.version() or 'not installed'}; b3sum {hashing.version() or 'not installed'}"
+        print(f"{machine.cores()} cores; {peers}", flush=True)
+        files, rounds_of = (hashing.SHORT_FILES, 1) if given.short else (hashing.FILES, HASH_ROUNDS)
+        hashed = hashing.measure(root / "hashing", files, rounds_of)
+        shutil.rmtree(root / "hashing")
+        theirs = f"{hashed.b3sum:.2f}" if hashed.b3sum else "-"
+        print(f"\nhashing: {hashed.ours:.2f} GB/s, b3sum {theirs} GB/s")
+        heads = ("registered/s", "walk s", "rescan s", "ratio", "first peer s", "again peer s", "MB")
         print(f"\n{'files':>9}" + "".join(f" {head:>12}" for head in heads))
         measured = []
         for files in sizes:
             measured.append(_measure(root / str(files), files, rounds, alone=given.alone))
             _print(measured[-1])
-    _report(measured)
+    _report(measured, hashed)
 
 
 def _measure(root: Path, files: int, rounds: int, *, alone: bool) -> Measured:
@@ -98,7 +114,7 @@ def _measure(root: Path, files: int, rounds: int, *, alone: bool) -> Measured:
                 found.rescans_s += [_seconds(job) for job in _scans(client) if job.id not in known]
         found.peak_mb = max(peak_mb)
     if not alone and syncthing.version() is not None:
-        found.syncthings_s = syncthing.rescans_s(folder, root / "syncthing", rounds)
+        found.syncthing = syncthing.scans(folder, root / "syncthing", rounds)
     return found
 
 
@@ -164,13 +180,14 @@ def _wait(client: Client, daemon: Daemon) -> None:
 
 def _print(one: Measured) -> None:
     walk_s, rescan_s = statistics.median(one.walks_s), statistics.median(one.rescans_s)
-    theirs = f"{statistics.median(one.syncthings_s):.2f}" if one.syncthings_s else "-"
+    peer = one.syncthing
+    theirs = (f"{peer.first_s:.2f}", f"{statistics.median(peer.rescans_s):.2f}") if peer else ("-", "-")
     rate, ratio = one.files / one.registration_s, rescan_s / walk_s
-    cells = (f"{rate:.0f}", f"{walk_s:.2f}", f"{rescan_s:.2f}", f"{ratio:.2f}", theirs, f"{one.peak_mb:.0f}")
+    cells = (f"{rate:.0f}", f"{walk_s:.2f}", f"{rescan_s:.2f}", f"{ratio:.2f}", *theirs, f"{one.peak_mb:.0f}")
     print(f"{one.files:9}" + "".join(f" {cell:>12}" for cell in cells), flush=True)
 
 
-def _report(measured: list[Measured]) -> None:
+def _report(measured: list[Measured], hashed: Hashed) -> None:
     largest, smallest = measured[-1], measured[0]
     by_size: dict[str, Any] = {}
     for one in measured:
@@ -180,17 +197,26 @@ def _report(measured: list[Measured]) -> None:
             "walk_s": round(walk_s, 3),
             "rescan_s": round(rescan_s, 3),
             "ratio_rescan_to_bare_walk": round(rescan_s / walk_s, 2),
-            "syncthing_rescan_s": round(statistics.median(one.syncthings_s), 3) if one.syncthings_s else None,
+            "syncthing_first_s": round(one.syncthing.first_s, 3) if one.syncthing else None,
+            "syncthing_rescan_s": round(statistics.median(one.syncthing.rescans_s), 3) if one.syncthing else None,
             "peak_rss_mb": round(one.peak_mb, 1),
         }
-    ends = [statistics.median(one.rescans_s) / one.files for one in (largest, smallest)]
+    costs = [statistics.median(one.rescans_s) / one.files for one in (largest, smallest)]
+    at_largest = by_size[str(largest.files)]
+    is_told = (largest.files, smallest.files) == (1_000_000, 10_000)
     result = {
         "bench": "scan",
         "date": dt.datetime.now(dt.UTC).strftime("%Y-%m-%d"),
-        "ratio_rescan_to_bare_walk": by_size[str(largest.files)]["ratio_rescan_to_bare_walk"],
-        "registration_files_per_s": by_size[str(largest.files)]["registration_files_per_s"],
+        "ratio_rescan_to_bare_walk": at_largest["ratio_rescan_to_bare_walk"],
+        "registration_files_per_s": at_largest["registration_files_per_s"],
         "memory_growth_mb": round(largest.peak_mb - smallest.peak_mb, 1),
-        "cost_per_file_ratio": round(ends[0] / ends[1], 2),
+        "cost_per_file_ratio": round(costs[0] / costs[1], 2),
+        "cost_per_file_1m_to_10k": round(costs[0] / costs[1], 2) if is_told else None,
+        "syncthing_first_s": at_largest["syncthing_first_s"],
+        "syncthing_rescan_s": at_largest["syncthing_rescan_s"],
+        "hash_gb_per_s": round(hashed.ours, 2),
+        "b3sum_gb_per_s": round(hashed.b3sum, 2) if hashed.b3sum else None,
+        "hash_ratio_to_b3sum": round(hashed.ratio, 2) if hashed.ratio else None,
         "goals": GOALS,
         "files": by_size,
         "machine": {
@@ -198,6 +224,7 @@ def _report(measured: list[Measured]) -> None:
             "cpu": machine.cpu_name(),
             "python": platform.python_version(),
             "syncthing": syncthing.version(),
+            "b3sum": hashing.version(),
         },
     }
     print(json.dumps(result), flush=True)
