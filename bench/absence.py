@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,8 @@ _DONE_BY_HAND = """
 UPDATE file_records SET outcome = 'unsupported', reason = 'unsupported: no picture'
 WHERE outcome = 'pending' AND path LIKE '%.txt'::bytea"""
 _NO_JOBS = """
-DELETE FROM jobs WHERE kind = 'ingest' AND unique_key IN (SELECT 'file:' || id FROM file_records WHERE outcome = 'unsupported')"""
+DELETE FROM jobs
+WHERE kind = 'ingest' AND unique_key IN (SELECT 'file:' || id FROM file_records WHERE outcome = 'unsupported')"""
 
 # each row with the transaction that wrote it last
 _ROWS = """
@@ -57,7 +59,8 @@ _MISSING = "SELECT count(*) FROM file_records WHERE missing_since IS NOT NULL"
 _RETIRED = "SELECT (SELECT count(*) FROM trash) + (SELECT count(*) FROM assets WHERE deleted_at IS NOT NULL)"
 _JOBS = "SELECT kind, count(*) FROM job_history WHERE finished_at > %s GROUP BY kind"
 _OPEN = """
-SELECT count(*) FROM jobs WHERE state <> 'discarded' AND kind IN ('scan', 'ingest', 'metadata', 'thumbnails', 'retire')"""
+SELECT count(*) FROM jobs
+WHERE state <> 'discarded' AND kind IN ('scan', 'ingest', 'metadata', 'thumbnails', 'retire')"""
 
 
 @dataclass
@@ -92,7 +95,8 @@ def main() -> None:
             disk.close()
     print(f"\n{'':<22}" + "".join(f"{head:>12}" for head in ("offline s", "back s", "missing", "retired", "written")))
     for one in found:
-        cells = (f"{one.offline_after_s:.2f}", f"{one.back_after_s:.2f}", one.missing, one.retired, one.are_rows_written)
+        seconds = (f"{one.offline_after_s:.2f}", f"{one.back_after_s:.2f}")
+        cells = (*seconds, one.missing, one.retired, one.are_rows_written)
         print(f"{one.how:<22}" + "".join(f"{cell!s:>12}" for cell in cells) + f"   jobs since: {one.jobs}")
     problems = [f"{one.how}: {problem}" for one in found for problem in one.problems]
     for problem in problems:
@@ -193,7 +197,7 @@ class _Library:
         for _ in range(TRIES):
             task = self._client.scan(NAME).task_id
             # a scan is claimed some milliseconds after it was asked for
-            self._until("it is claimed", lambda: self._state(task) != "available", look_s=0.0)
+            self._until("it is claimed", partial(self._is_claimed, task), look_s=0.0)
             self._disk.leave()
             if self._state(task) != "completed":
                 return
@@ -233,6 +237,9 @@ class _Library:
             if time.monotonic() > give_up_at:
                 raise RuntimeError(f"not after {LIMIT_S:.0f} s: {what}")
             time.sleep(look_s)
+
+    def _is_claimed(self, task: object) -> bool:
+        return self._state(task) != "available"
 
     def _state(self, task: object) -> str:
         row = self._conn.execute("SELECT state FROM jobs WHERE id = %s", (task,)).fetchone()

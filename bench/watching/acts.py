@@ -76,7 +76,8 @@ class Acts:
         while True:
             act = self._rng.choices(acts, weights)[0]
             count = len(self.tree.files)
-            if (act == self._delete and count < self._wanted * 0.9) or (act == self._create and count > self._wanted * 1.1):
+            is_low, is_high = count < self._wanted * 0.9, count > self._wanted * 1.1
+            if (is_low and act == self._delete) or (is_high and act == self._create):
                 continue
             if (what := act()) is not None:
                 break

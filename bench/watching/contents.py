@@ -14,7 +14,9 @@ FRESH = 0.15
 
 _FOLDERS = (b"day %d", b"Urlaub \xc3\xbc %d", b"caf\xe9 %d", b"nfd u\xcc\x88 %d", b"new\nline %d", b"%d")
 _OUT_FOLDERS = (b"@eaDir", b".hidden %d", b"cache.tmp")
-_FILES = (b"IMG_%04d.jpg", b"IMG_%04d.JPG", b"\xe4\xf6 %d.jpg", b"a %d.png", b"\xf0\x9f\x8c\x84 %d.jpeg", b"no ending %d")
+_FILES = (
+    b"IMG_%04d.jpg", b"IMG_%04d.JPG", b"\xe4\xf6 %d.jpg", b"a %d.png", b"\xf0\x9f\x8c\x84 %d.jpeg", b"no ending %d",
+)  # fmt: skip
 _OTHERS = (b"IMG_%04d.xmp", b"IMG_%04d.jpg.xmp", b"notes %d.txt", b"\xff%d.dat", b"IMG_%04d.jpg.json")
 _OUT_FILES = (b".hidden %d.jpg", b"IMG_%04d.jpg.part", b"~$%d.doc", b"Thumbs.db", b"a %d.tmp")
 

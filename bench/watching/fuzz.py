@@ -31,6 +31,7 @@ LOOK_S = 0.05
 STEP_S = 30.0
 """How long the watcher alone may take before that counts as a mismatch."""
 RECONCILE_S = 180.0
+TOLD_EVERY = 5000
 RECONCILED = 0.05
 """How often everything is scanned and waited for though nothing differs."""
 VANISHING = 0.12
@@ -90,7 +91,11 @@ class Fuzz:
             self._acts.fill()
             self._check("fill", time.monotonic(), RECONCILE_S)
             while self.found.operations < operations:
-                self._burst(operations - self.found.operations)
+                before = self.found.operations
+                self._burst(operations - before)
+                if self.found.operations // TOLD_EVERY > before // TOLD_EVERY:
+                    told = figures(self.found.quiet_s)
+                    print(f"{self.found.operations} of {operations}: {told}, {dict(self.found.kinds)}", flush=True)
         finally:
             self._started.close()
             self.found.acts = self._acts.counts
@@ -234,7 +239,8 @@ class Fuzz:
 
     def _note(self, when: str, told: list[str]) -> None:
         self.found.mismatches += [f"{when}: {line}" for line in told]
-        print(f"  {when} at operation {self.found.operations}:{few(told)}\n  before that:{few(self._acts.told[::-1], 25)}")
+        acts = few(self._acts.told[::-1], 25)
+        print(f"  {when} at operation {self.found.operations}:{few(told)}\n  before that:{acts}", flush=True)
 
     def _start(self) -> None:
         folder = self._folder

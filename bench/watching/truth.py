@@ -35,7 +35,8 @@ WHERE f.outcome IN ('asset', 'duplicate') AND f.missing_since IS NULL"""
 
 _JOBS = """
 SELECT count(*) FILTER (WHERE state <> 'discarded'),
-       coalesce(array_agg(kind || ' ' || coalesce(errors -> -1 ->> 'message', '')) FILTER (WHERE state = 'discarded'), '{}')
+       coalesce(array_agg(kind || ' ' || coalesce(errors -> -1 ->> 'message', ''))
+                FILTER (WHERE state = 'discarded'), '{}')
 FROM jobs WHERE kind = ANY (%s)"""
 
 KINDS = ["scan", "ingest", "retire"]
@@ -92,6 +93,7 @@ class Catalogue:
         """Return in what it is not exactly what the disk is; nothing when it is.
 
         Args:
+            disk: what it holds.
             with_left_out: whether it has to know files, too, whose names are left out, which wake nobody.
         """
         told: list[str] = []

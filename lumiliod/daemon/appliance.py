@@ -246,7 +246,7 @@ async def attend_repositories(rt: Runtime, *, task_status: trio.TaskStatus[None]
                 changed = rt.repositories.changed
             elif opened_repository is not None:
                 log.info("repository is back", extra={"repository": row.name})
-                # its watcher has everything scanned, once its folders are watched: one that began before would be another
+                # its watcher has everything scanned, once its folders are watched: one before would be another
                 is_watched = rt.config.watch.enabled
                 hasten = partial(db_jobs.hasten, but=kinds.SCAN.kind if is_watched else "")
                 await rt.jobs.call(hasten, opened_repository.id)

@@ -227,9 +227,9 @@ def reject(conn: Connection, record_id: UUID, outcome: Outcome, reason: str, sta
     conn.execute(Q["reject"], {**params, **columns(stat), "ctime_ns": _ctime(stat)})
 
 
-def forget(conn: Connection, record_id: UUID) -> None:
-    """Delete the record of a file that vanished before it was understood."""
-    conn.execute(Q["forget"], {"id": record_id})
+def forget(conn: Connection, record_id: UUID, path: RepoPath) -> bool:
+    """Delete the record of a file that vanished before it was understood, if it is at its path still; tell if so."""
+    return conn.execute(Q["forget"], {"id": record_id, "path": path_bytes(path)}).rowcount > 0
 
 
 def page(

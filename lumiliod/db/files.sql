@@ -118,7 +118,7 @@ UPDATE file_records SET outcome = %(outcome)s::text, reason = %(reason)s::text, 
 WHERE id = %(id)s::uuid
 
 -- name: forget
-DELETE FROM file_records WHERE id = %(id)s::uuid
+DELETE FROM file_records WHERE id = %(id)s::uuid AND path = %(path)s::bytea
 
 -- name: place
 -- A scan may have seen the file between its placing and this row, or have passed its folder before:

@@ -92,7 +92,7 @@ async def _ingest(rt: Runtime, opened: Opened, jobs: Mapping[UUID, Running]) -> 
         if file is None:
             continue
         if await _is_left_out(rt, opened, file):
-            written.append((file.record.path, file.record.stat))
+            written.append((file.record, file.record.stat))
         else:
             waiting.append(file)
     slow: list[_File] = []
@@ -112,7 +112,7 @@ async def _ingest(rt: Runtime, opened: Opened, jobs: Mapping[UUID, Running]) -> 
                 written += await _judge(rt, opened, *one)
         for one in await _admitted(rt, opened, read):
             await _settled(rt, opened, one)
-        written += [(one.file.record.path, one.stat) for one in read]
+        written += [(one.file.record, one.stat) for one in read]
         await look_back(rt, opened, written)
         written = []
     await look_back(rt, opened, written)
@@ -188,10 +188,10 @@ async def _judge(rt: Runtime, opened: Opened, file: _File, verdict: LumilioError
     match verdict:
         case NotFound():
             await rt.jobs.finish_all([(file.job, partial(settlement.forget, file.record))])
-            return [(file.record.path, None)]
+            return [(file.record, None)]
         case Permanent():
             await rt.jobs.finish_all([(file.job, partial(settlement.reject, file.record, verdict, stat))])
-            return [(file.record.path, stat)]
+            return [(file.record, stat)]
         case _:
             await file.job.fail(verdict)
             return []

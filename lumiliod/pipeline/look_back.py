@@ -9,19 +9,27 @@ from collections.abc import Sequence
 
 import trio
 
+from lumiliod.db import files
 from lumiliod.db import jobs as db_jobs
-from lumiliod.domain.assets import FileStat
+from lumiliod.domain.assets import FileRecord, FileStat
 from lumiliod.domain.ids import RepoPath
 from lumiliod.pipeline import kinds
 from lumiliod.runtime import Opened, Runtime
 
-Written = tuple[RepoPath, FileStat | None]
-"""The path of a file, and the state that its record says now; None where it was forgotten."""
+Written = tuple[FileRecord, FileStat | None]
+"""A file as it was looked at, and the state that its record says now; None where it was forgotten."""
 
 
 async def look_back(rt: Runtime, opened: Opened, written: Sequence[Written]) -> None:
-    """Have the folders scanned of those files that are not what was written of them, after that was committed."""
-    changed = await trio.to_thread.run_sync(_changed, opened, written, limiter=rt.disk) if written else []
+    """Have the folders scanned of those files that are not what was written of them, after that was committed.
+
+    A record that followed its file elsewhere meanwhile tells now what was seen at its old place.
+    """
+    if not written:
+        return
+    changed = await trio.to_thread.run_sync(_changed, opened, written, limiter=rt.disk)
+    now = await rt.db.once(files.get_many, [record.id for record, _ in written])
+    changed += [now[record.id].path for record, _ in written if record.id in now and now[record.id].path != record.path]
     folders = {RepoPath(path.rpartition("/")[0]) for path in changed}
     if folders:
         jobs = [kinds.scan_folder(opened.id, folder, deep=False) for folder in sorted(folders)]
@@ -29,7 +37,7 @@ async def look_back(rt: Runtime, opened: Opened, written: Sequence[Written]) -> 
 
 
 def _changed(opened: Opened, written: Sequence[Written]) -> list[RepoPath]:
-    return [path for path, stat in written if _state(opened.repository.absolute(path)) != _of(stat)]
+    return [record.path for record, stat in written if _state(opened.repository.absolute(record.path)) != _of(stat)]
 
 
 def _state(path: str) -> tuple[int, int, int] | None:

@@ -219,7 +219,9 @@ def forget(record: FileRecord, conn: Connection) -> Result:
     """Forget a file that is gone."""
     if (kept := _kept(conn, record, None)) is not None:
         return kept
-    files.forget(conn, record.id)
+    if not files.forget(conn, record.id, record.path):
+        # it was moved since, and its record with it
+        return {"outcome": "moved"}
     sidecars.left(conn, record)
     _leave_former(conn, record, None)
     return {"outcome": "gone"}

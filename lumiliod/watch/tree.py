@@ -167,7 +167,7 @@ class Tree:
 
     def _is_same(self, one: bytes, other: bytes) -> bool:
         try:
-            return os.path.samefile(self._root + one, self._root + other)
+            return os.path.samefile(self._root + one, self._root + other)  # noqa: PTH121  of bytes
         except OSError:
             return False
 

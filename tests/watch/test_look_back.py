@@ -2,11 +2,15 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from lumiliod.db import files
 from lumiliod.domain.ids import Digest
+from lumiliod.pipeline import settlement
+from lumiliod.pipeline.look_back import look_back
 from lumiliod.runtime import Runtime
 from tests.pipeline import shelf as shelves
 from tests.pipeline.shelf import Shelf, digest_of, jpeg
@@ -36,12 +40,17 @@ async def read_and_not_written_down(shelf: Shelf) -> AsyncIterator[Runtime]:
         await shelves.idle(rt)
 
 
+def become_link(file: Path) -> None:
+    file.unlink()
+    file.symlink_to("nowhere")
+
+
 CHANGES: dict[str, Callable[[Path], object]] = {
     "removed": lambda file: file.unlink(),
     "moved": lambda file: file.rename(file.with_name("2.jpg")),
     "written": lambda file: file.write_bytes(B + b"more"),
     "no picture": lambda file: file.write_bytes(b"none"),
-    "a link": lambda file: (file.unlink(), file.symlink_to("nowhere")),
+    "a link": become_link,
 }
 
 
@@ -56,10 +65,29 @@ async def test_what_it_became_is_known_in_the_end(shelf: Shelf, change: str) -> 
         "SELECT f.path, f.outcome FROM file_records f LEFT JOIN assets a ON a.id = f.asset_id"
         " WHERE missing_since IS NULL AND f.digest IS NOT DISTINCT FROM a.digest ORDER BY path"
     )
-    assert rows == {
-        "removed": [],
-        "moved": [(b"a/2.jpg", "asset")],
-        "written": [(b"a/1.jpg", "asset")],
-        "no picture": [(b"a/1.jpg", "unsupported")],
-        "a link": [(b"a/1.jpg", "ignored")],
-    }[change]
+    assert (
+        rows
+        == {
+            "removed": [],
+            "moved": [(b"a/2.jpg", "asset")],
+            "written": [(b"a/1.jpg", "asset")],
+            "no picture": [(b"a/1.jpg", "unsupported")],
+            "a link": [(b"a/1.jpg", "ignored")],
+        }[change]
+    )
+
+
+async def test_a_record_that_was_moved_meanwhile_is_not_forgotten(shelf: Shelf) -> None:
+    asset = shelves.add(shelf, "a/1.jpg", A)
+    async with shelves.working(shelf, with_media=True) as rt:
+        record = await rt.db.call(files.original_of, asset)
+        assert record is not None
+        (shelf.path / "a/1.jpg").rename(shelf.path / "a/2.jpg")
+        shelf.sql("UPDATE file_records SET path = 'a/2.jpg'")
+        assert await rt.db.call(partial(settlement.forget, record)) == {"outcome": "moved"}
+        assert shelf.sql("SELECT path FROM file_records") == [(b"a/2.jpg",)]
+        # what was seen at its old place is written of the record, wherever that is now
+        shelf.sql("UPDATE file_records SET outcome = 'unsupported', reason = 'no picture', asset_id = NULL, inode = 1")
+        await look_back(rt, rt.repositories.online()[0], [(record, None)])
+        await shelves.idle(rt)
+    assert shelf.sql("SELECT path, outcome, asset_id FROM file_records") == [(b"a/2.jpg", "asset", asset)]
