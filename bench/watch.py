@@ -7,12 +7,13 @@ digests, what each file is, one original per asset, one asset per digest. What a
 their bytes. Where nothing was lost the watcher has to notice by itself; files with several names are written in place
 only where a scan is asked for, as the system tells the folder of one name alone. The last line is one JSON object.
 
-    python -m bench.watch [--operations N] [--files N] [--seed N] [--short]
+    python -m bench.watch [--operations N] [--files N] [--minutes N] [--seed N] [--short]
 """
 
 import argparse
 import datetime as dt
 import json
+import math
 import platform
 import random
 import shutil
@@ -34,6 +35,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Compare a catalogue with a disk that changes at random.")
     parser.add_argument("--operations", type=int, default=100_000, metavar="N", help="how many changes (100000)")
     parser.add_argument("--files", type=int, default=1500, metavar="N", help="how many files there are, about (1500)")
+    parser.add_argument("--minutes", type=float, default=math.inf, metavar="N", help="and how long at most")
     parser.add_argument("--seed", type=int, default=0, metavar="N")
     parser.add_argument("--short", action="store_true", help=f"{SHORT_OPERATIONS} changes: a check")
     given = parser.parse_args()
@@ -42,7 +44,7 @@ def main() -> None:
     fuzz = Fuzz(root, random.Random(given.seed), files)
     began, failure = time.monotonic(), None
     try:
-        fuzz.run(operations)
+        fuzz.run(operations, given.minutes * 60)
     except (RuntimeError, DaemonFailed, ClientError) as error:
         failure = str(error)
     finally:

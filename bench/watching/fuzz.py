@@ -1,6 +1,7 @@
 """Bursts of random changes beside a daemon that watches; after each, how long until the catalogue is the disk."""
 
 import contextlib
+import math
 import os
 import random
 import signal
@@ -76,12 +77,13 @@ class Fuzz:
         self._files = files
         self._started = ExitStack()
 
-    def run(self, operations: int) -> None:
-        """Do so many operations, in bursts.
+    def run(self, operations: int, limit_s: float = math.inf) -> None:
+        """Do so many operations, in bursts, or as many as there is time for.
 
         Raises:
             DaemonFailed: the daemon ended. RuntimeError: it does not come to rest.
         """
+        ends_at = time.monotonic() + limit_s
         try:
             self._start()
             self._client.add_repository(NewRepository(path=str(self._disk.root), name=NAME))
@@ -90,7 +92,7 @@ class Fuzz:
             self._relations = Relations(self._conn, self._rng)
             self._acts.fill()
             self._check("fill", time.monotonic(), RECONCILE_S)
-            while self.found.operations < operations:
+            while self.found.operations < operations and time.monotonic() < ends_at:
                 before = self.found.operations
                 self._burst(operations - before)
                 if self.found.operations // TOLD_EVERY > before // TOLD_EVERY:
@@ -107,7 +109,7 @@ class Fuzz:
     def _burst(self, left: int) -> None:
         lots = {"single": 25, "few": 25, "many": 50, "scan": 6, "overflow": 3, "mount": 3, "remount": 2, "restart": 1}
         kind = self._rng.choices(list(lots), list(lots.values()))[0]
-        count = min(left, {"single": 1, "few": self._rng.randint(2, 20)}.get(kind, self._rng.randint(100, 500)))
+        count = min(left, {"single": 1, "few": self._rng.randint(2, 20)}.get(kind, self._rng.randint(100, 800)))
         self.found.kinds[kind] += 1
         self._acts.writes_to_linked = kind in ("scan", "mount", "restart")
         self._acts.told.append(f"-- {kind}")
