@@ -139,9 +139,13 @@ def is_doubted(conn: Connection, asset_id: AssetId) -> bool:
     return bool(row and row[0])
 
 
-def drop_former(conn: Connection, former: FileRecord) -> None:
-    """Forget a record whose file was found gone, if it still says what was looked at then."""
-    conn.execute(Q["drop_former"], _as_seen(former))
+def drop_former(conn: Connection, former: FileRecord) -> bool:
+    """Forget a record whose file was found gone, if it still says what was looked at then.
+
+    Returns whether no scan had missed it: one may have met another file there meanwhile.
+    """
+    row = conn.execute(Q["drop_former"], _as_seen(former)).fetchone()
+    return bool(row and row[0])
 
 
 def drop_missing(conn: Connection, record_id: UUID, asset_id: AssetId, path: RepoPath, stat: FileStat) -> bool:

@@ -37,6 +37,7 @@ FROM file_records WHERE asset_id = %(asset_id)s::uuid AND outcome = 'asset'
 DELETE FROM file_records
 WHERE id = %(id)s::uuid AND asset_id = %(asset_id)s::uuid AND outcome = 'asset' AND path = %(path)s::bytea
   AND (size_bytes, mtime_ns, inode) = (%(size_bytes)s::bigint, %(mtime_ns)s::bigint, %(inode)s::bigint)
+RETURNING missing_since IS NULL
 
 -- name: drop_missing
 -- as drop_former, of an original or a further copy

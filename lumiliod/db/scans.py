@@ -6,8 +6,8 @@ nothing is read and nothing is written.
 
 import hashlib
 from array import array
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 from lumiliod.db import job_admin, trash
@@ -150,10 +150,22 @@ def merge(conn: Connection, repository_id: RepositoryId, generation: int, page: 
     }
     row = conn.execute(Q["merge"], params).fetchone()
     assert row is not None
-    added, changed, enqueued, known = row
+    added, changed, enqueued, known, passed = row
     if enqueued:
         wakes(conn).queues.add(like.queue)
+    if passed:
+        # a record may have been let go in this moment, while a file came to its place
+        params = {"repository_id": repository_id, "paths": passed}
+        gone = {path for (path,) in conn.execute(Q["unrecorded"], params)}
+        if gone:
+            added += merge(conn, repository_id, generation, _part(page, gone), like).added
     return Merged(added, changed, known)
+
+
+def _part(page: Met, paths: Collection[bytes]) -> Met:
+    at = [number for number, path in enumerate(page.paths) if path in paths]
+    columns = [[column[number] for number in at] for column in page.columns]
+    return replace(page, paths=[page.paths[number] for number in at], columns=columns)
 
 
 def release_left_out(conn: Connection, repository_id: RepositoryId, paths: Sequence[bytes]) -> None:

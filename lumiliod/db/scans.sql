@@ -85,7 +85,14 @@ enqueued AS (
 SELECT (SELECT count(*) FROM added WHERE outcome = 'pending'),
        (SELECT count(*) FROM changed WHERE is_wanted AND is_anew),
        (SELECT count(*) FROM enqueued),
-       (SELECT count(*) FROM walked WHERE record_id IS NOT NULL AND NOT is_back)
+       (SELECT count(*) FROM walked WHERE record_id IS NOT NULL AND NOT is_back),
+       -- met by others meanwhile, or gone
+       (SELECT array_agg(path) FROM walked WHERE record_id IS NOT NULL AND (is_anew OR is_back OR is_touched)
+                                             AND record_id NOT IN (SELECT id FROM changed))
+
+-- name: unrecorded
+SELECT p.path FROM unnest(%(paths)s::bytea[]) AS p (path)
+WHERE NOT EXISTS (SELECT 1 FROM file_records f WHERE f.repository_id = %(repository_id)s::uuid AND f.path = p.path)
 
 -- name: held_left_out
 -- assets whose file became what a walk leaves out, a link above all; what lies in the inbox is a person's to say

@@ -10,7 +10,7 @@ from lumiliod.db.findings import NewFinding
 from lumiliod.db.pool import Connection
 from lumiliod.domain.assets import FileRecord, FileStat, NewAsset, Outcome
 from lumiliod.domain.errors import LumilioError
-from lumiliod.domain.ids import AssetId
+from lumiliod.domain.ids import AssetId, RepoPath
 from lumiliod.domain.jobs import PRIORITY_LOW
 from lumiliod.domain.trash import INBOX, TrashItem, TrashState, Why
 from lumiliod.jobs.engine import Result
@@ -124,7 +124,9 @@ def _takes_over(conn: Connection, record: FileRecord, asset_id: AssetId, former:
     the record of a file that was not looked at is never deleted.
     """
     if former is not None and former.state is Original.GONE:
-        files.drop_former(conn, former.record)
+        if files.drop_former(conn, former.record):
+            folder = RepoPath(former.record.path.rpartition("/")[0])
+            db_jobs.enqueue(conn, [kinds.scan_folder(former.record.repository_id, folder, deep=False)])
     elif former is not None and files.doubt_former(conn, former.record):
         db_jobs.enqueue(conn, [kinds.ingest_file(former.record.id, former.record.repository_id)])
     return not files.has_original(conn, asset_id, record.id)

@@ -115,6 +115,19 @@ async def test_a_renamed_original_keeps_its_record(shelf: Shelf) -> None:
     assert outcomes_of(shelf, asset) == [("Trip/c.jpg", "duplicate"), ("inbox/moved.jpg", "asset")]
 
 
+async def test_what_comes_to_the_place_of_an_original_that_was_seen_gone_is_met_again(shelf: Shelf) -> None:
+    asset = shelves.add(shelf, "Trip/a.jpg", A)
+    (shelf.path / "Trip/a.jpg").rename(shelf.path / "Trip/c.jpg")
+    async with shelves.working(shelf, with_media=True) as rt:
+        effect = await examined(rt, met(shelf, "Trip/c.jpg", A))
+        (shelf.path / "Trip/a.jpg").write_bytes(OTHER)
+        await rt.jobs.call(effect)
+        await shelves.idle(rt)
+    rows = shelf.sql("SELECT convert_from(path, 'UTF8'), outcome FROM file_records ORDER BY path")
+    assert rows == [("Trip/a.jpg", "asset"), ("Trip/c.jpg", "asset")]
+    assert outcomes_of(shelf, asset) == [("Trip/c.jpg", "asset")]
+
+
 async def test_an_original_that_is_missed_while_a_copy_is_looked_at_is_followed_by_that(shelf: Shelf) -> None:
     asset = shelves.add(shelf, "Trip/a.jpg", A)
     async with shelves.opened(shelf, with_media=True) as rt:

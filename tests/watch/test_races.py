@@ -1,6 +1,7 @@
 """What others record while a scan is under way: they know better than a walk that has passed."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psycopg
@@ -133,6 +134,28 @@ def test_what_was_placed_since_the_walk_looked_is_not_taken_for_what_it_met(shel
         assert asked_for(shelf) == set()
     [(_, state)] = recorded(shelf).values()
     assert state[3] == os.stat(shelf.path / "inbox/a.jpg").st_ctime_ns
+
+
+def test_a_record_that_is_let_go_while_another_file_is_met_at_its_place_is_made_anew(shelf: Shelf) -> None:
+    shelves.add(shelf, "a.jpg", A)
+    (shelf.path / "a.jpg").unlink()
+    with psycopg.connect(shelf.conninfo) as conn, psycopg.connect(shelf.conninfo) as other:
+        scan = Scan(shelf, conn)
+        scan.compare()
+        assert scan.conclude() == 1
+        (shelf.path / "a.jpg").write_bytes(B)
+        scan = Scan(shelf, conn)
+        # an asset that is served from elsewhere forgets it; the scan waits for that
+        other.execute("DELETE FROM file_records")
+        with ThreadPoolExecutor(1) as thread:
+            compared = thread.submit(scan.compare)
+            while not shelf.sql("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"):
+                assert not compared.done()
+            other.commit()
+            assert compared.result().added == 1
+        assert scan.conclude() == 0
+    assert set(recorded(shelf)) == {b"a.jpg"}
+    assert asked_for(shelf) == {b"a.jpg"}
 
 
 def test_a_duplicate_takes_over_from_an_original_that_is_gone(shelf: Shelf) -> None:
