@@ -25,10 +25,11 @@ SELECT f.path, f.outcome, f.size_bytes, f.mtime_ns, f.inode, encode(f.digest, 'h
 FROM file_records f LEFT JOIN assets a ON a.id = f.asset_id
 WHERE f.repository_id = %s AND f.missing_since IS NULL"""
 
-# an original that is missing keeps its asset in the library until its bytes are seen again, or a person decides
 _HOMELESS = """
 SELECT a.id::text FROM assets a
-WHERE a.deleted_at IS NULL AND NOT EXISTS (SELECT 1 FROM file_records f WHERE f.asset_id = a.id AND f.outcome = 'asset')
+WHERE a.deleted_at IS NULL
+  AND NOT EXISTS (SELECT 1 FROM file_records f
+                  WHERE f.asset_id = a.id AND f.outcome = 'asset' AND f.missing_since IS NULL)
 UNION ALL
 SELECT t.asset_id::text FROM trash t JOIN file_records f ON f.asset_id = t.asset_id
 WHERE f.outcome IN ('asset', 'duplicate') AND f.missing_since IS NULL"""

@@ -98,7 +98,7 @@ def settle(
     if in_trash is not None:
         trash.supersede(conn, asset_id)
     # since it was looked at, a scan has found it gone, and this file held nothing then that could take its place
-    if files.drop_missing_original(conn, asset_id, record.id):
+    if files.drop_missing_original(conn, asset_id, record.id) or not files.has_original(conn, asset_id, record.id):
         holds = replace(holds, outcome=Outcome.ASSET)
     if holds.outcome is Outcome.ASSET and not _takes_over(conn, record, asset_id, former):
         holds = replace(holds, outcome=Outcome.DUPLICATE)

@@ -137,13 +137,13 @@ def test_what_was_placed_since_the_walk_looked_is_not_taken_for_what_it_met(shel
 
 
 def test_a_record_that_is_let_go_while_another_file_is_met_at_its_place_is_made_anew(shelf: Shelf) -> None:
-    shelves.add(shelf, "a.jpg", A)
-    (shelf.path / "a.jpg").unlink()
+    shelves.add(shelf, "inbox/a.jpg", A)
+    (shelf.path / "inbox/a.jpg").unlink()
     with psycopg.connect(shelf.conninfo) as conn, psycopg.connect(shelf.conninfo) as other:
         scan = Scan(shelf, conn)
         scan.compare()
         assert scan.conclude() == 1
-        (shelf.path / "a.jpg").write_bytes(B)
+        (shelf.path / "inbox/a.jpg").write_bytes(B)
         scan = Scan(shelf, conn)
         # an asset that is served from elsewhere forgets it; the scan waits for that
         other.execute("DELETE FROM file_records")
@@ -154,8 +154,8 @@ def test_a_record_that_is_let_go_while_another_file_is_met_at_its_place_is_made_
             other.commit()
             assert compared.result().added == 1
         assert scan.conclude() == 0
-    assert set(recorded(shelf)) == {b"a.jpg"}
-    assert asked_for(shelf) == {b"a.jpg"}
+    assert set(recorded(shelf)) == {b"inbox/a.jpg"}
+    assert asked_for(shelf) == {b"inbox/a.jpg"}
 
 
 def test_a_duplicate_takes_over_from_an_original_that_is_gone(shelf: Shelf) -> None:
