@@ -158,6 +158,7 @@ def merge(conn: Connection, repository_id: RepositoryId, generation: int, page: 
         params = {"repository_id": repository_id, "paths": passed}
         gone = {path for (path,) in conn.execute(Q["unrecorded"], params)}
         if gone:
+            # those have no record that could be let go
             added += merge(conn, repository_id, generation, _part(page, gone), like).added
     return Merged(added, changed, known)
 
