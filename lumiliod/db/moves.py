@@ -25,6 +25,8 @@ class Move:
     path: bytes
     inode: int
     ctime_ns: int
+    is_taken: bool = False
+    """Whether another file lies where it was."""
 
 
 def moved_here(conn: Connection, repository_id: RepositoryId, page: Met) -> list[Move]:
@@ -73,6 +75,13 @@ def move(
         "ctimes": [one.ctime_ns for one in moves],
     }
     return [(path, AssetId(asset_id)) for path, asset_id in conn.execute(Q["move"], params)]
+
+
+def unrecorded(conn: Connection, repository_id: RepositoryId, paths: Sequence[bytes]) -> list[bytes]:
+    """Return those of ``paths`` that no record has."""
+    where = {"repository_id": repository_id, "paths": list(paths)}
+    recorded = {path for path, _ in conn.execute(Q["at_paths"], where)}
+    return [path for path in paths if path not in recorded]
 
 
 def possible(moves: Sequence[Move], occupied: dict[bytes, UUID]) -> list[Move]:

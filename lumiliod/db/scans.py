@@ -221,16 +221,25 @@ def mark_missing(conn: Connection, repository_id: RepositoryId, generation: int,
     """
     conn.execute(Q["hold_absent"], {"repository_id": repository_id, "generation": generation})
     marked = conn.execute(Q["mark_missing"], _absent(repository_id, generation, unread)).rowcount
+    serve_from_others(conn, repository_id)
     where = {"repository_id": repository_id}
-    pairs = conn.execute(Q["successors"], where).fetchall()
-    conn.execute(Q["remove_all"], {"ids": [missing for missing, _ in pairs]})
-    conn.execute(Q["promote_all"], {"ids": [present for _, present in pairs]})
     left = [AssetId(row[0]) for row in conn.execute(Q["taken_away"], where)]
     trash.hold(conn, *left)
     conn.execute(Q["forget_taken_away"], where)
     retired = trash.files_left(conn, left)
     job_admin.cancel(conn, trash.waiting_jobs(conn, retired))
     return marked
+
+
+def serve_from_others(conn: Connection, repository_id: RepositoryId) -> None:
+    """Have assets whose original is missing served from another file with the same bytes, where one is there."""
+    where = {"repository_id": repository_id}
+    found = conn.execute(Q["successors"], where).fetchall()
+    if found:
+        trash.hold(conn, *(AssetId(row[2]) for row in found))
+        pairs = conn.execute(Q["successors"], where).fetchall()
+        conn.execute(Q["remove_all"], {"ids": [row[0] for row in pairs]})
+        conn.execute(Q["promote_all"], {"ids": [row[1] for row in pairs]})
 
 
 def forget_absences(conn: Connection, repository_id: RepositoryId, generation: int) -> None:

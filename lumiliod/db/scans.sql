@@ -186,7 +186,7 @@ FROM (SELECT p.id, coalesce(j.is_open, false) AS has_job
 
 -- name: successors
 -- originals that are missing while another file has the same bytes
-SELECT DISTINCT ON (m.asset_id) m.id, d.id
+SELECT DISTINCT ON (m.asset_id) m.id, d.id, m.asset_id
 FROM file_records m
 JOIN file_records d ON d.asset_id = m.asset_id AND d.outcome = 'duplicate' AND d.missing_since IS NULL
 WHERE m.repository_id = %(repository_id)s::uuid AND m.outcome = 'asset' AND m.missing_since IS NOT NULL

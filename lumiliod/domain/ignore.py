@@ -9,8 +9,12 @@ DEFAULT_PATTERNS = (
     "*~", "*.tmp", "*.temp", "*.part", "*.partial", "*.crdownload", "*.bak", "*.orig", "*.swp", "*.swo", "~$*",
     ".DS_Store", "Thumbs.db", "ehthumbs.db", "desktop.ini", "Icon\r", "._*", "@eaDir", "#recycle", ".Trash*",
     ".Spotlight-V100", ".fseventsd", ".TemporaryItems", "lost+found", "$RECYCLE.BIN", "System Volume Information",
+    "*.*_original",
 )  # fmt: skip
-"""Shell patterns of file and folder names, compared without regard to case."""
+"""Shell patterns of file and folder names, compared without regard to case.
+
+The last is what exiftool keeps of a file it has edited: the edited one is the photograph, and has its name.
+"""
 
 OURS = frozenset({".lumilio", ".lumiliorepo"})
 """Names in a repository's root that are the library's own."""
@@ -59,11 +63,18 @@ class IgnoreRule:
 
 def _mark(pattern: str) -> bytes | None:
     """Return what names, folded and between NULs, hold where one matches the pattern; None where no word says that."""
-    word = pattern.strip("*").lower()
-    if not word or not word.isascii() or any(char in "*?[" for char in word):
+    if "[" in pattern or not pattern.isascii():
         return None
-    before, behind = not pattern.startswith("*"), not pattern.endswith("*")
-    return b"\0" * before + word.encode().translate(_FOLDED) + b"\0" * behind
+    head, *others = pattern.lower().replace("?", "*").split("*")
+    if not others:
+        word = f"\0{head}\0"
+    elif others[-1]:
+        word = f"{others[-1]}\0"
+    elif head:
+        word = f"\0{head}"
+    else:
+        word = max(others, key=len)
+    return word.encode().translate(_FOLDED) if word else None
 
 
 def _with(mark: bytes, folded: bytes, joined: bytes) -> Iterable[bytes]:

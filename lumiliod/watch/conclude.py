@@ -56,6 +56,8 @@ def conclude(
     elif absent or rows:
         counts, status, said = _missing(conn, repository_id, name, generation, counts, walk)
         notes += said
+    # a copy may have come back
+    scans.serve_from_others(conn, repository_id)
     scans.forget_absences(conn, repository_id, generation)
     note = "; ".join(notes) or None
     sync.end(conn, operation, counts, status, note=note)

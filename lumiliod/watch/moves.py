@@ -2,16 +2,21 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from uuid import UUID
 
+from lumiliod.db import jobs as db_jobs
 from lumiliod.db import moves
 from lumiliod.db.file_stat import unsigned
 from lumiliod.db.moves import Move
 from lumiliod.db.pool import Connection
 from lumiliod.domain.ids import RepositoryId, path_from_bytes
-from lumiliod.pipeline import sidecars
+from lumiliod.domain.sync import SyncType
+from lumiliod.pipeline import kinds, sidecars
 from lumiliod.storage import repository
 from lumiliod.storage.repository import Repository
+
+UNKNOWN = -1
 
 
 def really(repo: Repository, found: Sequence[Move]) -> list[Move]:
@@ -24,27 +29,40 @@ def really(repo: Repository, found: Sequence[Move]) -> list[Move]:
     gone: dict[UUID, Move] = {}
     places = set[bytes]()
     for one in found:
-        if one.record_id not in gone and one.path not in places and not _is_there(root, one):
-            gone[one.record_id] = one
+        if one.record_id in gone or one.path in places:
+            continue
+        inode = _inode_at(os.path.join(root, one.before))
+        if inode is None or inode not in (UNKNOWN, unsigned(one.inode)):
+            gone[one.record_id] = replace(one, is_taken=inode is not None)
             places.add(one.path)
     if gone:
         repository.check_identity(repo)
     return list(gone.values())
 
 
-def _is_there(root: bytes, one: Move) -> bool:
+def _inode_at(path: bytes) -> int | None:
+    """Return which file lies at a path, ``UNKNOWN`` where that cannot be told; None where there is none."""
     try:
-        there = os.lstat(os.path.join(root, one.before))
+        return os.lstat(path).st_ino
     except (FileNotFoundError, NotADirectoryError):
-        return False
+        return None
     except OSError:
-        return True
-    return there.st_ino == unsigned(one.inode)
+        return UNKNOWN
 
 
 def follow(conn: Connection, repository_id: RepositoryId, generation: int, found: Sequence[Move]) -> int:
-    """Have records follow their files, and sidecars that lie there follow them; return how many did."""
+    """Have records follow their files, and sidecars that lie there follow them; return how many did.
+
+    What has taken their places, and has no record now, is looked for by a scan: this one may have passed it.
+    """
     moved = moves.move(conn, repository_id, generation, found)
     if moved:
         sidecars.beside(conn, [(repository_id, path_from_bytes(path), asset_id) for path, asset_id in moved])
+    places = {path for path, _ in moved}
+    taken = [one.before for one in found if one.is_taken and one.path in places]
+    left = moves.unrecorded(conn, repository_id, taken) if taken else []
+    folders = {path_from_bytes(path.rpartition(b"/")[0]) for path in left}
+    if folders:
+        parts = [(folder, False) for folder in sorted(folders)]
+        db_jobs.enqueue(conn, [kinds.scan_folders(repository_id, parts, SyncType.REALTIME)])
     return len(moved)

@@ -181,7 +181,7 @@ class _Scan:
         found = await rt.db.once(moves.moved_here, opened.id, page) if self._keeps_inodes else []
         if found:
             found = await trio.to_thread.run_sync(moving.really, opened.repository, found, limiter=rt.disk)
-        return await rt.db.call(moving.follow, opened.id, generation, found) if found else 0
+        return await rt.jobs.call(moving.follow, opened.id, generation, found) if found else 0
 
 
 def _first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from lumiliod.domain.ids import AssetId, RepositoryId
+from lumiliod.domain.ids import AssetId, RepoPath, RepositoryId
+from lumiliod.pipeline import kinds
 from lumiliod.watch import mounts, scan
 from lumiliod.watch.changes import Changes
 from tests.pipeline import shelf as shelves
 from tests.pipeline.shelf import Shelf, jpeg
-from tests.watch.scanning import asked_for, result_of, scanned, scanning
+from tests.watch.scanning import asked_for, result_of, scanned, scanning, until
 
 LOCAL = "1 1 8:1 / / rw - ext4 /dev/sda rw\n"
 
@@ -134,6 +135,33 @@ async def test_a_new_file_under_a_moved_ones_name_is_new(shelf: Shelf) -> None:
     assert shelf.sql("SELECT count(*) FROM assets WHERE deleted_at IS NULL") == [(2,)]
 
 
+async def test_a_new_file_under_a_moved_ones_name_is_found_whatever_was_scanned_first(shelf: Shelf) -> None:
+    assets = fill(shelf, ["IMG_1.jpg"])
+    await follow(shelf)
+    step(shelf.path, ("IMG_1.jpg", "kept/first.jpg"))
+    (shelf.path / "IMG_1.jpg").write_bytes(jpeg(99))
+    async with scanning(shelf) as rt:
+        home = RepositoryId(shelf.id)
+        await result_of(rt, kinds.scan_folder(home, RepoPath(""), deep=False))
+        await scanned(rt, shelf, "kept")
+        await until(lambda: shelf.sql("SELECT 1 FROM jobs WHERE kind = 'scan'") == [])
+    assert held(shelf) == {"kept/first.jpg": assets["IMG_1.jpg"]}
+    assert b"IMG_1.jpg" in asked_for(shelf)
+
+
+async def test_what_an_editor_keeps_beside_is_no_move(shelf: Shelf) -> None:
+    """Exiftool renames the photograph and writes the edited one under its name."""
+    assets = fill(shelf, ["a.jpg"])
+    await follow(shelf)
+    step(shelf.path, ("a.jpg", "a.jpg_original"))
+    (shelf.path / "a.jpg").write_bytes(jpeg(99))
+    async with shelves.working(shelf, with_media=True) as rt:
+        await scanned(rt, shelf)
+        await shelves.idle(rt)
+    assert held(shelf) == {"a.jpg": assets["a.jpg"]}
+    assert shelf.sql("SELECT asset_id FROM asset_versions") == [(assets["a.jpg"],)]
+
+
 async def test_a_hard_link_is_no_move(shelf: Shelf) -> None:
     fill(shelf, ["a.jpg"])
     await follow(shelf)
@@ -248,3 +276,19 @@ def _move_something(root: Path, chosen: random.Random) -> None:
                 one.rename(other / f"m{chosen.randrange(10_000)}")
         case _:
             pass
+
+
+async def test_a_copy_that_comes_back_before_the_original_takes_its_place(shelf: Shelf) -> None:
+    [asset_id] = fill(shelf, ["inbox/a.jpg"]).values()
+    shelves.copy(shelf, asset_id, "inbox/b.jpg", (shelf.path / "inbox/a.jpg").read_bytes())
+    away = shelf.path.parent / "away"
+    away.mkdir()
+    await follow(shelf)
+    for name in ("a.jpg", "b.jpg"):
+        (shelf.path / "inbox" / name).rename(away / name)
+    await follow(shelf)
+    (away / "b.jpg").rename(shelf.path / "inbox/b.jpg")
+    await follow(shelf)
+    assert shelf.sql("SELECT path, outcome FROM file_records WHERE missing_since IS NULL") == [
+        (b"inbox/b.jpg", "asset")
+    ]
