@@ -4,10 +4,11 @@ Files and folders are made, written, replaced, renamed, exchanged, linked, touch
 hundreds; now and then the system's queue of events overflows, the disk is away, or the daemon is. After each burst the
 disk is read, every byte of it, and compared with the catalogue until the two are the same: paths, sizes, times, inodes,
 digests, what each file is, one original per asset, one asset per digest. What a person gave to assets has to stay with
-their bytes. Where nothing was lost the watcher has to notice by itself; files with several names are written in place
-only where a scan is asked for, as the system tells the folder of one name alone. The last line is one JSON object.
+their bytes; with --moves everything has something, and only names and places change. Where nothing was lost the watcher
+has to notice by itself; files with several names are written in place only where a scan is asked for, as the system
+tells the folder of one name alone. The last line is one JSON object.
 
-    python -m bench.watch [--operations N] [--files N] [--minutes N] [--seed N] [--short]
+    python -m bench.watch [--operations N] [--files N] [--minutes N] [--seed N] [--moves] [--short]
 """
 
 import argparse
@@ -37,11 +38,12 @@ def main() -> None:
     parser.add_argument("--files", type=int, default=1500, metavar="N", help="how many files there are, about (1500)")
     parser.add_argument("--minutes", type=float, default=math.inf, metavar="N", help="and how long at most")
     parser.add_argument("--seed", type=int, default=0, metavar="N")
+    parser.add_argument("--moves", action="store_true", help="only other names and places, of files and folders")
     parser.add_argument("--short", action="store_true", help=f"{SHORT_OPERATIONS} changes: a check")
     given = parser.parse_args()
     operations, files = (SHORT_OPERATIONS, SHORT_FILES) if given.short else (given.operations, given.files)
     root = temporary_folder("watch")
-    fuzz = Fuzz(root, random.Random(given.seed), files)
+    fuzz = Fuzz(root, random.Random(given.seed), files, moves_only=given.moves)
     began, failure = time.monotonic(), None
     try:
         fuzz.run(operations, given.minutes * 60)
@@ -53,11 +55,11 @@ def main() -> None:
             print(f"bench: the state folder is kept in {root}", file=sys.stderr)
         else:
             shutil.rmtree(root, ignore_errors=True)
-    _report(fuzz, given.seed, time.monotonic() - began, failure)
+    _report(fuzz, given.seed, time.monotonic() - began, failure, moves_only=given.moves)
     sys.exit(1 if failure or fuzz.found.mismatches else 0)
 
 
-def _report(fuzz: Fuzz, seed: int, took_s: float, failure: str | None) -> None:
+def _report(fuzz: Fuzz, seed: int, took_s: float, failure: str | None, *, moves_only: bool) -> None:
     found = fuzz.found
     rows = {"bursts": found.bursts_s, "single changes": found.singles_s, **found.others_s}
     print(f"\n{'seconds until in step':<22}" + "".join(f"{head:>9}" for head in ("count", "p50", "p95", "max")))
@@ -69,6 +71,7 @@ def _report(fuzz: Fuzz, seed: int, took_s: float, failure: str | None) -> None:
     quiet = figures(found.quiet_s)
     result = {
         "bench": "watch",
+        "moves_only": moves_only,
         "date": dt.datetime.now(dt.UTC).date().isoformat(),
         "seed": seed,
         "minutes": round(took_s / 60, 1),

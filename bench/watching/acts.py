@@ -35,9 +35,10 @@ class Acts:
 
     Args:
         wanted: how many files there are to be, about.
+        moves_only: whether files and folders are only given other names and places.
     """
 
-    def __init__(self, root: Path, rng: random.Random, wanted: int) -> None:
+    def __init__(self, root: Path, rng: random.Random, wanted: int, *, moves_only: bool = False) -> None:
         self.root = os.fsencode(root)
         self.tree = Tree()
         self.counts: Counter[str] = Counter()
@@ -61,6 +62,9 @@ class Acts:
             (self._chmod, 3), (self._chmod_folder, 1), (self._touch, 2), (self._link, 1.5), (self._symlink, 1),
             (self._make_folders, 1.5),
         ]  # fmt: skip
+        if moves_only:
+            moves = {self._rename, self._exchange, self._rotate, self._exchange_folders, self._rename_folder}
+            self._acts = [(act, weight) for act, weight in self._acts if act in moves]
 
     def fill(self) -> None:
         """Make as many files as are wanted."""

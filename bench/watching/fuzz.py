@@ -67,13 +67,14 @@ class Fuzzed:
 class Fuzz:
     """One repository on one disk, and one daemon that is stopped and started."""
 
-    def __init__(self, folder: Path, rng: random.Random, files: int) -> None:
+    def __init__(self, folder: Path, rng: random.Random, files: int, *, moves_only: bool = False) -> None:
         self.found = Fuzzed()
+        self._moves_only = moves_only
         self._folder = folder
         self._rng = rng
         self._disk = Removable(folder / "library")
         self.found.disk = self._disk.kind
-        self._acts = Acts(self._disk.root, rng, files)
+        self._acts = Acts(self._disk.root, rng, files, moves_only=moves_only)
         self._files = files
         self._started = ExitStack()
 
@@ -92,6 +93,8 @@ class Fuzz:
             self._relations = Relations(self._conn, self._rng)
             self._acts.fill()
             self._check("fill", time.monotonic(), RECONCILE_S)
+            if self._moves_only:
+                self._relations.give(self._acts.tree.digests(), self._files)
             while self.found.operations < operations and time.monotonic() < ends_at:
                 before = self.found.operations
                 self._burst(operations - before)
@@ -108,6 +111,8 @@ class Fuzz:
 
     def _burst(self, left: int) -> None:
         lots = {"single": 25, "few": 25, "many": 50, "scan": 6, "overflow": 3, "mount": 3, "remount": 2, "restart": 1}
+        if self._moves_only:
+            lots = {"single": 25, "few": 25, "many": 50, "scan": 6}
         kind = self._rng.choices(list(lots), list(lots.values()))[0]
         count = min(left, {"single": 1, "few": self._rng.randint(2, 20)}.get(kind, self._rng.randint(100, 800)))
         self.found.kinds[kind] += 1
@@ -193,8 +198,9 @@ class Fuzz:
         if told:
             self._note(f"{kind}, relations", told)
         self._acts.lost.clear()
-        self._relations.trim()
-        self._relations.give(self._acts.tree.digests())
+        if not self._moves_only:
+            self._relations.trim()
+            self._relations.give(self._acts.tree.digests())
         self.found.relations = self._relations.checked
         return took_s
 

@@ -37,9 +37,9 @@ class Relations:
         self._number = 0
         self.checked = 0
 
-    def give(self, digests: set[str]) -> None:
+    def give(self, digests: set[str], count: int = GIVEN_AT_ONCE) -> None:
         """Give something to a few assets that have these bytes, and nothing yet."""
-        for digest in self._rng.sample(sorted(digests), min(GIVEN_AT_ONCE, len(digests))):
+        for digest in self._rng.sample(sorted(digests), min(count, len(digests))):
             self._number += 1
             word, given = f"kept {self._number}", _Given(digest, self._rng.randint(1, 5), self._rng.random() < 0.5)
             wanted = {"rating": given.rating, "liked": given.liked, "description": word, "digest": digest}
