@@ -229,8 +229,12 @@ def _end(daemon: Daemon) -> None:
 def _daemons(started_state: Path) -> Iterator[Callable[..., Daemon]]:
     made: list[Daemon] = []
 
-    def make(*extra: str, fresh: bool = False) -> Daemon:
+    def make(*extra: str, fresh: bool = False, watched: bool = True) -> Daemon:
         state_dir = Path(tempfile.mkdtemp(prefix="lum-"))
+        if not watched:
+            config = state_dir / "unwatched.toml"
+            config.write_text("[watch]\nenabled = false\n")
+            extra = ("--config", str(config), *extra)
         if not fresh:
             # owners and modes are the server's concern
             subprocess.run(["cp", "-a", f"{started_state}/.", state_dir], check=True)
@@ -247,7 +251,8 @@ def _daemons(started_state: Path) -> Iterator[Callable[..., Daemon]]:
 def make_daemon(started_state: Path) -> Iterator[Callable[..., Daemon]]:
     """Return a maker of daemons without a library; all are ended afterwards, their servers too.
 
-    With ``fresh`` nothing is there yet, not even a server's data.
+    With ``fresh`` nothing is there yet, not even a server's data. One that is not ``watched`` looks when it is asked
+    to, and not before: a disk that rots tells nobody, but a test that writes the damage would be seen.
     """
     with _daemons(started_state) as make:
         yield make

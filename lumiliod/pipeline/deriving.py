@@ -12,6 +12,7 @@ import trio
 
 from lumiliod.db import assets, files, integrity
 from lumiliod.db import derivatives as db_derivatives
+from lumiliod.db import jobs as db_jobs
 from lumiliod.db.assets import Source
 from lumiliod.db.derivatives import Made
 from lumiliod.db.pool import Connection
@@ -19,8 +20,10 @@ from lumiliod.domain.assets import NewDerivative
 from lumiliod.domain.derivatives import digest_at
 from lumiliod.domain.derivatives import place as derivative_place
 from lumiliod.domain.errors import LumilioError, NotFound, Permanent, Retryable, Shape, Unavailable
-from lumiliod.domain.ids import AssetId, Digest, RepositoryId, path_from_bytes
+from lumiliod.domain.ids import AssetId, Digest, RepoPath, RepositoryId, path_from_bytes
+from lumiliod.domain.sync import SyncType
 from lumiliod.jobs.engine import Result, Running, Together
+from lumiliod.pipeline import kinds
 from lumiliod.runtime import Opened, Runtime, reaching
 from lumiliod.storage import derivatives, repository
 from lumiliod.storage.repository import Repository
@@ -138,13 +141,15 @@ async def check_unchanged(rt: Runtime, opened: Opened, source: Source) -> None:
     """Make sure that an original is what its record says: what was read at its place was read of it.
 
     Raises:
-        Unavailable: something else lies there, or nothing: it is about to be looked at anew (``original_changed``).
+        Unavailable: something else lies there, or nothing: its folder is scanned (``original_changed``).
     """
+    path = path_from_bytes(source.path)
     with suppress(NotFound, Permanent):
-        path = path_from_bytes(source.path)
         found = await trio.to_thread.run_sync(opened.backend.stat, path, limiter=rt.disk)
         if (found.size_bytes, found.mtime_ns) == (source.size_bytes, source.mtime_ns):
             return
+    folder = RepoPath(path.rpartition("/")[0])
+    await rt.jobs.call(db_jobs.enqueue, [kinds.scan_folder(opened.id, folder, deep=False, why=SyncType.REALTIME)])
     raise _changed()
 
 

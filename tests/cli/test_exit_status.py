@@ -30,9 +30,7 @@ class Away:
 @pytest.fixture(scope="module")
 def away(make_module_daemon: Callable[..., Daemon], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Away]:
     # a watcher would have seen to the file that is missing before anybody reads
-    config = tmp_path_factory.mktemp("config") / "unwatched.toml"
-    config.write_text("[watch]\nenabled = false\n")
-    daemon = make_module_daemon("--config", str(config)).start()
+    daemon = make_module_daemon(watched=False).start()
     root: Path = tmp_path_factory.mktemp("home") / "home"
     root.mkdir()
     paths = [root / f"{number}.jpg" for number in range(3)]

@@ -29,7 +29,7 @@ def said(daemon: Daemon, *args: str) -> Any:
 
 
 def test_a_persons_way(make_daemon: Callable[..., Daemon], tmp_path: Path) -> None:
-    daemon = make_daemon().start()
+    daemon = make_daemon(watched=False).start()
     root, place = tmp_path / "home", tmp_path / "mirror"
     for folder in (root, place):
         folder.mkdir()

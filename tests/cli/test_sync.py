@@ -44,11 +44,9 @@ def test_exit_codes(line: str, code: int) -> None:
 
 
 @pytest.fixture
-def daemon(make_daemon: Callable[..., Daemon], tmp_path: Path) -> Daemon:
+def daemon(make_daemon: Callable[..., Daemon]) -> Daemon:
     """Return a daemon that looks when it is asked to, and not before."""
-    config = tmp_path / "unwatched.toml"
-    config.write_text("[watch]\nenabled = false\n")
-    return make_daemon("--config", str(config)).start()
+    return make_daemon(watched=False).start()
 
 
 @pytest.fixture

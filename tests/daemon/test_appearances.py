@@ -59,9 +59,7 @@ def test_near_duplicates_and_a_new_recipe(daemon: Daemon, tmp_path: Path) -> Non
 
 
 def test_what_cannot_be_made_anew_keeps_what_it_has(make_daemon: Callable[..., Daemon], tmp_path: Path) -> None:
-    config = tmp_path / "unwatched.toml"  # a disk that rots tells nobody
-    config.write_text("[watch]\nenabled = false\n")
-    daemon = make_daemon("--config", str(config)).start()
+    daemon = make_daemon(watched=False).start()
     root = tmp_path / "repo"
     root.mkdir()
     (root / "a.jpg").write_bytes(jpeg(scene(1), 90))

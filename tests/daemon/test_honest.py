@@ -17,11 +17,8 @@ from tests.daemon.test_kill import photograph
 
 
 @pytest.fixture(scope="module")
-def served(make_module_daemon: Callable[..., Daemon], short_dir: Path) -> Iterator[Daemon]:
-    # a disk that rots tells nobody; a test that writes the damage would be seen doing so
-    config = short_dir / "unwatched.toml"
-    config.write_text("[watch]\nenabled = false\n")
-    daemon = make_module_daemon("--config", str(config)).start()
+def served(make_module_daemon: Callable[..., Daemon]) -> Iterator[Daemon]:
+    daemon = make_module_daemon(watched=False).start()
     yield daemon
     assert daemon.stop() == 0
 

@@ -15,9 +15,7 @@ def _names(daemon: Daemon) -> set[str | None]:
 
 
 def test_files_become_assets_as_they_come(make_daemon: Callable[..., Daemon], tmp_path: Path) -> None:
-    config = tmp_path / "lumiliod.toml"
-    config.write_text("[watch]\nenabled = true\n")
-    daemon = make_daemon("--config", str(config)).start()
+    daemon = make_daemon().start()
     root = tmp_path / "photos"
     (root / "old").mkdir(parents=True)
     (root / "old/1.jpg").write_bytes(shelves.jpeg(1))
@@ -43,9 +41,7 @@ def test_files_become_assets_as_they_come(make_daemon: Callable[..., Daemon], tm
 
 
 def test_a_daemon_that_does_not_watch_says_so(make_daemon: Callable[..., Daemon], tmp_path: Path) -> None:
-    config = tmp_path / "lumiliod.toml"
-    config.write_text("[watch]\nenabled = false\n")
-    daemon = make_daemon("--config", str(config)).start()
+    daemon = make_daemon(watched=False).start()
     (tmp_path / "photos").mkdir()
     daemon.cli("repos", "add", str(tmp_path / "photos"), "--name", "photos")
     assert _watch(daemon) is None

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from uuid import UUID
@@ -152,7 +153,10 @@ def test_what_was_cancelled_or_in_the_trash_is_made_when_asked_again(daemon: Dae
         assert shown(daemon, asset_id).size == (300, 200)
 
 
-def test_what_is_lost_and_cannot_be_made_any_more_is_tried_once(daemon: Daemon, tmp_path: Path) -> None:
+def test_what_is_lost_and_cannot_be_made_any_more_is_tried_once(
+    make_daemon: Callable[..., Daemon], tmp_path: Path
+) -> None:
+    daemon = make_daemon(watched=False).start()
     root = tmp_path / "repo"
     root.mkdir()
     (root / "a.tif").write_bytes(saved(picture(300, 200), "TIFF"))
@@ -161,8 +165,10 @@ def test_what_is_lost_and_cannot_be_made_any_more_is_tried_once(daemon: Daemon, 
     with daemon.client as client:
         [asset] = client.all_assets()
         assert shown(daemon, asset.id).size == (300, 200)
-        size = (root / "a.tif").stat().st_size
-        (root / "a.tif").write_bytes(b"II*\0\x08\0\0\0".ljust(size, b"x"))
+        # the disk has lost it, which tells nobody
+        before = (root / "a.tif").stat()
+        (root / "a.tif").write_bytes(b"II*\0\x08\0\0\0".ljust(before.st_size, b"x"))
+        os.utime(root / "a.tif", ns=(before.st_atime_ns, before.st_mtime_ns))
         for lost in (root / ".lumilio/assets").rglob(f"{asset.digest}.*"):
             lost.unlink()
         for path, code in (("photo/web", "photo"), ("thumbnail?size=300", "thumbnail")):
