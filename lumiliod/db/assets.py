@@ -1,6 +1,6 @@
 """Assets."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, LiteralString
 from uuid import UUID
@@ -72,6 +72,18 @@ def by_digest(conn: Connection, owner_id: UserId, digest: Digest) -> AssetId | N
     return AssetId(row[0]) if row else None
 
 
+def has_digest(conn: Connection, asset_id: AssetId, digest: Digest) -> bool:
+    """Tell whether an asset has these bytes: somebody may have written over its file."""
+    row = conn.execute(Q["has_digest"], {"id": asset_id, "digest": bytes.fromhex(digest)}).fetchone()
+    return bool(row and row[0])
+
+
+def with_digests(conn: Connection, wanted: Mapping[AssetId, Digest]) -> set[AssetId]:
+    """Return those assets that have these bytes still, and hold their rows."""
+    params = {"ids": list(wanted), "digests": [bytes.fromhex(digest) for digest in wanted.values()]}
+    return {AssetId(row[0]) for row in conn.execute(Q["with_digests"], params)}
+
+
 def by_digests(conn: Connection, owner_id: UserId, digests: Sequence[Digest]) -> list[Known]:
     """Return those of the owner's assets that have one of these digests."""
     params = {"owner_id": owner_id, "digests": [bytes.fromhex(digest) for digest in digests]}
@@ -79,11 +91,17 @@ def by_digests(conn: Connection, owner_id: UserId, digests: Sequence[Digest]) ->
         return cursor.execute(Q["by_digests"], params).fetchall()
 
 
-def set_metadata(conn: Connection, asset_id: AssetId, original_filename: str, metadata: Metadata) -> None:
-    """Write what the file says of itself; what a person has set (rating, title, keywords) stays."""
+def set_metadata(
+    conn: Connection, asset_id: AssetId, digest: Digest, original_filename: str, metadata: Metadata
+) -> None:
+    """Write what the file with these bytes says of itself; what a person has set (rating, title, keywords) stays.
+
+    Nothing is written of an asset that has other bytes by now.
+    """
     taken = metadata.taken
     params = {
         "id": asset_id,
+        "digest": bytes.fromhex(digest),
         "width": metadata.width,
         "height": metadata.height,
         "duration_s": metadata.duration_s,

@@ -15,6 +15,14 @@ RETURNING id
 SELECT id, deleted_at IS NOT NULL AS in_trash FROM assets
 WHERE owner_id = %(owner_id)s::uuid AND digest = %(digest)s::bytea
 
+-- name: has_digest
+SELECT EXISTS (SELECT 1 FROM assets WHERE id = %(id)s::uuid AND digest = %(digest)s::bytea)
+
+-- name: with_digests
+-- those of the assets that still have these bytes; they keep them until this transaction ends
+SELECT a.id FROM unnest(%(ids)s::uuid[], %(digests)s::bytea[]) AS w (id, digest)
+JOIN assets a ON a.id = w.id AND a.digest = w.digest ORDER BY a.id FOR NO KEY UPDATE OF a
+
 -- name: by_digests
 SELECT encode(digest, 'hex') AS digest, id AS asset_id, deleted_at IS NOT NULL AS in_trash FROM assets
 WHERE owner_id = %(owner_id)s::uuid AND digest = ANY (%(digests)s::bytea[])
@@ -44,7 +52,7 @@ UPDATE assets SET
     audio_codec = %(audio_codec)s, artist = %(artist)s, album_title = %(album_title)s, tags = %(tags)s::jsonb,
     motion_offset = %(motion_offset)s, motion_bytes = %(motion_bytes)s, regions = %(regions)s::jsonb,
     search_text = %(search_text)s, metadata_at = now(), updated_at = now()
-WHERE id = %(id)s::uuid
+WHERE id = %(id)s::uuid AND digest = %(digest)s::bytea
 
 -- name: give_up
 -- pictures that are there are kept, whatever made anew could not be

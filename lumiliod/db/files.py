@@ -185,13 +185,15 @@ class Settled:
     stat: FileStat
     digest: Digest
     asset_id: AssetId
+    path: RepoPath | None = None
+    """Where it was read, where the record may have followed its file elsewhere since."""
 
 
 def settle(conn: Connection, settled: Sequence[Settled]) -> None:
     """Say which assets files hold.
 
     Raises:
-        Conflict: a record is gone; its file will be met again by the next scan.
+        Conflict: a record is gone, or tells of another place by now; the file will be met again by the next scan.
     """
     states = [columns(one.stat) for one in settled]
     params = {
@@ -203,6 +205,7 @@ def settle(conn: Connection, settled: Sequence[Settled]) -> None:
         "mtimes": [state["mtime_ns"] for state in states],
         "inodes": [state["inode"] for state in states],
         "ctimes": [_ctime(one.stat) for one in settled],
+        "paths": [None if one.path is None else path_bytes(one.path) for one in settled],
     }
     if conn.execute(Q["settle"], params).rowcount < len(settled):
         raise Conflict("the record of this file is gone", code="record_gone")
@@ -225,10 +228,15 @@ def release(conn: Connection, record_id: UUID, asset_id: AssetId, stat: FileStat
     return conn.execute(Q["release"], params).rowcount == 1
 
 
-def reject(conn: Connection, record_id: UUID, outcome: Outcome, reason: str, stat: FileStat) -> None:
-    """Say why a file, in the state ``stat``, is no asset."""
-    params = {"id": record_id, "outcome": outcome, "reason": storable(reason)}
-    conn.execute(Q["reject"], {**params, **columns(stat), "ctime_ns": _ctime(stat)})
+def reject(conn: Connection, record: FileRecord | Recorded, outcome: Outcome, reason: str, stat: FileStat) -> None:
+    """Say why a file, in the state ``stat``, is no asset.
+
+    Raises:
+        Conflict: its record is gone, or tells of another place by now.
+    """
+    params = {"id": record.id, "path": path_bytes(record.path), "outcome": outcome, "reason": storable(reason)}
+    if not conn.execute(Q["reject"], {**params, **columns(stat), "ctime_ns": _ctime(stat)}).rowcount:
+        raise Conflict("the record of this file is gone", code="record_gone")
 
 
 def forget(conn: Connection, record_id: UUID, path: RepoPath) -> bool:

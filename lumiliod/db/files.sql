@@ -83,9 +83,9 @@ UPDATE file_records f SET
     outcome = s.outcome, reason = NULL, asset_id = s.asset_id, digest = s.digest, size_bytes = s.size_bytes,
     mtime_ns = s.mtime_ns, inode = s.inode, missing_since = NULL, updated_at = now()
 FROM unnest(%(ids)s::uuid[], %(outcomes)s::text[], %(asset_ids)s::uuid[], %(digests)s::bytea[], %(sizes)s::bigint[],
-            %(mtimes)s::bigint[], %(inodes)s::bigint[], %(ctimes)s::bigint[])
-    AS s (id, outcome, asset_id, digest, size_bytes, mtime_ns, inode, ctime_ns)
-WHERE f.id = s.id
+            %(mtimes)s::bigint[], %(inodes)s::bigint[], %(ctimes)s::bigint[], %(paths)s::bytea[])
+    AS s (id, outcome, asset_id, digest, size_bytes, mtime_ns, inode, ctime_ns, path)
+WHERE f.id = s.id AND (s.path IS NULL OR f.path = s.path)
 
 -- name: keep_expected
 -- its asset would be in no other file: what is to be done is a person's to say
@@ -116,7 +116,7 @@ UPDATE file_records SET outcome = %(outcome)s::text, reason = %(reason)s::text, 
                                   = (%(size_bytes)s::bigint, %(mtime_ns)s::bigint, %(inode)s::bigint) THEN ctime_ns END),
     size_bytes = %(size_bytes)s::bigint, mtime_ns = %(mtime_ns)s::bigint, inode = %(inode)s::bigint,
     updated_at = now()
-WHERE id = %(id)s::uuid
+WHERE id = %(id)s::uuid AND path = %(path)s::bytea
 
 -- name: forget
 DELETE FROM file_records WHERE id = %(id)s::uuid AND path = %(path)s::bytea

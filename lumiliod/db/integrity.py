@@ -116,14 +116,14 @@ def relax(conn: Connection) -> None:
     conn.execute(Q["relax"])
 
 
-def reopen(conn: Connection, expected: Expected, found: FileStat) -> bool:
+def reopen(conn: Connection, expected: Expected) -> bool:
     """Have a file that somebody wrote looked at anew; False when its record expects other bytes by now.
 
     What is in the trash is only what it was, and never anything new.
     """
     if expected.in_trash:
         return False
-    params = {"id": expected.id, "digest": bytes.fromhex(expected.digest), **columns(found)}
+    params = {"id": expected.id, "digest": bytes.fromhex(expected.digest)}
     return conn.execute(Q["reopen"], params).rowcount == 1
 
 

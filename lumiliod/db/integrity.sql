@@ -64,9 +64,8 @@ UPDATE trash_files x SET size_bytes = %(size_bytes)s::bigint, mtime_ns = %(mtime
 FROM assets a WHERE a.id = x.asset_id AND x.id = %(id)s::uuid AND a.digest = %(digest)s::bytea
 
 -- name: reopen
--- somebody wrote it: it is looked at anew, as a scan that meets it would have it
-UPDATE file_records SET outcome = 'pending', size_bytes = %(size_bytes)s::bigint, mtime_ns = %(mtime_ns)s::bigint,
-    inode = %(inode)s::bigint, ctime_ns = NULL, updated_at = now()
+-- somebody wrote it: it is looked at anew, as a scan that meets it would have it, and is what it was until then
+UPDATE file_records SET updated_at = now()
 WHERE id = %(id)s::uuid AND digest = %(digest)s::bytea
 
 -- name: settle_healed

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
+from lumiliod.db import trash
 from lumiliod.db.encoding import bytes_array, plain_array
 from lumiliod.db.pool import Connection
 from lumiliod.db.scans import Met
@@ -21,9 +22,11 @@ class Move:
     """A record of a file that a walk has met elsewhere: where it was, and where it is now."""
 
     record_id: UUID
+    asset_id: AssetId
     before: bytes
     path: bytes
     inode: int
+    mtime_ns: int
     ctime_ns: int
     is_taken: bool = False
     """Whether another file lies where it was."""
@@ -55,13 +58,17 @@ def move(
 
     What changed since is left to the scan, as is a place where another file has its record still.
     """
+    trash.hold(conn, *(one.asset_id for one in moves))
     held = {"ids": [one.record_id for one in moves], "before": [one.before for one in moves]}
     rows = conn.execute(Q["hold_moving"], held | {"inodes": [one.inode for one in moves]})
     unchanged = {row[0] for row in rows}
     moves = [one for one in moves if one.record_id in unchanged]
     where = {"repository_id": repository_id, "paths": [one.path for one in moves]}
     occupied: dict[bytes, UUID] = dict(conn.execute(Q["at_paths"], where).fetchall())
-    moves = possible(moves, occupied)
+    following = possible(moves, occupied)
+    if left := {one.record_id for one in moves if one.is_taken} - {one.record_id for one in following}:
+        conn.execute(Q["doubt"], {"ids": list(left)})
+    moves = following
     if not moves:
         return []
     moving = {one.record_id for one in moves}

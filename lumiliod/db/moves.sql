@@ -11,9 +11,9 @@ WITH unknown AS MATERIALIZED (
                             AND t.path > %(after)s::bytea AND t.path <= %(until)s::bytea
     WHERE t.inode IS DISTINCT FROM w.inode AND l.path IS NULL
       AND w.size_bytes > 0 AND substring(w.path FROM 1 FOR 6) <> 'inbox/'::bytea)
-SELECT f.id, f.path, w.path, w.inode, w.ctime_ns
+SELECT f.id, f.asset_id, f.path, w.path, w.inode, w.mtime_ns, w.ctime_ns
 FROM unknown w CROSS JOIN LATERAL (
-    SELECT id, path FROM file_records o
+    SELECT id, asset_id, path FROM file_records o
     WHERE o.repository_id = %(repository_id)s::uuid AND o.inode = w.inode AND o.size_bytes = w.size_bytes
       AND o.mtime_ns = w.mtime_ns AND o.path <> w.path AND o.outcome IN ('asset', 'duplicate')
       AND substring(o.path FROM 1 FOR 6) <> 'inbox/'::bytea
@@ -28,6 +28,11 @@ ORDER BY f.id FOR NO KEY UPDATE OF f
 
 -- name: at_paths
 SELECT path, id FROM file_records WHERE repository_id = %(repository_id)s::uuid AND path = ANY (%(paths)s::bytea[])
+
+-- name: doubt
+-- The place of these is taken by a file that nobody has seen, and theirs by one whose record stays: until they are looked
+-- at they are no asset's original, so that no new bytes become a version of it.
+UPDATE file_records SET outcome = 'duplicate', updated_at = now() WHERE id = ANY (%(ids)s::uuid[]) AND outcome = 'asset'
 
 -- name: park
 -- out of the way of others that move to where they were: no file's name has a NUL in it

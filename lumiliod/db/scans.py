@@ -72,6 +72,8 @@ class Merged:
     changed: int
     known: int
     """Those that had a record and were not missing."""
+    returned: int = 0
+    """Those that were missing."""
 
 
 def met(
@@ -150,7 +152,7 @@ def merge(conn: Connection, repository_id: RepositoryId, generation: int, page: 
     }
     row = conn.execute(Q["merge"], params).fetchone()
     assert row is not None
-    added, changed, enqueued, known, passed = row
+    added, changed, enqueued, known, returned, passed = row
     if enqueued:
         wakes(conn).queues.add(like.queue)
     if passed:
@@ -160,7 +162,7 @@ def merge(conn: Connection, repository_id: RepositoryId, generation: int, page: 
         if gone:
             # those have no record that could be let go
             added += merge(conn, repository_id, generation, _part(page, gone), like).added
-    return Merged(added, changed, known)
+    return Merged(added, changed, known, returned)
 
 
 def _part(page: Met, paths: Collection[bytes]) -> Met:
@@ -229,6 +231,11 @@ def mark_missing(conn: Connection, repository_id: RepositoryId, generation: int,
     retired = trash.files_left(conn, left)
     job_admin.cancel(conn, trash.waiting_jobs(conn, retired))
     return marked
+
+
+def take_time(conn: Connection) -> None:
+    """Let the statements of this transaction take longer than others may."""
+    conn.execute(Q["take_time"])
 
 
 def serve_from_others(conn: Connection, repository_id: RepositoryId) -> None:

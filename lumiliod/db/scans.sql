@@ -86,6 +86,7 @@ SELECT (SELECT count(*) FROM added WHERE outcome = 'pending'),
        (SELECT count(*) FROM changed WHERE is_wanted AND is_anew),
        (SELECT count(*) FROM enqueued),
        (SELECT count(*) FROM walked WHERE record_id IS NOT NULL AND NOT is_back),
+       (SELECT count(*) FROM walked WHERE is_back),
        -- met by others meanwhile, or gone
        (SELECT array_agg(path) FROM walked WHERE record_id IS NOT NULL AND (is_anew OR is_back OR is_touched)
                                              AND record_id NOT IN (SELECT id FROM changed))
@@ -183,6 +184,10 @@ FROM (SELECT p.id, coalesce(j.is_open, false) AS has_job
       LEFT JOIN LATERAL (SELECT true AS is_open FROM jobs j
                          WHERE j.kind = 'ingest' AND j.unique_key = 'file:' || p.id::text
                            AND j.state IN ('available', 'scheduled', 'running', 'retryable') LIMIT 1) AS j ON true) AS f
+
+-- name: take_time
+-- what a person approved may be half of a large library
+SELECT set_config('statement_timeout', '15min', true)
 
 -- name: successors
 -- originals that are missing while another file has the same bytes

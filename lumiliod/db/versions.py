@@ -10,7 +10,7 @@ from lumiliod.db.pool import Connection
 from lumiliod.db.sql import Queries
 from lumiliod.domain.assets import NewAsset
 from lumiliod.domain.derivatives import AUDIO_WEB, FILMSTRIP, PHOTO_WEB, VIDEO_WEB
-from lumiliod.domain.ids import AssetId, Digest, RepositoryId
+from lumiliod.domain.ids import AssetId, Digest, RepoPath, RepositoryId, path_bytes
 
 Q = Queries(__file__)
 
@@ -36,9 +36,9 @@ def is_being_scanned(conn: Connection, repository_id: RepositoryId) -> bool:
     return bool(row and row[0])
 
 
-def renewable(conn: Connection, asset_id: AssetId, record_id: UUID, type_: str) -> bool:
-    """Tell whether new bytes of ``type_`` where an asset's file lay are a new version of it; holds its row already."""
-    params = {"asset_id": asset_id, "record_id": record_id, "type": type_}
+def renewable(conn: Connection, asset_id: AssetId, record_id: UUID, path: RepoPath, type_: str) -> bool:
+    """Tell whether new bytes of ``type_`` where an asset's file lay are a new version of it; its row is held."""
+    params = {"asset_id": asset_id, "record_id": record_id, "path": path_bytes(path), "type": type_}
     row = conn.execute(Q["renewable"], params).fetchone()
     return bool(row and row[0])
 

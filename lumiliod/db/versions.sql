@@ -1,8 +1,8 @@
 -- name: is_being_scanned
--- Whether a scan is under way or about to be: it may say where the file went whose place another has. One that has
--- waited for long, behind other work, is not waited for.
-SELECT EXISTS (SELECT 1 FROM jobs WHERE kind = 'scan' AND repository_id = %(repository_id)s::uuid
-                 AND (state = 'running' OR (state = 'available' AND scheduled_at > now() - interval '1 minute')))
+-- whether a scan is under way, or about to be: it may say where the file went whose place another has
+SELECT EXISTS (SELECT 1 FROM jobs WHERE kind = 'scan' AND unique_key IS NOT NULL
+                 AND state IN ('available', 'scheduled', 'running', 'retryable')
+                 AND repository_id = %(repository_id)s::uuid)
 
 -- name: renewable
 -- Whether the bytes at an asset's place are a new version of it: nothing else holds the asset, and no file waits that
@@ -10,14 +10,14 @@ SELECT EXISTS (SELECT 1 FROM jobs WHERE kind = 'scan' AND repository_id = %(repo
 SELECT EXISTS (
     SELECT 1 FROM assets a JOIN file_records f ON f.asset_id = a.id
     WHERE a.id = %(asset_id)s::uuid AND a.deleted_at IS NULL AND a.type = %(type)s::text
-      AND f.id = %(record_id)s::uuid AND f.outcome = 'asset' AND f.digest = a.digest
+      AND f.id = %(record_id)s::uuid AND f.outcome = 'asset' AND f.digest = a.digest AND f.path = %(path)s::bytea
       AND NOT EXISTS (SELECT 1 FROM file_records o
                       WHERE o.asset_id = a.id AND o.id <> f.id
                         -- a sidecar that is looked at anew has no digest, and holds nothing
                         AND (o.outcome IN ('asset', 'duplicate', 'trashed')
                              OR (o.outcome = 'pending' AND o.digest IS NOT NULL)))
       AND NOT EXISTS (SELECT 1 FROM file_records p
-                      WHERE p.outcome = 'pending' AND p.repository_id = f.repository_id AND p.id <> f.id
+                      WHERE p.outcome = 'pending' AND p.id <> f.id
                         AND p.size_bytes = f.size_bytes AND p.mtime_ns = f.mtime_ns AND p.missing_since IS NULL))
 
 -- name: keep

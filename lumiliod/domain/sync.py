@@ -52,6 +52,8 @@ class SyncCounts:
     moved: int = 0
     missing: int = 0
     ignored: int = 0
+    returned: int = 0
+    """Those that had been missing; no run tells of them."""
 
 
 def scope_of(folder: RepoPath, is_deep: bool) -> SyncScope:

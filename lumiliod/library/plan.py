@@ -175,7 +175,7 @@ def _reingest(conn: Connection, row: Finding) -> JobId:
         if files.release(conn, expected.id, expected.asset_id, row.found):
             trash.file_left(conn, expected.asset_id)
     elif row.found is not None:
-        integrity.reopen(conn, expected, row.found)
+        integrity.reopen(conn, expected)
     return kinds.enqueue_one(conn, kinds.ingest_file(expected.id, expected.repository_id))
 
 

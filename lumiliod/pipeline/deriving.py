@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
@@ -46,6 +47,8 @@ class Unrecorded(Generic[Stored]):
     """Derivatives of one asset that lie in the store of a repository and have no row yet."""
 
     asset_id: AssetId
+    digest: Digest
+    """Of the bytes they were made of."""
     repository_id: RepositoryId
     stored: Stored
     replaced: list[str] = field(default_factory=list[str])
@@ -179,14 +182,30 @@ async def _keep(
         for one, stored in zip(made, found, strict=True):
             try:
                 with reaching(rt.repositories, one.opened):
-                    lying.append((one, Unrecorded(one.source.id, one.opened.id, stored.unwrap())))
+                    lying.append((one, Unrecorded(one.source.id, one.source.digest, one.opened.id, stored.unwrap())))
             except LumilioError as error:
                 await one.job.fail(error)
-        ends = await rt.jobs.finish_all([(one.job, Together(record, item)) for one, item in lying])
+        effect = _of_current(record)
+        ends = await rt.jobs.finish_all([(one.job, Together(effect, item)) for one, item in lying])
         for (one, item), end in zip(lying, ends, strict=True):
             if not isinstance(end, LumilioError):
                 with suppress(LumilioError):  # what cannot be removed now is left over; its job has ended
                     await forget(rt, one.opened.repository, item.replaced)
+
+
+_Record = Callable[[Connection, Sequence[Unrecorded[Any]]], Sequence[Result]]
+
+
+@cache
+def _of_current(record: _Record) -> _Record:
+    """Return ``record`` for what was made of bytes that its asset still has: another file may lie there by now."""
+
+    def those_of_current(conn: Connection, items: Sequence[Unrecorded[Any]]) -> list[Result]:
+        current = assets.with_digests(conn, {one.asset_id: one.digest for one in items})
+        results = iter(record(conn, [one for one in items if one.asset_id in current]))
+        return [next(results) if one.asset_id in current else {"superseded": True} for one in items]
+
+    return those_of_current
 
 
 def _stored(one: _Asked[Asked], store: Callable[[Repository, Digest, Asked], Stored]) -> Stored:

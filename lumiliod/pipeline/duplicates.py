@@ -4,12 +4,13 @@ from functools import partial
 
 import trio
 
-from lumiliod.db import files
+from lumiliod.db import assets, files
 from lumiliod.db.pool import Connection
 from lumiliod.domain.assets import FileRecord, Outcome
 from lumiliod.domain.errors import LumilioError
 from lumiliod.domain.ids import AssetId, RepoPath, shown
 from lumiliod.jobs.engine import Effect, Result
+from lumiliod.pipeline import renewal
 from lumiliod.pipeline import trash as removal
 from lumiliod.runtime import Opened, Runtime
 from lumiliod.storage import originals
@@ -63,5 +64,7 @@ def _place(opened: Opened, staged: Staged, item: Placing, source: str | None, ta
 
 def _settle(opened: Opened, known: AssetId, item: Placing, placed: Placed, conn: Connection) -> Result:
     removal.bring_bytes_back(conn, known)
+    if not assets.has_digest(conn, known, item.digest):
+        raise renewal.changed(known)
     files.place(conn, opened.id, placed.path, placed.stat, item.digest, known, Outcome.DUPLICATE)
     return {"asset_id": str(known), "outcome": Outcome.DUPLICATE, "path": shown(placed.path)}

@@ -87,7 +87,7 @@ def record(conn: Connection, run_id: UUID | None, expected: Expected, checked: C
         return
     is_changed = checked.verdict is Verdict.CHANGED
     if is_changed and checked.found is not None and not expected.in_trash:
-        if is_open and integrity.reopen(conn, expected, checked.found):
+        if is_open and integrity.reopen(conn, expected):
             db_jobs.enqueue(conn, [kinds.ingest_file(expected.id, expected.repository_id)])
     elif is_open and heals and (is_changed or checked.code in HEALED_UNASKED):
         db_jobs.enqueue(conn, [kinds.heal(finding_id, expected.repository_id)])

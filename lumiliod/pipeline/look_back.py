@@ -40,13 +40,14 @@ def _changed(opened: Opened, written: Sequence[Written]) -> list[RepoPath]:
     return [record.path for record, stat in written if _state(opened.repository.absolute(record.path)) != _of(stat)]
 
 
-def _state(path: str) -> tuple[int, int, int] | None:
+def _state(path: str) -> tuple[int, int] | None:
     try:
         found = os.lstat(path)
     except OSError:
         return None
-    return found.st_size, found.st_mtime_ns, found.st_ino
+    # not its inode, which some file systems make up anew at every look
+    return found.st_size, found.st_mtime_ns
 
 
-def _of(stat: FileStat | None) -> tuple[int, int, int] | None:
-    return None if stat is None else (stat.size_bytes, stat.mtime_ns, stat.inode)
+def _of(stat: FileStat | None) -> tuple[int, int] | None:
+    return None if stat is None else (stat.size_bytes, stat.mtime_ns)

@@ -105,4 +105,4 @@ def _identity(source: assets.Source) -> Identified:
 
 
 def _write(source: assets.Source, metadata: Metadata, conn: Connection) -> None:
-    assets.set_metadata(conn, source.id, source.original_filename, metadata)
+    assets.set_metadata(conn, source.id, source.digest, source.original_filename, metadata)

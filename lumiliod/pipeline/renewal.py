@@ -14,6 +14,15 @@ SCAN_AFTER_S = 1.0
 """How long to leave a file alone while a scan may yet meet the one whose place it took."""
 
 
+CHANGED_AFTER_S = 1.0
+"""When to ask again for an asset that was written over."""
+
+
+def changed(asset_id: AssetId) -> Unavailable:
+    """Return the error for whoever met bytes that an asset had when it was asked for, and has no longer."""
+    return Unavailable(f"asset {asset_id} has other bytes by now", code="asset_changed", after_s=CHANGED_AFTER_S)
+
+
 def renew(conn: Connection, record: FileRecord, new: NewAsset, stat: FileStat) -> AssetId | None:
     """Make bytes that no asset has a new version of the asset whose only file the record is; the caller holds its row.
 
@@ -26,7 +35,7 @@ def renew(conn: Connection, record: FileRecord, new: NewAsset, stat: FileStat) -
     asset_id = record.asset_id
     if asset_id is None or record.outcome is not Outcome.ASSET:
         return None
-    if not versions.renewable(conn, asset_id, record.id, new.type):
+    if not versions.renewable(conn, asset_id, record.id, record.path, new.type):
         return None
     if record.stat.inode != stat.inode and versions.is_being_scanned(conn, record.repository_id):
         raise Unavailable("a scan is looking for the file that lay here", code="unsettled", after_s=SCAN_AFTER_S)

@@ -90,6 +90,8 @@ def settle(
     """
     asset_id = holds.asset_id
     trash.hold(conn, asset_id, record.asset_id)
+    if not assets.has_digest(conn, asset_id, holds.digest):
+        raise renewal.changed(asset_id)
     if asset_id != record.asset_id and (kept := _kept(conn, record, holds.stat)) is not None:
         return kept
     in_trash = trash.item(conn, asset_id)
@@ -111,7 +113,7 @@ def settle(
 def _settled(conn: Connection, settled: Sequence[tuple[Opened, FileRecord, Settled]]) -> None:
     if not settled:
         return
-    files.settle(conn, [holds for _, _, holds in settled])
+    files.settle(conn, [replace(holds, path=record.path) for _, record, holds in settled])
     for _, record, holds in settled:
         _leave_former(conn, record, holds.asset_id)
     sidecars.beside(conn, [(opened.id, record.path, holds.asset_id) for opened, record, holds in settled])
@@ -199,7 +201,7 @@ def _kept(
 def keep_sidecar(record: FileRecord, conn: Connection) -> Result:
     """Keep a file as a sidecar, of its asset once that is there."""
     trash.hold(conn, record.asset_id)
-    files.reject(conn, record.id, Outcome.SIDECAR, "no asset has this name yet", record.stat)
+    files.reject(conn, record, Outcome.SIDECAR, "no asset has this name yet", record.stat)
     sidecars.kept(conn, record)
     # while it was looked at it may have counted as a file of its asset
     _leave_former(conn, record, None)
@@ -211,7 +213,7 @@ def reject(record: FileRecord, error: LumilioError, stat: FileStat, conn: Connec
     if (kept := _kept(conn, record, stat, f"it is no asset any more: {error.message}")) is not None:
         return kept
     outcome = OUTCOMES.get(error.code, Outcome.CORRUPT)
-    files.reject(conn, record.id, outcome, f"{error.code}: {error.message}", stat)
+    files.reject(conn, record, outcome, f"{error.code}: {error.message}", stat)
     sidecars.left(conn, record)
     _leave_former(conn, record, None)
     return {"outcome": outcome, "code": error.code, "reason": error.message}

@@ -56,8 +56,9 @@ def conclude(
     elif absent or rows:
         counts, status, said = _missing(conn, repository_id, name, generation, counts, walk)
         notes += said
-    # a copy may have come back
-    scans.serve_from_others(conn, repository_id)
+    if counts.returned:
+        # a copy may have come back, and its original not
+        scans.serve_from_others(conn, repository_id)
     scans.forget_absences(conn, repository_id, generation)
     note = "; ".join(notes) or None
     sync.end(conn, operation, counts, status, note=note)
@@ -124,6 +125,8 @@ def _missing(
         held.spare(conn, repository_id, generation)
     marked = 0
     if absent:
+        if absent > scans.STEP:
+            scans.take_time(conn)
         bereft = db_sidecars.unmet(conn, repository_id, generation)
         marked = scans.mark_missing(conn, repository_id, generation, unread)
         sidecars.reread(conn, bereft)

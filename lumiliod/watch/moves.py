@@ -53,12 +53,15 @@ def _inode_at(path: bytes) -> int | None:
 def follow(conn: Connection, repository_id: RepositoryId, generation: int, found: Sequence[Move]) -> int:
     """Have records follow their files, and sidecars that lie there follow them; return how many did.
 
-    What has taken their places, and has no record now, is looked for by a scan: this one may have passed it.
+    What has taken their places, and has no record now, is looked for by a scan: this one may have passed it. Where
+    times are of whole seconds, as from a card, other files may have the same: then the content is read after all.
     """
     moved = moves.move(conn, repository_id, generation, found)
     if moved:
         sidecars.beside(conn, [(repository_id, path_from_bytes(path), asset_id) for path, asset_id in moved])
     places = {path for path, _ in moved}
+    unsure = [one.record_id for one in found if one.path in places and one.mtime_ns % 1_000_000_000 == 0]
+    db_jobs.enqueue(conn, [kinds.ingest_file(record_id, repository_id) for record_id in unsure])
     taken = [one.before for one in found if one.is_taken and one.path in places]
     left = moves.unrecorded(conn, repository_id, taken) if taken else []
     folders = {path_from_bytes(path.rpartition(b"/")[0]) for path in left}

@@ -171,6 +171,7 @@ class _Scan:
             added=self.counts.added + merged.added,
             changed=self.counts.changed + merged.changed,
             moved=self.counts.moved + moved,
+            returned=self.counts.returned + merged.returned,
             ignored=self.counts.ignored + len(page.left_out),
         )
         await self._running.progress(self.counts.found, unit="files", text=self._opened.repository.name)

@@ -28,7 +28,7 @@ def admit(conn: psycopg.Connection, owner: UserId, number: int, name: str, path:
     )  # fmt: skip
     admitted = assets.admit(conn, asset)
     files.place(conn, REPOSITORY, path_from_bytes(path), FileStat(1, 1, number), digest, admitted.asset_id)
-    assets.set_metadata(conn, admitted.asset_id, name, metadata)
+    assets.set_metadata(conn, admitted.asset_id, digest, name, metadata)
     return admitted.asset_id
 
 

@@ -115,14 +115,9 @@ def add(shelf: Shelf, path: str, content: bytes, *, thumbnail: bool = True) -> A
     place = shelf.path / path
     place.parent.mkdir(parents=True, exist_ok=True)
     place.write_bytes(content)
-    now = datetime.now(UTC)
     digest = Digest(digest_of(content))
     with psycopg.connect(shelf.conninfo) as conn:
-        owner = users.ensure_admin(conn)
-        new = NewAsset(
-            AssetId(uuid7()), owner, AssetType.PHOTO, digest, len(content), "image/jpeg", place.name, None, None, None,
-            now, now.replace(tzinfo=None), "utc", "file",
-        )  # fmt: skip
+        new = new_photo(conn, content, place.name)
         asset_id = assets.admit(conn, new).asset_id
         files.place(conn, RepositoryId(shelf.id), RepoPath(path), stat_of(place.stat()), digest, asset_id)
         conn.execute("UPDATE assets SET metadata_at = now(), rating = 4 WHERE id = %s", (asset_id,))
@@ -130,6 +125,15 @@ def add(shelf: Shelf, path: str, content: bytes, *, thumbnail: bool = True) -> A
             _add_thumbnail(conn, shelf, asset_id, digest)
         assets.set_ready(conn, [asset_id])
     return asset_id
+
+
+def new_photo(conn: Connection, content: bytes, name: str = "a.jpg") -> NewAsset:
+    """Return the row of a photo with these bytes."""
+    owner, now = users.ensure_admin(conn), datetime.now(UTC)
+    return NewAsset(
+        AssetId(uuid7()), owner, AssetType.PHOTO, Digest(digest_of(content)), len(content), "image/jpeg", name, None,
+        None, None, now, now.replace(tzinfo=None), "utc", "file",
+    )  # fmt: skip
 
 
 def copy(shelf: Shelf, asset_id: AssetId, path: str, content: bytes) -> None:

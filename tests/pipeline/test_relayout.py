@@ -135,7 +135,7 @@ def add_other(shelf: Shelf, path: str, content: bytes, outcome: Outcome = Outcom
     with psycopg.connect(shelf.conninfo) as conn:
         generation = scans.next_generation(conn, repository_id)
         [record] = files.seen(conn, repository_id, generation, [files.SeenFile(RepoPath(path), stat)])
-        files.reject(conn, record.id, outcome, "unsupported: no photo, video or audio", stat)
+        files.reject(conn, record, outcome, "unsupported: no photo, video or audio", stat)
 
 
 def by_work(scene: Scene) -> None:

@@ -2,13 +2,17 @@
 
 import os
 from pathlib import Path
+from typing import cast
 
 import psycopg
 import pytest
 
-from lumiliod.db import versions
-from lumiliod.domain.ids import AssetId, RepositoryId
-from lumiliod.pipeline import kinds
+from lumiliod.db import assets, files, versions
+from lumiliod.domain.assets import Outcome
+from lumiliod.domain.errors import Conflict, Unavailable
+from lumiliod.domain.ids import AssetId, Digest, RepositoryId
+from lumiliod.pipeline import kinds, renewal, settlement
+from lumiliod.runtime import Opened
 from tests.pipeline import shelf as shelves
 from tests.pipeline.shelf import Shelf, digest_of, jpeg
 from tests.watch.scanning import rested, scanned
@@ -181,3 +185,50 @@ async def test_a_name_that_is_used_again_is_no_version(shelf: Shelf) -> None:
     assert live(shelf)[asset_id] == (digest_of(OLD), 4)
     assert len(live(shelf)) == 2
     assert before(shelf, asset_id) == []
+
+
+async def test_a_name_left_by_a_file_that_went_over_another_is_no_version(shelf: Shelf) -> None:
+    """The scan has ended before anything is looked at: neither asset takes what is not its own."""
+    one, other = shelves.add(shelf, "a.jpg", OLD), shelves.add(shelf, "b.jpg", OTHER)
+    await follow(shelf)
+    (shelf.path / "a.jpg").replace(shelf.path / "b.jpg")
+    write(shelf.path / "a.jpg", NEW, "in place")
+    async with shelves.opened(shelf, with_media=True) as rt:
+        async with shelves.serving(rt, {"maintenance": 1}):
+            await scanned(rt, shelf)
+        async with shelves.serving(rt, shelves.QUEUES):
+            await shelves.idle(rt)
+    found = live(shelf)
+    assert found.pop(one) == (digest_of(OLD), 4)
+    assert other not in found
+    assert [digest for digest, _ in found.values()] == [digest_of(NEW)]
+    assert shelf.sql("SELECT path FROM file_records WHERE asset_id = %s", one) == [(b"b.jpg",)]
+
+
+def test_what_was_read_before_its_record_followed_its_file_is_not_written(shelf: Shelf) -> None:
+    asset_id = shelves.add(shelf, "IMG_1.jpg", OLD)
+    with psycopg.connect(shelf.conninfo) as conn:
+        read = files.original_of(conn, asset_id)
+        assert read is not None
+        conn.execute("UPDATE file_records SET path = 'kept/first.jpg' WHERE id = %s", (read.id,))
+        new = shelves.new_photo(conn, NEW)
+        assert renewal.renew(conn, read, new, read.stat) is None
+        holds = files.Settled(read.id, Outcome.ASSET, read.stat, Digest(digest_of(OLD)), asset_id, read.path)
+        with pytest.raises(Conflict):
+            files.settle(conn, [holds])
+        with pytest.raises(Conflict):
+            files.reject(conn, read, Outcome.CORRUPT, "corrupt: it is none", read.stat)
+
+
+def test_a_copy_of_what_an_asset_was_is_none_of_what_it_is(shelf: Shelf) -> None:
+    asset_id = shelves.add(shelf, "a.jpg", OLD)
+    with psycopg.connect(shelf.conninfo) as conn:
+        read = files.original_of(conn, asset_id)
+        assert read is not None
+        versions.renew(conn, asset_id, shelves.new_photo(conn, NEW))
+        holds = files.Settled(read.id, Outcome.DUPLICATE, read.stat, Digest(digest_of(OLD)), asset_id)
+        with pytest.raises(Unavailable) as caught:
+            settlement.settle(cast(Opened, None), read, holds, conn)
+        assert caught.value.code == "asset_changed"
+        assert assets.with_digests(conn, {asset_id: Digest(digest_of(OLD))}) == set()
+        assert assets.with_digests(conn, {asset_id: Digest(digest_of(NEW))}) == {asset_id}
