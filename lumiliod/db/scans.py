@@ -114,6 +114,17 @@ def next_generation(conn: Connection, repository_id: RepositoryId) -> int:
     return int(row[0])
 
 
+def mounts(conn: Connection, repository_id: RepositoryId) -> set[bytes]:
+    """Return where in a repository file systems were mounted when it was scanned last."""
+    row = conn.execute(Q["mounts"], {"id": repository_id}).fetchone()
+    return set(row[0]) if row else set()
+
+
+def set_mounts(conn: Connection, repository_id: RepositoryId, places: Collection[bytes]) -> None:
+    """Say where in a repository file systems are mounted, or are away from."""
+    conn.execute(Q["set_mounts"], {"id": repository_id, "mounts": sorted(places)})
+
+
 def held(conn: Connection, repository_id: RepositoryId, page: Met) -> Held:
     """Return what the records hold where a walk met ``page``."""
     row = conn.execute(Q["stretch"], _where(repository_id, page.stretch) | {"count": len(page.paths) + 1}).fetchone()

@@ -1,6 +1,12 @@
 -- name: next_generation
 UPDATE repositories SET scan_generation = scan_generation + 1 WHERE id = %(id)s::uuid RETURNING scan_generation
 
+-- name: mounts
+SELECT mounts FROM repositories WHERE id = %(id)s::uuid
+
+-- name: set_mounts
+UPDATE repositories SET mounts = %(mounts)s::bytea[] WHERE id = %(id)s::uuid
+
 -- name: stretch
 -- What a stretch of paths holds, as one digest that WalkedPage computes of what was met: paths, sizes, times, inodes
 -- and times of change, then the paths that names decide. One row more than was met is enough to differ. name_at: only the files of

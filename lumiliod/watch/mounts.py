@@ -3,6 +3,7 @@
 import os
 import re
 import select
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -40,6 +41,23 @@ def keeps_inodes(root: str, table: str = TABLE) -> bool:
     """Tell whether a file has one inode number as long as it is there, under whatever name. Blocks."""
     kind, below = _kinds(root, table)
     return kind in _INODES and all(other in _INODES for other in below.values())
+
+
+def below(root: str, known: Collection[bytes], table: str = TABLE) -> tuple[set[bytes], set[bytes]]:
+    """Return where below ``root`` file systems are mounted, and which of the ``known`` such places are bare. Blocks.
+
+    A place that something lies in by now is a folder like others.
+    """
+    there = set(_kinds(root, table)[1])
+    return there, {place for place in known if place not in there and _is_bare(os.path.join(os.fsencode(root), place))}
+
+
+def _is_bare(path: bytes) -> bool:
+    try:
+        with os.scandir(path) as entries:
+            return next(entries, None) is None
+    except OSError:
+        return True
 
 
 def _kinds(root: str, table: str) -> tuple[bytes | None, dict[bytes, bytes]]:

@@ -11,6 +11,7 @@ from lumiliod.db.moves import Move
 from lumiliod.db.pool import Connection
 from lumiliod.db.scans import Held, Met
 from lumiliod.domain.errors import Conflict
+from lumiliod.domain.ids import path_from_bytes
 from lumiliod.domain.ignore import IgnoreRule
 from lumiliod.domain.sync import HOLD_FILES, Verdict, covers, unquoted
 from lumiliod.jobs.engine import Result, Running
@@ -22,6 +23,7 @@ from lumiliod.watch import mounts
 from lumiliod.watch.conclude import judge, notes_of
 from lumiliod.watch.moves import really
 from lumiliod.watch.walk import Walk
+from lumiliod.watch.walks import AWAY
 
 PAGE = 5000
 
@@ -68,6 +70,9 @@ async def plan(rt: Runtime, opened: Opened, running: Running, wanted: Args) -> N
         await _compare(rt, opened, plan_id, page, keeps_inodes)
         found, ignored = found + len(page.paths), ignored + len(page.left_out)
         await running.progress(found, unit="files", text=repo.name)
+    known = await rt.db.call(scans.mounts, opened.id)
+    _, away = await trio.to_thread.run_sync(mounts.below, repo.root, known, limiter=rt.disk)
+    walk.unread.update((path_from_bytes(place), AWAY) for place in away)
     await trio.to_thread.run_sync(repository.check_identity, repo, limiter=rt.disk)
     await running.complete(partial(_finish, opened, plan_id, walk, found, ignored))
 

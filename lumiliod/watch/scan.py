@@ -85,7 +85,12 @@ async def scan(rt: Runtime, opened: Opened, running: Running, wanted: Args) -> N
         marker = await trio.to_thread.run_sync(repository.peek, repo.root, limiter=rt.disk)
         rule = IgnoreRule(marker.sync_settings.ignore_patterns)
         walk = Walks(repo, rule, rt.config.state_dir, parts)
+        known = await rt.db.call(scans.mounts, opened.id)
         await this.compare(walk, generation)
+        there, away = await trio.to_thread.run_sync(mounts.below, repo.root, known, limiter=rt.disk)
+        walk.leave(away)
+        if there | away != known:
+            await rt.db.call(scans.set_mounts, opened.id, there | away)
         await trio.to_thread.run_sync(repository.check_identity, repo, limiter=rt.disk)
     except Exception as error:
         reason = error.message if isinstance(error, LumilioError) else "an internal error"

@@ -1,13 +1,15 @@
 """Walks of several folders, one after the other, as one: what moved from one to another is met by one scan."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from lumiliod.db.scans import Met, Stretch
-from lumiliod.domain.ids import RepoPath
+from lumiliod.domain.ids import RepoPath, path_from_bytes
 from lumiliod.domain.ignore import IgnoreRule
 from lumiliod.domain.sync import Part
 from lumiliod.storage.repository import Repository
 from lumiliod.watch.walk import Walk
+
+AWAY = "the disk that was mounted there is away"
 
 
 class Walks:
@@ -23,6 +25,7 @@ class Walks:
     def __init__(self, repository: Repository, rule: IgnoreRule, own_folder: str, parts: Sequence[Part]) -> None:
         self._walks = [Walk(repository, rule, own_folder, folder, is_deep) for folder, is_deep in parts]
         self._at = 0
+        self._away: dict[RepoPath, str] = {}
         self.is_full = any(not folder and is_deep for folder, is_deep in parts)
 
     def next_page(self, count: int) -> Met | None:
@@ -41,7 +44,11 @@ class Walks:
     @property
     def unread(self) -> dict[RepoPath, str]:
         """Folders that could not be read, and why."""
-        return {folder: why for walk in self._walks for folder, why in walk.unread.items()}
+        return {folder: why for walk in self._walks for folder, why in walk.unread.items()} | self._away
+
+    def leave(self, places: Iterable[bytes]) -> None:
+        """Take folders for unread whose disks are away: what is not met below them says nothing."""
+        self._away |= {path_from_bytes(place): AWAY for place in places}
 
     @property
     def too_long(self) -> int:

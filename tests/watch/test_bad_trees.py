@@ -13,7 +13,7 @@ from lumiliod.watch.walk import Walk
 from tests.pipeline import shelf as shelves
 from tests.pipeline.shelf import Shelf
 from tests.watch import scanning
-from tests.watch.scanning import failing_disk, mounted_inside, on_disk, recorded, scanned, settled, versions
+from tests.watch.scanning import asked_for, failing_disk, mounted_inside, on_disk, recorded, scanned, settled, versions
 
 
 @pytest.fixture
@@ -173,3 +173,32 @@ def test_names_that_vanish_while_a_folder_is_read_are_left_out(tmp_path: Path) -
         stop.set()
         thread.join()
         sys.setswitchinterval(interval)
+
+
+async def test_a_disk_below_the_root_that_is_away_takes_nothing_along(shelf: Shelf, tmp_path: Path) -> None:
+    disk, place = tmp_path / "disk", shelf.path / "archive"
+    for folder in (disk / "old", place):
+        folder.mkdir(parents=True)
+    (disk / "old/1.jpg").write_bytes(b"x")
+    (shelf.path / "2.jpg").write_bytes(b"x")
+    async with scanning.scanning(shelf) as rt:
+        with mounted_inside(disk, place):
+            assert (await scanned(rt, shelf))["added"] == 2
+            settled(shelf)
+        for folder in (None, "archive"):
+            result = await scanned(rt, shelf, folder)
+            assert result["missing"] == 0
+            assert "archive (the disk that was mounted there is away)" in str(result["note"])
+        assert set(recorded(shelf)) == {b"archive/old/1.jpg", b"2.jpg"}
+        # the folder is gone with it, as where disks are mounted when they are plugged in
+        place.rmdir()
+        assert (await scanned(rt, shelf))["missing"] == 0
+        place.mkdir()
+        with mounted_inside(disk, place):
+            assert ((await scanned(rt, shelf))["changed"], asked_for(shelf)) == (0, set())
+            (disk / "old/1.jpg").unlink()
+            assert (await scanned(rt, shelf))["missing"] == 1
+        # it is given up, and its folder used for something else
+        (place / "new.jpg").write_bytes(b"x")
+        assert (await scanned(rt, shelf))["note"] is None
+        assert shelf.sql("SELECT mounts FROM repositories") == [([],)]
