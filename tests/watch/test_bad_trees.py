@@ -185,8 +185,8 @@ async def test_a_disk_below_the_root_that_is_away_takes_nothing_along(shelf: She
         with mounted_inside(disk, place):
             assert (await scanned(rt, shelf))["added"] == 2
             settled(shelf)
-        for folder in (None, "archive"):
-            result = await scanned(rt, shelf, folder)
+        for below in (None, "archive"):
+            result = await scanned(rt, shelf, below)
             assert result["missing"] == 0
             assert "archive (the disk that was mounted there is away)" in str(result["note"])
         assert set(recorded(shelf)) == {b"archive/old/1.jpg", b"2.jpg"}
