@@ -16,6 +16,7 @@ from lumiliod.db import derivatives as db_derivatives
 from lumiliod.db import jobs as db_jobs
 from lumiliod.db.assets import Source
 from lumiliod.db.derivatives import Made
+from lumiliod.db.file_stat import fitting
 from lumiliod.db.pool import Connection
 from lumiliod.domain.assets import NewDerivative
 from lumiliod.domain.derivatives import digest_at
@@ -149,7 +150,7 @@ async def check_unchanged(rt: Runtime, opened: Opened, source: Source) -> None:
     path = path_from_bytes(source.path)
     with suppress(NotFound, Permanent):
         found = await trio.to_thread.run_sync(opened.backend.stat, path, limiter=rt.disk)
-        if (found.size_bytes, found.mtime_ns) == (source.size_bytes, source.mtime_ns):
+        if (found.size_bytes, fitting(found.mtime_ns)) == (source.size_bytes, source.mtime_ns):
             return
     folder = RepoPath(path.rpartition("/")[0])
     await rt.jobs.call(db_jobs.enqueue, [kinds.scan_folder(opened.id, folder, deep=False, why=SyncType.REALTIME)])

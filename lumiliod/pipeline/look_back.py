@@ -11,6 +11,7 @@ import trio
 
 from lumiliod.db import files
 from lumiliod.db import jobs as db_jobs
+from lumiliod.db.file_stat import fitting
 from lumiliod.domain.assets import FileRecord, FileStat
 from lumiliod.domain.ids import RepoPath
 from lumiliod.pipeline import kinds
@@ -46,8 +47,8 @@ def _state(path: str) -> tuple[int, int] | None:
     except OSError:
         return None
     # not its inode, which some file systems make up anew at every look
-    return found.st_size, found.st_mtime_ns
+    return found.st_size, fitting(found.st_mtime_ns)
 
 
 def _of(stat: FileStat | None) -> tuple[int, int] | None:
-    return None if stat is None else (stat.size_bytes, stat.mtime_ns)
+    return None if stat is None else (stat.size_bytes, fitting(stat.mtime_ns))

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -68,7 +69,10 @@ def test_what_cannot_be_made_anew_keeps_what_it_has(make_daemon: Callable[..., D
     daemon.cli("wait", "--timeout", "60")
     with psycopg.connect(embedded.prepare(daemon.state_dir).conninfo, autocommit=True) as conn:
         conn.execute("UPDATE derivatives SET recipe = 'older'")
-        (root / "a.jpg").write_bytes(b"\xff\xd8\xff\xe0 no picture any more")
+        # its disk has lost it, and tells nobody
+        was = (root / "a.jpg").stat()
+        (root / "a.jpg").write_bytes(b"\xff\xd8\xff\xe0 no picture any more".ljust(was.st_size))
+        os.utime(root / "a.jpg", ns=(was.st_atime_ns, was.st_mtime_ns))
         daemon.cli("jobs", "backfill")
         daemon.cli("wait", "--timeout", "60")
         assert conn.execute("SELECT kind, state FROM jobs").fetchall() == [("thumbnails", "discarded")]

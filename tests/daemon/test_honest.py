@@ -142,7 +142,7 @@ def test_a_file_that_was_still_being_written_leaves_no_ghost(library: Library) -
     assert library.original(asset["id"]) == (200, body)
 
 
-def test_an_edited_file_is_the_new_asset_and_the_old_comes_back_with_its_bytes(library: Library) -> None:
+def test_an_edited_file_is_the_same_asset_and_its_old_bytes_are_another(library: Library) -> None:
     first, second = photograph(121), photograph(122)
     path = library.root / "a.jpg"
     path.write_bytes(first)
@@ -151,10 +151,12 @@ def test_an_edited_file_is_the_new_asset_and_the_old_comes_back_with_its_bytes(l
     path.write_bytes(second)
     library.scan()
     [after] = library.assets
-    assert after["id"] != before["id"]
+    assert (after["id"], after["digest"] == before["digest"]) == (before["id"], False)
     (library.root / "b.jpg").write_bytes(first)
     library.scan()
-    assert {asset["id"] for asset in library.assets} == {before["id"], after["id"]}
+    digests = {asset["id"]: asset["digest"] for asset in library.assets}
+    assert digests.pop(before["id"]) == after["digest"]
+    assert list(digests.values()) == [before["digest"]]
 
 
 def test_odd_times_do_not_stop_a_scan(library: Library) -> None:
