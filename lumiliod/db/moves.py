@@ -53,10 +53,14 @@ def moved_here(conn: Connection, repository_id: RepositoryId, page: Met) -> list
 
 def move(
     conn: Connection, repository_id: RepositoryId, generation: int, moves: Sequence[Move]
-) -> list[tuple[bytes, AssetId]]:
-    """Have records say where their files lie now, those of a folder in one statement; return these and their assets.
+) -> tuple[list[tuple[bytes, AssetId]], list[UUID]]:
+    """Have records say where their files lie now, those of a folder in one statement.
 
     What changed since is left to the scan, as is a place where another file has its record still.
+
+    Returns:
+        The places of those that followed, and their assets; the records of those that could not, and are to be looked
+        at.
     """
     trash.hold(conn, *(one.asset_id for one in moves))
     held = {"ids": [one.record_id for one in moves], "before": [one.before for one in moves]}
@@ -70,7 +74,7 @@ def move(
         conn.execute(Q["doubt"], {"ids": list(left)})
     moves = following
     if not moves:
-        return []
+        return [], list(left)
     moving = {one.record_id for one in moves}
     if in_the_way := [occupied[one.path] for one in moves if one.path in occupied]:
         assert moving.issuperset(in_the_way)
@@ -81,7 +85,7 @@ def move(
         "paths": [one.path for one in moves],
         "ctimes": [one.ctime_ns for one in moves],
     }
-    return [(path, AssetId(asset_id)) for path, asset_id in conn.execute(Q["move"], params)]
+    return [(path, AssetId(asset_id)) for path, asset_id in conn.execute(Q["move"], params)], list(left)
 
 
 def unrecorded(conn: Connection, repository_id: RepositoryId, paths: Sequence[bytes]) -> list[bytes]:

@@ -219,6 +219,12 @@ def count_absent(conn: Connection, repository_id: RepositoryId, generation: int,
     return int(row[0]) if row else 0
 
 
+def unsure(conn: Connection, repository_id: RepositoryId, generation: int, count: int) -> list[bytes]:
+    """Return some of the files that a scan did not meet and whose records others have written since."""
+    params = {"repository_id": repository_id, "generation": generation, "count": count}
+    return [row[0] for row in conn.execute(Q["unsure"], params)]
+
+
 def count_present(conn: Connection, repository_id: RepositoryId) -> int:
     """Return how many files of a repository are not missing."""
     row = conn.execute(Q["count_present"], {"repository_id": repository_id}).fetchone()

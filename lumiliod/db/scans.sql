@@ -142,6 +142,14 @@ WHERE a.repository_id = %(repository_id)s::uuid AND a.generation = %(generation)
   AND NOT EXISTS (SELECT 1 FROM unnest(%(unread)s::bytea[]) AS u
                   WHERE substring(f.path FROM 1 FOR octet_length(u)) = u)
 
+-- name: unsure
+-- What was not met and was written since, by others than this scan: whether it is there still has to be asked again.
+SELECT f.path FROM scan_absences a JOIN file_records f ON f.id = a.file_id
+WHERE a.repository_id = %(repository_id)s::uuid AND a.generation = %(generation)s::bigint
+  AND f.repository_id = a.repository_id AND f.updated_at <> a.updated_at
+  AND f.missing_since IS NULL AND f.scan_generation < %(generation)s::bigint
+LIMIT %(count)s::int
+
 -- name: count_present
 SELECT count(*) FROM file_records WHERE repository_id = %(repository_id)s::uuid AND missing_since IS NULL
 

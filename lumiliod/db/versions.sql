@@ -1,7 +1,9 @@
 -- name: is_being_scanned
--- whether a scan is under way, or about to be: it may say where the file went whose place another has
+-- Whether a scan is under way, or about to be: it may say where the file went whose place another has. One that waits for
+-- a repository that was away is begun anew by others.
 SELECT EXISTS (SELECT 1 FROM jobs WHERE kind = 'scan' AND unique_key IS NOT NULL
                  AND state IN ('available', 'scheduled', 'running', 'retryable')
+                 AND (state IN ('available', 'running') OR scheduled_at < now() + interval '2 seconds')
                  AND repository_id = %(repository_id)s::uuid)
 
 -- name: renewable

@@ -4,10 +4,11 @@ from dataclasses import replace
 from uuid import UUID
 
 from lumiliod.db import held, scans, sync
+from lumiliod.db import jobs as db_jobs
 from lumiliod.db import sidecars as db_sidecars
 from lumiliod.db.held import HeldRow
 from lumiliod.db.pool import Connection
-from lumiliod.domain.ids import RepositoryId, shown
+from lumiliod.domain.ids import RepositoryId, path_from_bytes, shown
 from lumiliod.domain.sync import (
     HOLD_FILES,
     Absent,
@@ -15,15 +16,19 @@ from lumiliod.domain.sync import (
     Holding,
     SyncCounts,
     SyncStatus,
+    SyncType,
     Verdict,
     judged,
 )
 from lumiliod.jobs.engine import Result
-from lumiliod.pipeline import sidecars
+from lumiliod.pipeline import kinds, sidecars
 from lumiliod.watch.walk import Walk
 from lumiliod.watch.walks import Walks
 
 AnyWalk = Walk | Walks
+
+UNSURE_MAX = 200
+"""More than so many files are asked for by a scan of everything."""
 
 
 def conclude(
@@ -49,6 +54,7 @@ def conclude(
     notes = notes_of(walk)
     status = SyncStatus.COMPLETED
     absent = scans.count_absent(conn, repository_id, generation, list(walk.unread))
+    _ask_again(conn, repository_id, generation)
     rows = held.held(conn, repository_id)
     if (absent or rows) and not scans.is_latest(conn, repository_id, generation):
         if absent:
@@ -64,6 +70,17 @@ def conclude(
     sync.end(conn, operation, counts, status, note=note)
     return {"found": counts.found, "added": counts.added, "changed": counts.changed, "moved": counts.moved,
             "missing": counts.missing, "ignored": counts.ignored, "status": status, "note": note}  # fmt: skip
+
+
+def _ask_again(conn: Connection, repository_id: RepositoryId, generation: int) -> None:
+    """Have those folders scanned again of which this scan cannot tell what is missing: somebody wrote their records."""
+    paths = scans.unsure(conn, repository_id, generation, UNSURE_MAX)
+    folders = sorted({path_from_bytes(path.rpartition(b"/")[0]) for path in paths})
+    if len(paths) == UNSURE_MAX:
+        db_jobs.enqueue(conn, [kinds.scan_again(repository_id, SyncType.REALTIME)])
+    elif folders:
+        parts = [(folder, False) for folder in folders]
+        db_jobs.enqueue(conn, [kinds.scan_folders(repository_id, parts, SyncType.REALTIME)])
 
 
 def judge(row: HeldRow | None, absent: int, new: int, known: int, *, is_full: bool, generation: int) -> Verdict:

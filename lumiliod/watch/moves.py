@@ -56,12 +56,12 @@ def follow(conn: Connection, repository_id: RepositoryId, generation: int, found
     What has taken their places, and has no record now, is looked for by a scan: this one may have passed it. Where
     times are of whole seconds, as from a card, other files may have the same: then the content is read after all.
     """
-    moved = moves.move(conn, repository_id, generation, found)
+    moved, doubted = moves.move(conn, repository_id, generation, found)
     if moved:
         sidecars.beside(conn, [(repository_id, path_from_bytes(path), asset_id) for path, asset_id in moved])
     places = {path for path, _ in moved}
     unsure = [one.record_id for one in found if one.path in places and one.mtime_ns % 1_000_000_000 == 0]
-    db_jobs.enqueue(conn, [kinds.ingest_file(record_id, repository_id) for record_id in unsure])
+    db_jobs.enqueue(conn, [kinds.ingest_file(record_id, repository_id) for record_id in [*unsure, *doubted]])
     taken = [one.before for one in found if one.is_taken and one.path in places]
     left = moves.unrecorded(conn, repository_id, taken) if taken else []
     folders = {path_from_bytes(path.rpartition(b"/")[0]) for path in left}

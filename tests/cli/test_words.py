@@ -33,7 +33,7 @@ TABLES: list[tuple[dict[str, str], set[str]]] = [
     (words.SYNC_STATUSES, set(SyncStatus)),
     (words.PLAN_ACTIONS, set(get_args(PlanAction))),
     (words.HELD_STATES, set(HeldState)),
-    (words.SCAN_RESULT, {*SyncCounts.__dataclass_fields__, "status", "note"}),
+    (words.SCAN_RESULT, {*SyncCounts.__dataclass_fields__, "status", "note"} - {"returned"}),
 ]
 
 

@@ -261,6 +261,8 @@ async def test_a_folder_that_cannot_be_read_has_neither_come_back_nor_gone(shelf
             assert await pending(rt) == [("held", 120, 160)]
             assert (await approved(rt))["missing"] == 60
             assert await pending(rt) == [("approved", 60, 160)]
+        # it is a folder like others again
+        (shelf.path / "a" / "sub").mkdir()
         assert (await scanned(rt, shelf))["missing"] == 60
         assert await pending(rt) == []
         assert there(shelf) == 40

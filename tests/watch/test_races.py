@@ -103,6 +103,8 @@ def test_a_record_that_was_written_after_it_was_not_met_is_not_concluded_from(sh
             assert record is not None
             settled = files.Settled(record.id, Outcome.ASSET, record.stat, Digest(digest_of(A)), asset_id)
             files.settle(other, [settled])
+        # but the folder is looked at again: a record is written without its file, too
+        assert scans.unsure(conn, scan.id, scan.generation, 10) == [b"inbox/a.jpg"]
         assert scan.conclude() == 0
 
 
