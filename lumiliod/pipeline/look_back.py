@@ -5,6 +5,7 @@ writes afterwards would stand until the next one.
 """
 
 import os
+import stat
 from collections.abc import Sequence
 
 import trio
@@ -38,7 +39,7 @@ async def look_back(rt: Runtime, opened: Opened, written: Sequence[Written]) -> 
 
 
 def _changed(opened: Opened, written: Sequence[Written]) -> list[RepoPath]:
-    return [record.path for record, stat in written if _state(opened.repository.absolute(record.path)) != _of(stat)]
+    return [record.path for record, state in written if _state(opened.repository.absolute(record.path)) != _of(state)]
 
 
 def _state(path: str) -> tuple[int, int] | None:
@@ -46,9 +47,12 @@ def _state(path: str) -> tuple[int, int] | None:
         found = os.lstat(path)
     except OSError:
         return None
+    if not stat.S_ISREG(found.st_mode):
+        # a link in its place is the walk's to tell
+        return None
     # not its inode, which some file systems make up anew at every look
     return found.st_size, fitting(found.st_mtime_ns)
 
 
-def _of(stat: FileStat | None) -> tuple[int, int] | None:
-    return None if stat is None else (stat.size_bytes, fitting(stat.mtime_ns))
+def _of(state: FileStat | None) -> tuple[int, int] | None:
+    return None if state is None else (state.size_bytes, fitting(state.mtime_ns))
