@@ -37,6 +37,9 @@ RECORD_AFTER_S = 1.0
 """How long what was made first waits for the others that are recorded with it."""
 
 
+CHANGED = "original_changed"
+
+
 class Args(msgspec.Struct):
     """The asset whose derivatives are to be made."""
 
@@ -145,20 +148,41 @@ async def check_unchanged(rt: Runtime, opened: Opened, source: Source) -> None:
     """Make sure that an original is what its record says: what was read at its place was read of it.
 
     Raises:
-        Unavailable: something else lies there, or nothing: its folder is scanned (``original_changed``).
+        Unavailable: something else lies there, or nothing: its folder is scanned (``original_changed``). Or its disk
+            does not answer.
     """
-    path = path_from_bytes(source.path)
-    with suppress(NotFound, Permanent):
-        found = await trio.to_thread.run_sync(opened.backend.stat, path, limiter=rt.disk)
-        if (found.size_bytes, fitting(found.mtime_ns)) == (source.size_bytes, source.mtime_ns):
-            return
-    folder = RepoPath(path.rpartition("/")[0])
-    await rt.jobs.call(db_jobs.enqueue, [kinds.scan_folder(opened.id, folder, deep=False, why=SyncType.REALTIME)])
-    raise _changed()
+    [error] = await changes(rt, [(opened, source)])
+    if error is not None:
+        raise error
+
+
+async def changes(rt: Runtime, looked: Sequence[tuple[Opened, Source]]) -> list[LumilioError | None]:
+    """As :func:`check_unchanged` of several, in one look: return the error of each, None where all is well."""
+    found = await trio.to_thread.run_sync(lambda: [_change(*one) for one in looked], limiter=rt.disk)
+    folders = {
+        (opened.id, RepoPath(path_from_bytes(source.path).rpartition("/")[0]))
+        for (opened, source), error in zip(looked, found, strict=True)
+        if error is not None and error.code == CHANGED
+    }
+    if folders:
+        jobs = [kinds.scan_folder(*one, deep=False, why=SyncType.REALTIME) for one in sorted(folders)]
+        await rt.jobs.call(db_jobs.enqueue, jobs)
+    return found
+
+
+def _change(opened: Opened, source: Source) -> LumilioError | None:
+    try:
+        found = opened.backend.stat(path_from_bytes(source.path))
+    except (NotFound, Permanent):
+        return _changed()
+    except LumilioError as error:
+        return error
+    is_same = (found.size_bytes, fitting(found.mtime_ns)) == (source.size_bytes, source.mtime_ns)
+    return None if is_same else _changed()
 
 
 def _changed() -> Unavailable:
-    return Unavailable("the asset's file changed and is being looked at anew", code="original_changed", after_s=5)
+    return Unavailable("the asset's file changed and is being looked at anew", code=CHANGED, after_s=5)
 
 
 async def _keep(

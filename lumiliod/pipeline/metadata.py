@@ -14,7 +14,7 @@ from lumiliod.jobs.engine import Effect, Running
 from lumiliod.jobs.kind import Kind
 from lumiliod.media.metadata import described
 from lumiliod.pipeline import kinds
-from lumiliod.pipeline.deriving import check_unchanged, no_original, not_there, wanted_of
+from lumiliod.pipeline.deriving import changes, no_original, not_there, wanted_of
 from lumiliod.runtime import Opened, Runtime, reaching
 from lumiliod.storage.repository import check_identity
 
@@ -60,13 +60,15 @@ async def read(rt: Runtime, jobs: Sequence[Running]) -> None:
     results = await rt.media.metadata(asked, folders) if asked else []
     said = iter(results[len(readable) :])
     understood: list[tuple[Running, Effect]] = []
-    for (job, source, opened), path, result in zip(readable, told, results, strict=False):
+    looked = await changes(rt, [(opened, source) for _, source, opened in readable])
+    for (job, source, _), path, result, change in zip(readable, told, results, looked, strict=False):
         more = next(said) if path is not None else None
         try:
             if isinstance(result, NotFound):
                 await _reached(rt, source)
                 raise not_there()
-            await check_unchanged(rt, opened, source)
+            if change is not None:
+                raise change
             if isinstance(result, LumilioError):
                 raise result
             if isinstance(more, Retryable | Unavailable):
