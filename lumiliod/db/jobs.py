@@ -322,16 +322,15 @@ def fail(conn: Connection, job_id: JobId, token: int, error: FailedAttempt, afte
     return conn.execute(Q["fail"], params).fetchone() is not None
 
 
-def put_off(conn: Connection, job_id: JobId, token: int, error: FailedAttempt, after_s: float) -> bool:
-    """Give an attempt back and try again later, the later the more often in a row; at least ``after_s`` from now.
+def put_off(conn: Connection, job_id: JobId, token: int, error: FailedAttempt, after_s: float | None) -> bool:
+    """Give an attempt back and try again later, ``after_s`` from now and each time in a row after twice as long.
 
     False when the job is no longer ours.
     """
     params = {
         "id": job_id,
         "token": token,
-        "after_s": after_s,
-        "first_s": PUT_OFF_FIRST_S,
+        "after_s": after_s or PUT_OFF_FIRST_S,
         "max_s": PUT_OFF_MAX_S,
         "error": _kept(error),
     }
@@ -366,9 +365,16 @@ def promote(conn: Connection) -> float | None:
     return next_due_s(conn)
 
 
-def hasten(conn: Connection, repository_id: UUID, *, but: str = "") -> None:
-    """Let the jobs that were put off while a repository was away go on at once, those of the kind ``but`` left out."""
-    conn.execute(Q["hasten"], {"repository_id": repository_id, "but": but})
+def hasten(conn: Connection, repository_id: UUID, *, but: str = "", code: str = "") -> None:
+    """Let the jobs of a repository that were put off go on at once.
+
+    Args:
+        conn: a transaction.
+        repository_id: theirs.
+        but: a kind that is left out.
+        code: why they were, if only such are meant.
+    """
+    conn.execute(Q["hasten"], {"repository_id": repository_id, "but": but, "code": code})
     wakes(conn).later = True
 
 

@@ -161,16 +161,16 @@ WHERE id = %(id)s::uuid AND token = %(token)s::bigint AND state = 'running'
 RETURNING id
 
 -- name: put_off
--- What the work needs is away: the attempt is given back. The delay grows with the times in a row
--- that end the list of errors; none is discarded for it.
+-- What the work needs is away: the attempt is given back. The delay begins with what the error asks for and doubles with
+-- the times in a row that end the list of errors; none is discarded for it.
 UPDATE jobs SET
     state = 'retryable', attempt = greatest(attempt - 1, 0), worker_id = NULL, token = NULL, progress = NULL,
-    scheduled_at = now() + make_interval(secs => greatest(
-        %(after_s)s::float8,
-        least(%(max_s)s::float8, %(first_s)s::float8 * 2 ^ (
+    scheduled_at = now() + make_interval(secs => least(
+        greatest(%(max_s)s::float8, %(after_s)s::float8),
+        %(after_s)s::float8 * 2 ^ (
             SELECT count(*) FROM jsonb_array_elements(errors) WITH ORDINALITY AS told (error, nth)
             WHERE nth > coalesce((SELECT max(nth) FROM jsonb_array_elements(errors) WITH ORDINALITY AS o (error, nth)
-                                  WHERE o.error ->> 'put_off' IS DISTINCT FROM 'true'), 0))))),
+                                  WHERE o.error ->> 'put_off' IS DISTINCT FROM 'true'), 0)))),
     errors = CASE WHEN jsonb_array_length(errors) >= 20 THEN errors - 0 ELSE errors END || %(error)s::jsonb
 WHERE id = %(id)s::uuid AND token = %(token)s::bigint AND state = 'running'
 RETURNING id
@@ -201,7 +201,8 @@ SELECT extract(epoch FROM min(scheduled_at) - now())::float8 FROM jobs
 WHERE state IN ('scheduled', 'retryable') AND waits_for = 0
 
 -- name: hasten
--- what was put off because a repository was away need not wait any longer
+-- what was put off because a repository was away, or for one reason, need not wait any longer
 UPDATE jobs SET scheduled_at = now()
-WHERE repository_id = %(repository_id)s::uuid AND state = 'retryable' AND scheduled_at > now()
+WHERE repository_id = %(repository_id)s::uuid AND state = 'retryable' AND waits_for = 0 AND scheduled_at > now()
   AND (errors -> -1 ->> 'put_off')::boolean AND kind <> %(but)s::text
+  AND (%(code)s::text = '' OR errors -> -1 ->> 'code' = %(code)s::text)

@@ -74,6 +74,13 @@ class Merged:
     """Those that had a record and were not missing."""
     returned: int = 0
     """Those that were missing."""
+    left: Sequence[bytes] = ()
+    """Paths that are yet to be merged: others are at work on their records, or have let them go meanwhile."""
+
+    def and_then(self, rest: "Merged") -> "Merged":
+        """Return what came of it together with what came of merging those that were left."""
+        added, changed, returned = self.added + rest.added, self.changed + rest.changed, self.returned + rest.returned
+        return Merged(added, changed, self.known, returned, rest.left)
 
 
 def met(
@@ -135,6 +142,8 @@ def held(conn: Connection, repository_id: RepositoryId, page: Met) -> Held:
 def merge(conn: Connection, repository_id: RepositoryId, generation: int, page: Met, like: NewJob) -> Merged:
     """Record what is new or changed in a page of a walk, each file with its job, in one statement.
 
+    It waits for nobody who is at work on a record: of those that remain, see :func:`part`.
+
     Args:
         conn: a transaction.
         repository_id: where the files are.
@@ -163,20 +172,14 @@ def merge(conn: Connection, repository_id: RepositoryId, generation: int, page: 
     }
     row = conn.execute(Q["merge"], params).fetchone()
     assert row is not None
-    added, changed, enqueued, known, returned, passed = row
+    added, changed, enqueued, known, returned, left = row
     if enqueued:
         wakes(conn).queues.add(like.queue)
-    if passed:
-        # a record may have been let go in this moment, while a file came to its place
-        params = {"repository_id": repository_id, "paths": passed}
-        gone = {path for (path,) in conn.execute(Q["unrecorded"], params)}
-        if gone:
-            # those have no record that could be let go
-            added += merge(conn, repository_id, generation, _part(page, gone), like).added
-    return Merged(added, changed, known, returned)
+    return Merged(added, changed, known, returned, left or ())
 
 
-def _part(page: Met, paths: Collection[bytes]) -> Met:
+def part(page: Met, paths: Collection[bytes]) -> Met:
+    """Return what was met of these paths alone; its digest is the page's still."""
     at = [number for number, path in enumerate(page.paths) if path in paths]
     columns = [[column[number] for number in at] for column in page.columns]
     return replace(page, paths=[page.paths[number] for number in at], columns=columns)

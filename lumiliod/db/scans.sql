@@ -29,8 +29,9 @@ FROM (SELECT path, size_bytes, mtime_ns, inode, ctime_ns, outcome FROM file_reco
 -- One stretch that differs. A file whose size, times or inode changed is looked at anew, and one whose settings or
 -- permissions may have changed; another keeps its outcome, and one whose time of change was not known is told it. What
 -- holds an asset keeps that, and its own state, until it was looked at: were its job lost, the next scan sees it again.
--- What others recorded since the scan began, or while this ran, they know better. Jobs come with the records. Nothing
--- is joined but by an index of file_records, for nobody knows how many rows the arrays have.
+-- What others recorded since the scan began they know better; what they are at work on is left, and not waited for while
+-- so many others are held. Jobs come with the records. Nothing is joined but by an index of file_records, for nobody
+-- knows how many rows the arrays have.
 WITH walked AS MATERIALIZED (
     SELECT w.id, w.path, w.size_bytes, w.mtime_ns, w.inode, w.ctime_ns, l.reason,
            CASE WHEN l.path IS NULL THEN 'pending' ELSE 'ignored' END AS outcome,
@@ -47,6 +48,12 @@ WITH walked AS MATERIALIZED (
     LEFT JOIN unnest(%(left_out)s::bytea[], %(reasons)s::text[]) AS l (path, reason) ON l.path = w.path
     LEFT JOIN file_records f ON f.repository_id = %(repository_id)s::uuid AND f.path = w.path
                             AND f.path > %(after)s::bytea AND f.path <= %(until)s::bytea),
+held AS MATERIALIZED (
+    SELECT f.id FROM walked w
+    JOIN file_records f ON f.repository_id = %(repository_id)s::uuid AND f.path = w.path
+                       AND f.path > %(after)s::bytea AND f.path <= %(until)s::bytea AND f.id = w.record_id
+    WHERE w.scan_generation < %(generation)s::bigint AND (w.is_anew OR w.is_back OR w.is_touched)
+    FOR NO KEY UPDATE OF f SKIP LOCKED),
 added AS (
     INSERT INTO file_records (id, repository_id, path, size_bytes, mtime_ns, inode, ctime_ns, outcome, reason,
                               scan_generation)
@@ -67,12 +74,11 @@ changed AS (
         scan_generation = CASE WHEN w.is_anew OR w.is_back THEN %(generation)s::bigint ELSE f.scan_generation END,
         updated_at = CASE WHEN w.is_anew OR w.is_back THEN now() ELSE f.updated_at END
     FROM (SELECT *, is_anew AND outcome = 'pending' AND held IN ('asset', 'duplicate', 'trashed') AS is_kept
-          FROM walked) w
+          FROM walked WHERE record_id IN (SELECT id FROM held)) w
     WHERE f.repository_id = %(repository_id)s::uuid AND f.path = w.path
       AND f.path > %(after)s::bytea AND f.path <= %(until)s::bytea
       AND f.id = w.record_id AND f.updated_at = w.updated_at AND f.scan_generation = w.scan_generation
-      AND w.scan_generation < %(generation)s::bigint AND (w.is_anew OR w.is_back OR w.is_touched)
-    RETURNING f.id, f.outcome = 'pending' OR w.is_kept AS is_wanted, w.is_anew OR w.is_back AS is_anew),
+    RETURNING f.id, f.outcome = 'pending' OR w.is_kept AS is_wanted, w.is_anew OR w.is_back AS is_anew, w.is_back),
 enqueued AS (
     INSERT INTO jobs (id, kind, queue, state, priority, max_attempts, args, unique_key, scheduled_at, repository_id)
     SELECT (%(job_ids)s::uuid[])[row_number() OVER ()], %(kind)s::text, %(queue)s::text, 'available',
@@ -92,14 +98,11 @@ SELECT (SELECT count(*) FROM added WHERE outcome = 'pending'),
        (SELECT count(*) FROM changed WHERE is_wanted AND is_anew),
        (SELECT count(*) FROM enqueued),
        (SELECT count(*) FROM walked WHERE record_id IS NOT NULL AND NOT is_back),
-       (SELECT count(*) FROM walked WHERE is_back),
-       -- met by others meanwhile, or gone
-       (SELECT array_agg(path) FROM walked WHERE record_id IS NOT NULL AND (is_anew OR is_back OR is_touched)
+       (SELECT count(*) FROM changed WHERE is_back),
+       -- others are at work on these, or have let them go
+       (SELECT array_agg(path) FROM walked WHERE scan_generation < %(generation)s::bigint
+                                             AND (is_anew OR is_back OR is_touched)
                                              AND record_id NOT IN (SELECT id FROM changed))
-
--- name: unrecorded
-SELECT p.path FROM unnest(%(paths)s::bytea[]) AS p (path)
-WHERE NOT EXISTS (SELECT 1 FROM file_records f WHERE f.repository_id = %(repository_id)s::uuid AND f.path = p.path)
 
 -- name: held_left_out
 -- assets whose file became what a walk leaves out, a link above all; what lies in the inbox is a person's to say

@@ -69,7 +69,7 @@ def write(
 ) -> tuple[bool, bool]:
     """Write the end of a failed attempt; tell whether it was still ours and whether the job is to run again."""
     if isinstance(error, Unavailable):
-        return db_jobs.put_off(conn, job.id, job.token, failed, error.after_s or 0.0), True
+        return db_jobs.put_off(conn, job.id, job.token, failed, error.after_s), True
     after_s = retry_after_s(error, job, kind.retries if kind else Retries())
     ours = db_jobs.fail(conn, job.id, job.token, failed, after_s)
     if ours and after_s is None:

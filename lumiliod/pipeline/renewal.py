@@ -10,9 +10,11 @@ from lumiliod.domain.jobs import PRIORITY_LOW, OnConflict
 from lumiliod.domain.media import AssetType
 from lumiliod.pipeline import kinds
 
-SCAN_AFTER_S = 1.0
-"""How long to leave a file alone while a scan may yet meet the one whose place it took."""
+UNSETTLED = "unsettled"
+"""Code of what waits for a scan; each that ends hastens it."""
 
+SCAN_AFTER_S = 0.5
+"""How long to leave a file alone while a scan may yet meet the one whose place it took."""
 
 CHANGED_AFTER_S = 1.0
 """When to ask again for an asset that was written over."""
@@ -38,7 +40,7 @@ def renew(conn: Connection, record: FileRecord, new: NewAsset, stat: FileStat) -
     if not versions.renewable(conn, asset_id, record.id, record.path, new.type):
         return None
     if record.stat.inode != stat.inode and versions.is_being_scanned(conn, record.repository_id):
-        raise Unavailable("a scan is looking for the file that lay here", code="unsettled", after_s=SCAN_AFTER_S)
+        raise Unavailable("a scan is looking for the file that lay here", code=UNSETTLED, after_s=SCAN_AFTER_S)
     versions.renew(conn, asset_id, new)
     jobs = kinds.understand(asset_id, record.repository_id, PRIORITY_LOW)
     if new.type is AssetType.PHOTO:

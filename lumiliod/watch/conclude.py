@@ -22,6 +22,7 @@ from lumiliod.domain.sync import (
 )
 from lumiliod.jobs.engine import Result
 from lumiliod.pipeline import kinds, sidecars
+from lumiliod.pipeline.renewal import UNSETTLED
 from lumiliod.watch.walk import Walk
 from lumiliod.watch.walks import Walks
 
@@ -66,6 +67,7 @@ def conclude(
         # a copy may have come back, and its original not
         scans.serve_from_others(conn, repository_id)
     scans.forget_absences(conn, repository_id, generation)
+    db_jobs.hasten(conn, repository_id, code=UNSETTLED)
     note = "; ".join(notes) or None
     sync.end(conn, operation, counts, status, note=note)
     return {"found": counts.found, "added": counts.added, "changed": counts.changed, "moved": counts.moved,

@@ -1,9 +1,10 @@
 """Scan: compare a repository's folders with its file records; what changed becomes ingest jobs."""
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import TypeVar
 from uuid import UUID
 
 import msgspec
@@ -13,7 +14,7 @@ from lumiliod.db import jobs as db_jobs
 from lumiliod.db import moves, scans, sync
 from lumiliod.db.pool import Connection
 from lumiliod.db.scans import Held, Merged, Met
-from lumiliod.domain.errors import LumilioError
+from lumiliod.domain.errors import LumilioError, Retryable
 from lumiliod.domain.ignore import IgnoreRule
 from lumiliod.domain.sync import Part, SyncCounts, SyncStatus, SyncType, covers, unquoted
 from lumiliod.jobs.engine import Running
@@ -28,11 +29,16 @@ from lumiliod.watch.walks import Walks
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 PAGE = 5000
 AHEAD = 2
 """Pages that the walk may be ahead of their comparison."""
 
 CLOSE_TIMEOUT_S = 5.0
+
+BUSY_FIRST_S, BUSY_TRIES = 0.02, 8
+"""How long others may be at work on a page's records: looked after so soon, then after twice as long, so many times."""
 
 
 class Args(msgspec.Struct):
@@ -158,10 +164,9 @@ class _Scan:
         held: Held = await rt.db.once(scans.held, repository_id, page)
         merged, moved = Merged(0, 0, held.files), 0
         if held.digest != page.digest or held.to_retry:
-            like = kinds.ingest_file(repository_id, repository_id)
             if page.paths:
-                moved = await self._follow_moves(page, generation)
-                merged = await rt.jobs.call(scans.merge, repository_id, generation, page, like)
+                moved = await _when_free(partial(self._follow_moves, page, generation))
+                merged = await self._merge(page, generation)
                 if page.left_out:
                     await rt.db.call(scans.release_left_out, repository_id, list(page.left_out))
             else:
@@ -188,6 +193,38 @@ class _Scan:
         if found:
             found = await trio.to_thread.run_sync(moving.really, opened.repository, found, limiter=rt.disk)
         return await rt.jobs.call(moving.follow, opened.id, generation, found) if found else 0
+
+    async def _merge(self, page: Met, generation: int) -> Merged:
+        """Record what is new or changed, also where others are at work on the records, once they are done.
+
+        Raises:
+            Retryable: they are not (``database_busy``).
+        """
+        repository_id, call = self._opened.id, self._rt.jobs.call
+        like = kinds.ingest_file(repository_id, repository_id)
+        merged = await _when_free(lambda: call(scans.merge, repository_id, generation, page, like))
+        for number in range(BUSY_TRIES):
+            if not merged.left:
+                return merged
+            await trio.sleep(BUSY_FIRST_S * 2**number)
+            left = scans.part(page, set(merged.left))
+            merged = merged.and_then(await call(scans.merge, repository_id, generation, left, like))
+        raise Retryable("others are at work on what a scan has met", code="database_busy")
+
+
+async def _when_free(act: Callable[[], Awaitable[T]]) -> T:
+    """Do it, again where somebody was in its way and the database has given precedence to the other.
+
+    Raises:
+        Retryable: somebody is each time (``database_busy``).
+    """
+    for _ in range(BUSY_TRIES):
+        try:
+            return await act()
+        except Retryable as error:
+            if error.code != "database_busy":
+                raise
+    return await act()
 
 
 def _first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -178,9 +178,12 @@ async def test_a_name_that_is_used_again_is_no_version(shelf: Shelf) -> None:
         async with shelves.serving(rt, {"ingest": 2}):
             while not shelf.sql("SELECT 1 FROM jobs WHERE kind = 'ingest' AND errors -> -1 ->> 'code' = 'unsettled'"):
                 await rt.jobs.call(kinds.enqueue_one, kinds.scan(RepositoryId(shelf.id)))
-        async with shelves.serving(rt, shelves.QUEUES):
-            await shelves.idle(rt)
+        shelf.sql("UPDATE jobs SET scheduled_at = now() + interval '1 hour' WHERE kind = 'ingest'")
+        async with shelves.serving(rt, {"maintenance": 1}):
             await scanned(rt, shelf)
+        # the scan has said that it need not wait any longer
+        assert shelf.sql("SELECT bool_and(scheduled_at <= now()) FROM jobs WHERE kind = 'ingest'") == [(True,)]
+        async with shelves.serving(rt, shelves.QUEUES):
             await shelves.idle(rt)
     assert live(shelf)[asset_id] == (digest_of(OLD), 4)
     assert len(live(shelf)) == 2

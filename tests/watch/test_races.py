@@ -1,7 +1,6 @@
 """What others record while a scan is under way: they know better than a walk that has passed."""
 
 import os
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psycopg
@@ -18,7 +17,7 @@ from lumiliod.storage.local import stat_of
 from lumiliod.watch.walk import Walk
 from tests.pipeline import shelf as shelves
 from tests.pipeline.shelf import Shelf, digest_of
-from tests.watch.scanning import asked_for, recorded, rested
+from tests.watch.scanning import asked_for, ended, recorded, rested, scanned, scanning, settled, until
 
 A, B = shelves.jpeg(1), shelves.jpeg(2)
 
@@ -147,17 +146,34 @@ def test_a_record_that_is_let_go_while_another_file_is_met_at_its_place_is_made_
         assert scan.conclude() == 1
         (shelf.path / "inbox/a.jpg").write_bytes(B)
         scan = Scan(shelf, conn)
-        # an asset that is served from elsewhere forgets it; the scan waits for that
+        # an asset that is served from elsewhere forgets it; the scan does not wait for that, but comes back to it
         other.execute("DELETE FROM file_records")
-        with ThreadPoolExecutor(1) as thread:
-            compared = thread.submit(scan.compare)
-            while not shelf.sql("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"):
-                assert not compared.done()
-            other.commit()
-            assert compared.result().added == 1
+        merged = scan.compare()
+        assert merged == Merged(0, 0, 0, 0, [b"inbox/a.jpg"])
+        other.commit()
+        scan.pages = [scans.part(scan.pages[0], merged.left)]
+        assert merged.and_then(scan.compare()) == Merged(1, 0, 0)
         assert scan.conclude() == 0
     assert set(recorded(shelf)) == {b"inbox/a.jpg"}
     assert asked_for(shelf) == {b"inbox/a.jpg"}
+
+
+async def test_a_scan_does_not_wait_for_who_is_at_work_on_a_record_while_it_holds_others(shelf: Shelf) -> None:
+    for path in ("a.jpg", "b.jpg", "c.jpg"):
+        (shelf.path / path).write_bytes(A)
+    async with scanning(shelf) as rt:
+        assert (await scanned(rt, shelf))["added"] == 3
+        settled(shelf)
+        for path in ("a.jpg", "b.jpg", "c.jpg"):
+            (shelf.path / path).write_bytes(B + b"longer")
+        with psycopg.connect(shelf.conninfo) as other:
+            other.execute("UPDATE file_records SET reason = 'as before' WHERE path = 'b.jpg'")
+            task_id = await rt.jobs.call(kinds.enqueue_one, kinds.scan_again(RepositoryId(shelf.id)))
+            await until(lambda: asked_for(shelf) == {b"a.jpg", b"c.jpg"})
+            # it wants one that the scan would hold by now
+            other.execute("UPDATE file_records SET reason = 'as before' WHERE path IN ('a.jpg', 'c.jpg')")
+        assert (await ended(rt, task_id))["changed"] == 3
+    assert asked_for(shelf) == {b"a.jpg", b"b.jpg", b"c.jpg"}
 
 
 def test_a_duplicate_takes_over_from_an_original_that_is_gone(shelf: Shelf) -> None:
