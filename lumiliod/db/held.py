@@ -1,7 +1,6 @@
 """Deletions that are held: which files of a repository are missing in numbers that a person is asked about."""
 
 import datetime as dt
-from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -10,7 +9,7 @@ from psycopg.rows import class_row
 from lumiliod.db.pool import Connection
 from lumiliod.db.scans import Stretch
 from lumiliod.db.sql import Queries
-from lumiliod.domain.ids import RepoPath, RepositoryId, path_bytes, path_from_bytes, uuid7
+from lumiliod.domain.ids import RepoPath, RepositoryId, path_from_bytes, uuid7
 from lumiliod.domain.sync import HeldState
 
 Q = Queries(__file__)
@@ -78,20 +77,18 @@ def let_returned_go(conn: Connection, repository_id: RepositoryId, generation: i
     return int(row[0]) if row else 0
 
 
-def count_absent(conn: Connection, repository_id: RepositoryId, generation: int, unread: Sequence[RepoPath]) -> int:
+def count_absent(conn: Connection, repository_id: RepositoryId, generation: int) -> int:
     """Return how much of what a scan did not meet, outside folders it could not read, is held already."""
-    row = conn.execute(Q["count_held_absent"], _absent(repository_id, generation, unread)).fetchone()
+    row = conn.execute(Q["count_held_absent"], {"repository_id": repository_id, "generation": generation}).fetchone()
     return int(row[0]) if row else 0
 
 
-def hold(
-    conn: Connection, repository_id: RepositoryId, generation: int, unread: Sequence[RepoPath], files: int, known: int
-) -> None:
+def hold(conn: Connection, repository_id: RepositoryId, generation: int, files: int, known: int) -> None:
     """Hold what a scan did not meet, ``files`` of ``known``, besides what is held; a person is asked, or asked anew."""
     params = {"repository_id": repository_id, "plan_id": uuid7(), "files": files, "known": known}
     conn.execute(Q["sweep"])
     conn.execute(Q["hold"], params)
-    conn.execute(Q["hold_files"], _absent(repository_id, generation, unread))
+    conn.execute(Q["hold_files"], {"repository_id": repository_id, "generation": generation})
     conn.execute(Q["recount"], params)
 
 
@@ -103,8 +100,3 @@ def spare(conn: Connection, repository_id: RepositoryId, generation: int) -> Non
 def let_go(conn: Connection, repository_id: RepositoryId) -> None:
     """Hold nothing of a repository any longer."""
     conn.execute(Q["let_go"], {"repository_id": repository_id})
-
-
-def _absent(repository_id: RepositoryId, generation: int, unread: Sequence[RepoPath]) -> dict[str, object]:
-    prefixes = [path_bytes(RepoPath(f"{folder}/" if folder else "")) for folder in unread]
-    return {"repository_id": repository_id, "generation": generation, "unread": prefixes}

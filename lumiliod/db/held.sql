@@ -37,10 +37,8 @@ RETURNING h.files
 SELECT count(*) FROM scan_absences a
 JOIN held_files h ON h.repository_id = a.repository_id AND h.file_id = a.file_id
 JOIN file_records f ON f.id = a.file_id AND f.updated_at = a.updated_at
-WHERE a.repository_id = %(repository_id)s::uuid AND a.generation = %(generation)s::bigint
+WHERE a.repository_id = %(repository_id)s::uuid AND a.generation = %(generation)s::bigint AND NOT a.is_unread
   AND f.missing_since IS NULL AND f.scan_generation < %(generation)s::bigint
-  AND NOT EXISTS (SELECT 1 FROM unnest(%(unread)s::bytea[]) AS u
-                  WHERE substring(f.path FROM 1 FOR octet_length(u)) = u)
 
 -- name: hold
 -- since when a person is asked stays as long as nothing is decided
@@ -54,10 +52,8 @@ ON CONFLICT (repository_id) DO UPDATE SET
 INSERT INTO held_files (repository_id, file_id)
 SELECT a.repository_id, a.file_id FROM scan_absences a
 JOIN file_records f ON f.id = a.file_id AND f.updated_at = a.updated_at
-WHERE a.repository_id = %(repository_id)s::uuid AND a.generation = %(generation)s::bigint
+WHERE a.repository_id = %(repository_id)s::uuid AND a.generation = %(generation)s::bigint AND NOT a.is_unread
   AND f.missing_since IS NULL AND f.scan_generation < %(generation)s::bigint
-  AND NOT EXISTS (SELECT 1 FROM unnest(%(unread)s::bytea[]) AS u
-                  WHERE substring(f.path FROM 1 FOR octet_length(u)) = u)
 ON CONFLICT DO NOTHING
 
 -- name: spare

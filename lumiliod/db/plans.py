@@ -10,7 +10,7 @@ from psycopg.rows import class_row
 from lumiliod.db.encoding import bytes_array, plain_array
 from lumiliod.db.moves import Move, possible
 from lumiliod.db.pool import Connection
-from lumiliod.db.scans import STEP, Met
+from lumiliod.db.scans import STEP, Met, below
 from lumiliod.db.sql import Queries
 from lumiliod.domain.ids import RepoPath, RepositoryId, path_bytes
 from lumiliod.domain.sync import SyncScope
@@ -57,7 +57,14 @@ def begin(conn: Connection, plan_id: UUID, repository_id: RepositoryId, scope: S
     conn.execute(Q["begin"], params)
 
 
-def compare(conn: Connection, plan_id: UUID, repository_id: RepositoryId, page: Met, moves: Sequence[Move]) -> int:
+def compare(
+    conn: Connection,
+    plan_id: UUID,
+    repository_id: RepositoryId,
+    page: Met,
+    moves: Sequence[Move],
+    keeps_inodes: bool = True,
+) -> int:
     """Tell what would become of the files that a walk met in a stretch; return how many have a record of one there.
 
     Args:
@@ -66,10 +73,11 @@ def compare(conn: Connection, plan_id: UUID, repository_id: RepositoryId, page: 
         repository_id: where the files are.
         page: what the walk met.
         moves: records of files that were moved there, as far as an earlier page has not taken them.
+        keeps_inodes: whether another inode is another file; some file systems make them up whenever they are mounted.
     """
     moves = _possible(conn, plan_id, repository_id, moves) if moves else moves
     params = _where(plan_id, repository_id, page)
-    params |= {"paths": bytes_array(page.paths), "left_out": bytes_array(page.left_out)}
+    params |= {"paths": bytes_array(page.paths), "left_out": bytes_array(page.left_out), "keeps_inodes": keeps_inodes}
     for name, column in zip(("sizes", "mtimes", "inodes", "ctimes"), page.columns, strict=True):
         params[name] = plain_array(map(str, column))
     row = conn.execute(Q["compare"], params).fetchone()
@@ -109,8 +117,7 @@ def note_absent(
 
 def forget_unread(conn: Connection, plan_id: UUID, unread: Iterable[RepoPath]) -> None:
     """Say nothing of what lies below folders that could not be read."""
-    prefixes = [path_bytes(RepoPath(f"{folder}/" if folder else "")) for folder in unread]
-    conn.execute(Q["forget_unread"], {"plan_id": plan_id, "unread": prefixes})
+    conn.execute(Q["forget_unread"], {"plan_id": plan_id} | below(unread))
 
 
 def forget_left(conn: Connection, plan_id: UUID) -> None:

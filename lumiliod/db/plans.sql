@@ -12,7 +12,8 @@ INSERT INTO sync_plans (id, repository_id, scope, folder) VALUES (%(id)s, %(repo
 WITH walked AS MATERIALIZED (
     SELECT w.path, w.size_bytes, w.mtime_ns, w.inode, f.id AS record_id, f.missing_since IS NOT NULL AS is_back,
            l.path IS NOT NULL AS is_left_out,
-           ((f.size_bytes, f.mtime_ns, f.inode) IS DISTINCT FROM (w.size_bytes, w.mtime_ns, w.inode)
+           ((f.size_bytes, f.mtime_ns) IS DISTINCT FROM (w.size_bytes, w.mtime_ns)
+            OR (%(keeps_inodes)s::bool AND f.inode <> w.inode)
             OR f.ctime_ns <> w.ctime_ns OR f.outcome IN ('ignored', 'unreadable', 'too_large')) IS TRUE AS is_anew
     FROM unnest(%(paths)s::bytea[], %(sizes)s::bigint[], %(mtimes)s::bigint[], %(inodes)s::bigint[],
                 %(ctimes)s::bigint[]) AS w (path, size_bytes, mtime_ns, inode, ctime_ns)
@@ -45,9 +46,8 @@ ON CONFLICT DO NOTHING
 
 -- name: forget_unread
 -- of what lies below a folder that could not be read nothing is known
-DELETE FROM sync_plan_entries e
-WHERE e.plan_id = %(plan_id)s::uuid AND e.action = 'retired'
-  AND EXISTS (SELECT 1 FROM unnest(%(unread)s::bytea[]) AS u WHERE substring(e.path FROM 1 FOR octet_length(u)) = u)
+DELETE FROM sync_plan_entries e USING unnest(%(above)s::bytea[], %(behind)s::bytea[]) AS u (above, behind)
+WHERE e.plan_id = %(plan_id)s::uuid AND e.path > u.above AND e.path < u.behind AND e.action = 'retired'
 
 -- name: movable
 -- records that no earlier page has followed

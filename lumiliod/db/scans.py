@@ -6,7 +6,7 @@ nothing is read and nothing is written.
 
 import hashlib
 from array import array
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from uuid import UUID
 
@@ -28,7 +28,7 @@ BEYOND = b"\xff" * (PATH_MAX_BYTES + 1)
 """Comes after every path there can be; behind a folder's own, after all below it."""
 
 STEP = 20_000
-"""Records that one statement looks through for what was not met."""
+"""Records that one statement looks through for what was not met, and that one transaction marks as missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +139,14 @@ def held(conn: Connection, repository_id: RepositoryId, page: Met) -> Held:
     return Held(*row)
 
 
-def merge(conn: Connection, repository_id: RepositoryId, generation: int, page: Met, like: NewJob) -> Merged:
+def merge(
+    conn: Connection,
+    repository_id: RepositoryId,
+    generation: int,
+    page: Met,
+    like: NewJob,
+    keeps_inodes: bool = True,
+) -> Merged:
     """Record what is new or changed in a page of a walk, each file with its job, in one statement.
 
     It waits for nobody who is at work on a record: of those that remain, see :func:`part`.
@@ -150,12 +157,14 @@ def merge(conn: Connection, repository_id: RepositoryId, generation: int, page: 
         generation: the scan.
         page: what the walk met.
         like: what the jobs of files are like; one that is open already does the work.
+        keeps_inodes: whether another inode is another file; some file systems make them up whenever they are mounted.
     """
     count = len(page.paths)
     ids = uuid7_texts(2 * count)
     sizes, mtimes, inodes, ctimes = (plain_array(map(str, column)) for column in page.columns)
     params = _where(repository_id, page.stretch) | {
         "generation": generation,
+        "keeps_inodes": keeps_inodes,
         "ids": plain_array(ids[:count]),
         "job_ids": plain_array(ids[count:]),
         "paths": bytes_array(page.paths),
@@ -198,16 +207,26 @@ def release_left_out(conn: Connection, repository_id: RepositoryId, paths: Seque
 
 def note_absent(
     conn: Connection, repository_id: RepositoryId, generation: int, page: Met, after: bytes | None = None
-) -> bytes | None:
-    """Note what the records hold of a stretch and the walk has not met; return where to go on, None at its end."""
+) -> tuple[int, bytes | None]:
+    """Note what the records hold of a stretch and the walk has not met.
+
+    Returns:
+        How much that is, and where to go on; None at the stretch's end.
+    """
     where = _where(repository_id, page.stretch)
     if after is not None:
         where["after"] = after
     row = conn.execute(Q["step"], where | {"count": STEP}).fetchone()
     if row is not None:
         where["until"] = row[0]
-    conn.execute(Q["note_absent"], where | {"generation": generation, "paths": bytes_array(page.paths)})
-    return row[0] if row is not None else None
+    params = where | {"generation": generation, "paths": bytes_array(page.paths)}
+    noted = conn.execute(Q["note_absent"], params).rowcount
+    return noted, row[0] if row is not None else None
+
+
+def note_unread(conn: Connection, repository_id: RepositoryId, generation: int, unread: Iterable[RepoPath]) -> None:
+    """Say of what a scan did not meet below folders it could not read that this tells nothing."""
+    conn.execute(Q["note_unread"], {"repository_id": repository_id, "generation": generation} | below(unread))
 
 
 def is_latest(conn: Connection, repository_id: RepositoryId, generation: int) -> bool:
@@ -216,10 +235,16 @@ def is_latest(conn: Connection, repository_id: RepositoryId, generation: int) ->
     return bool(row and row[0])
 
 
-def count_absent(conn: Connection, repository_id: RepositoryId, generation: int, unread: Sequence[RepoPath]) -> int:
+def count_absent(conn: Connection, repository_id: RepositoryId, generation: int) -> int:
     """Return how many files a scan did not meet, outside folders it could not read."""
-    row = conn.execute(Q["count_absent"], _absent(repository_id, generation, unread)).fetchone()
+    row = conn.execute(Q["count_absent"], {"repository_id": repository_id, "generation": generation}).fetchone()
     return int(row[0]) if row else 0
+
+
+def absent(conn: Connection, repository_id: RepositoryId, generation: int, count: int) -> list[UUID]:
+    """Return the records of some of these, of what is held already last."""
+    params = {"repository_id": repository_id, "generation": generation, "count": count}
+    return [row[0] for row in conn.execute(Q["absent"], params)]
 
 
 def unsure(conn: Connection, repository_id: RepositoryId, generation: int, count: int) -> list[bytes]:
@@ -234,15 +259,16 @@ def count_present(conn: Connection, repository_id: RepositoryId) -> int:
     return int(row[0]) if row else 0
 
 
-def mark_missing(conn: Connection, repository_id: RepositoryId, generation: int, unread: Sequence[RepoPath]) -> int:
-    """Mark what a scan did not meet, outside folders it could not read; return how many.
+def mark_missing(conn: Connection, repository_id: RepositoryId, generation: int, ids: Sequence[UUID]) -> int:
+    """Mark some of what a scan did not meet; return how many.
 
     An asset whose original is missing is served from another file with the same bytes, where there is one; without one
     it goes to the trash when its file was a person's to remove, which that of the inbox is not. It comes back with
     its bytes.
     """
-    conn.execute(Q["hold_absent"], {"repository_id": repository_id, "generation": generation})
-    marked = conn.execute(Q["mark_missing"], _absent(repository_id, generation, unread)).rowcount
+    params = {"repository_id": repository_id, "generation": generation, "ids": list(ids)}
+    conn.execute(Q["hold_absent"], params)
+    marked = conn.execute(Q["mark_missing"], params).rowcount
     serve_from_others(conn, repository_id)
     where = {"repository_id": repository_id}
     left = [AssetId(row[0]) for row in conn.execute(Q["taken_away"], where)]
@@ -251,11 +277,6 @@ def mark_missing(conn: Connection, repository_id: RepositoryId, generation: int,
     retired = trash.files_left(conn, left)
     job_admin.cancel(conn, trash.waiting_jobs(conn, retired))
     return marked
-
-
-def take_time(conn: Connection) -> None:
-    """Let the statements of this transaction take longer than others may."""
-    conn.execute(Q["take_time"])
 
 
 def serve_from_others(conn: Connection, repository_id: RepositoryId) -> None:
@@ -305,6 +326,8 @@ def _where(repository_id: RepositoryId, stretch: Stretch) -> dict[str, object]:
     }
 
 
-def _absent(repository_id: RepositoryId, generation: int, unread: Sequence[RepoPath]) -> dict[str, object]:
-    prefixes = [path_bytes(RepoPath(f"{folder}/" if folder else "")) for folder in unread]
-    return {"repository_id": repository_id, "generation": generation, "unread": prefixes}
+def below(folders: Iterable[RepoPath]) -> dict[str, object]:
+    """Return what lies below folders as parameters: beyond ``above`` of each and before ``behind``."""
+    prefixes = [path_bytes(RepoPath(f"{folder}/" if folder else "")) for folder in folders]
+    # zero follows the slash
+    return {"above": prefixes, "behind": [prefix[:-1] + b"0" if prefix else BEYOND for prefix in prefixes]}

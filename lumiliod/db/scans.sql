@@ -37,9 +37,12 @@ WITH walked AS MATERIALIZED (
            CASE WHEN l.path IS NULL THEN 'pending' ELSE 'ignored' END AS outcome,
            f.id AS record_id, f.outcome AS held, f.updated_at, f.scan_generation, f.missing_since IS NOT NULL AS is_back,
            -- a file just placed loses its staged name yet, which changes that time once more
-           f.ctime_ns IS DISTINCT FROM w.ctime_ns
-               AND (f.ctime_ns IS NOT NULL OR f.updated_at < now() - interval '1 minute') AS is_touched,
-           ((f.size_bytes, f.mtime_ns, f.inode) IS DISTINCT FROM (w.size_bytes, w.mtime_ns, w.inode)
+           (f.ctime_ns IS DISTINCT FROM w.ctime_ns
+               AND (f.ctime_ns IS NOT NULL OR f.updated_at < now() - interval '1 minute'))
+               -- some file systems make up inodes whenever they are mounted
+               OR f.inode <> w.inode AS is_touched,
+           ((f.size_bytes, f.mtime_ns) IS DISTINCT FROM (w.size_bytes, w.mtime_ns)
+            OR (%(keeps_inodes)s::bool AND f.inode <> w.inode)
             OR f.ctime_ns <> w.ctime_ns
             OR (l.path IS NOT NULL AND f.outcome NOT IN ('asset', 'duplicate', 'trashed', 'ignored'))
             OR (l.path IS NULL AND f.outcome IN ('ignored', 'unreadable', 'too_large'))) IS TRUE AS is_anew
@@ -137,13 +140,29 @@ ON CONFLICT DO NOTHING
 -- whether no other scan has begun since; none begins before this transaction ends
 SELECT scan_generation = %(generation)s::bigint FROM repositories WHERE id = %(repository_id)s::uuid FOR NO KEY UPDATE
 
+-- name: note_unread
+-- what lies below folders, beyond a path of each and before another
+UPDATE scan_absences a SET is_unread = true
+FROM unnest(%(above)s::bytea[], %(behind)s::bytea[]) AS u (above, behind)
+CROSS JOIN LATERAL (SELECT n.id FROM file_records n
+                    WHERE n.repository_id = %(repository_id)s::uuid AND n.path > u.above AND n.path < u.behind
+                    OFFSET 0) AS f
+WHERE a.repository_id = %(repository_id)s::uuid AND a.generation = %(generation)s::bigint AND a.file_id = f.id
+
 -- name: count_absent
 SELECT count(*) FROM scan_absences a
 JOIN file_records f ON f.id = a.file_id AND f.updated_at = a.updated_at
-WHERE a.repository_id = %(repository_id)s::uuid AND a.generation = %(generation)s::bigint
+WHERE a.repository_id = %(repository_id)s::uuid AND a.generation = %(generation)s::bigint AND NOT a.is_unread
   AND f.missing_since IS NULL AND f.scan_generation < %(generation)s::bigint
-  AND NOT EXISTS (SELECT 1 FROM unnest(%(unread)s::bytea[]) AS u
-                  WHERE substring(f.path FROM 1 FOR octet_length(u)) = u)
+
+-- name: absent
+-- some of them, what a person was not asked about before what is held
+SELECT a.file_id FROM scan_absences a
+JOIN file_records f ON f.id = a.file_id AND f.updated_at = a.updated_at
+LEFT JOIN held_files h ON h.repository_id = a.repository_id AND h.file_id = a.file_id
+WHERE a.repository_id = %(repository_id)s::uuid AND a.generation = %(generation)s::bigint AND NOT a.is_unread
+  AND f.missing_since IS NULL AND f.scan_generation < %(generation)s::bigint
+ORDER BY h.file_id IS NOT NULL LIMIT %(count)s::int
 
 -- name: unsure
 -- What was not met and was written since, by others than this scan: whether it is there still has to be asked again.
@@ -159,20 +178,16 @@ SELECT count(*) FROM file_records WHERE repository_id = %(repository_id)s::uuid 
 -- name: hold_absent
 -- whoever gives a file to one of these assets in this moment, or takes one, is waited for
 SELECT s.id FROM assets s
-WHERE s.id IN (SELECT f.asset_id FROM scan_absences a JOIN file_records f ON f.id = a.file_id
-               WHERE a.repository_id = %(repository_id)s::uuid AND a.generation = %(generation)s::bigint
-                 AND f.outcome IN ('asset', 'duplicate'))
+WHERE s.id IN (SELECT asset_id FROM file_records WHERE id = ANY (%(ids)s::uuid[]) AND outcome IN ('asset', 'duplicate'))
 ORDER BY s.id FOR NO KEY UPDATE
 
 -- name: mark_missing
--- below a folder that could not be read nothing is
+-- those of them that nobody has written since
 UPDATE file_records f SET missing_since = now(), updated_at = now()
 FROM scan_absences a
 WHERE a.repository_id = %(repository_id)s::uuid AND a.generation = %(generation)s::bigint
-  AND f.id = a.file_id AND f.updated_at = a.updated_at
+  AND a.file_id = ANY (%(ids)s::uuid[]) AND f.id = a.file_id AND f.updated_at = a.updated_at
   AND f.missing_since IS NULL AND f.scan_generation < %(generation)s::bigint
-  AND NOT EXISTS (SELECT 1 FROM unnest(%(unread)s::bytea[]) AS u
-                  WHERE substring(f.path FROM 1 FOR octet_length(u)) = u)
 
 -- name: forget_absences
 DELETE FROM scan_absences WHERE repository_id = %(repository_id)s::uuid AND generation <= %(generation)s::bigint
@@ -201,10 +216,6 @@ FROM (SELECT p.id, coalesce(j.is_open, false) AS has_job
       LEFT JOIN LATERAL (SELECT true AS is_open FROM jobs j
                          WHERE j.kind = 'ingest' AND j.unique_key = 'file:' || p.id::text
                            AND j.state IN ('available', 'scheduled', 'running', 'retryable') LIMIT 1) AS j ON true) AS f
-
--- name: take_time
--- what a person approved may be half of a large library
-SELECT set_config('statement_timeout', '15min', true)
 
 -- name: successors
 -- originals that are missing while another file has the same bytes

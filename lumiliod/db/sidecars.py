@@ -92,10 +92,9 @@ def give(conn: Connection, whose: Mapping[UUID, AssetId | None]) -> None:
         conn.execute(Q["give"], {"ids": list(whose), "asset_ids": list(whose.values())})
 
 
-def unmet(conn: Connection, repository_id: RepositoryId, generation: int) -> set[AssetId]:
-    """Return the assets some of whose sidecars a scan has not met; before it says what is missing."""
-    params = {"repository_id": repository_id, "generation": generation}
-    return {AssetId(row[0]) for row in conn.execute(Q["unmet"], params)}
+def unmet(conn: Connection, ids: Sequence[UUID]) -> set[AssetId]:
+    """Return the assets some of whose sidecars these records are, which a scan has not met and is about to mark."""
+    return {AssetId(row[0]) for row in conn.execute(Q["unmet"], {"ids": list(ids)})}
 
 
 def reread(conn: Connection, asset_ids: Collection[AssetId]) -> list[tuple[AssetId, RepositoryId]]:

@@ -32,10 +32,9 @@ FROM unnest(%(ids)s::uuid[], %(asset_ids)s::uuid[]) AS s (id, asset_id)
 WHERE f.id = s.id AND f.outcome = 'sidecar'
 
 -- name: unmet
--- assets some of whose sidecars a scan has not met
-SELECT DISTINCT f.asset_id FROM scan_absences a JOIN file_records f ON f.id = a.file_id AND f.updated_at = a.updated_at
-WHERE a.repository_id = %(repository_id)s::uuid AND a.generation = %(generation)s::bigint
-  AND f.outcome = 'sidecar' AND f.asset_id IS NOT NULL
+-- assets some of whose sidecars these are
+SELECT DISTINCT asset_id FROM file_records
+WHERE id = ANY (%(ids)s::uuid[]) AND outcome = 'sidecar' AND asset_id IS NOT NULL
 
 -- name: reread
 -- what a file says of itself is to be read anew: missing work until that is done

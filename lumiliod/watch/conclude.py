@@ -1,6 +1,6 @@
 """The end of a scan: what it did not meet is missing, or held until a person decides."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 from lumiliod.db import held, scans, sync
@@ -54,7 +54,7 @@ def conclude(
     """
     notes = notes_of(walk)
     status = SyncStatus.COMPLETED
-    absent = scans.count_absent(conn, repository_id, generation, list(walk.unread))
+    absent = scans.count_absent(conn, repository_id, generation)
     _ask_again(conn, repository_id, generation)
     rows = held.held(conn, repository_id)
     if (absent or rows) and not scans.is_latest(conn, repository_id, generation):
@@ -109,32 +109,72 @@ def notes_of(walk: AnyWalk) -> list[str]:
     return notes
 
 
-def _missing(
-    conn: Connection, repository_id: RepositoryId, name: str, generation: int, counts: SyncCounts, walk: AnyWalk
-) -> tuple[SyncCounts, SyncStatus, list[str]]:
-    """Mark what is missing, or hold it; the repository's row is held already."""
-    unread = list(walk.unread)
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """What a scan did not meet, in files: ``kept`` of them and no others are held still; and what becomes of it."""
+
+    verdict: Verdict
+    row: HeldRow | None
+    absent: int
+    kept: int
+    still: int
+    known: int
+
+
+def _judged(conn: Connection, repository_id: RepositoryId, generation: int, walk: AnyWalk) -> _Judged:
+    """Say what becomes of what is missing; the repository's row is held already."""
     # what was shown to who approved it counts, not what is left of it
     row = next(iter(held.held(conn, repository_id)), None)
     still = _still_held(conn, repository_id, generation, walk) if row else 0
     if row and not still:
         row = None
-    absent = scans.count_absent(conn, repository_id, generation, unread)
-    kept = held.count_absent(conn, repository_id, generation, unread) if row else 0
+    absent = scans.count_absent(conn, repository_id, generation)
+    kept = held.count_absent(conn, repository_id, generation) if row else 0
     new = absent - kept
     known = scans.count_present(conn, repository_id) if new > HOLD_FILES or (row and walk.is_full) else 0
     # what is held below a folder that could not be read has not come back
     verdict = judge(row, still + new, new, known, is_full=walk.is_full, generation=generation)
+    return _Judged(verdict, row, absent, kept, still, known)
+
+
+def mark_ahead(repository_id: RepositoryId, generation: int, walk: AnyWalk, conn: Connection) -> int:
+    """Mark some of what is missing, where that is more than one transaction should; return how many.
+
+    Each time it is judged anew: a person may have decided meanwhile. What is left is for :func:`conclude`.
+    """
+    if not scans.is_latest(conn, repository_id, generation):
+        return 0
+    judged = _judged(conn, repository_id, generation, walk)
+    if judged.verdict is Verdict.BELIEVE_NEW:
+        held.spare(conn, repository_id, generation)
+        return _mark(conn, repository_id, generation) if judged.absent - judged.kept > scans.STEP else 0
+    believes = judged.verdict is Verdict.BELIEVE and judged.absent > scans.STEP
+    return _mark(conn, repository_id, generation) if believes else 0
+
+
+def _mark(conn: Connection, repository_id: RepositoryId, generation: int) -> int:
+    ids = scans.absent(conn, repository_id, generation, scans.STEP)
+    bereft = db_sidecars.unmet(conn, ids)
+    marked = scans.mark_missing(conn, repository_id, generation, ids)
+    sidecars.reread(conn, bereft)
+    return marked
+
+
+def _missing(
+    conn: Connection, repository_id: RepositoryId, name: str, generation: int, counts: SyncCounts, walk: AnyWalk
+) -> tuple[SyncCounts, SyncStatus, list[str]]:
+    """Mark what is missing, or hold it; the repository's row is held already."""
+    judged = _judged(conn, repository_id, generation, walk)
+    verdict, row, new = judged.verdict, judged.row, judged.absent - judged.kept
     if verdict is Verdict.HOLD:
         if row is None or new or row.state != HeldState.HELD:
-            held.hold(conn, repository_id, generation, unread, absent, known)
-        total = still + new
+            held.hold(conn, repository_id, generation, judged.absent, judged.known)
         note = (
-            f"{total} of {known} files are missing at once; that is held until a person decides: "
+            f"{judged.still + new} of {judged.known} files are missing at once; that is held until a person decides: "
             f"lumilio repos pending, then approve {name} or reject {name}"
         )
         return counts, SyncStatus.HELD, [note]
-    notes = [f"{kept} {_SPARED[HeldState(row.state)]}"] if row is not None and kept else []
+    notes = [f"{judged.kept} {_SPARED[HeldState(row.state)]}"] if row is not None and judged.kept else []
     if verdict is Verdict.KEEP:
         waits = row is not None and row.state == HeldState.APPROVED
         return counts, SyncStatus.HELD if waits else SyncStatus.COMPLETED, notes
@@ -142,16 +182,10 @@ def _missing(
         notes = []
     else:
         held.spare(conn, repository_id, generation)
-    marked = 0
-    if absent:
-        if absent > scans.STEP:
-            scans.take_time(conn)
-        bereft = db_sidecars.unmet(conn, repository_id, generation)
-        marked = scans.mark_missing(conn, repository_id, generation, unread)
-        sidecars.reread(conn, bereft)
+    marked = _mark(conn, repository_id, generation) if judged.absent else 0
     if row is not None and verdict is Verdict.BELIEVE:
         _still_held(conn, repository_id, generation, walk)
-    return replace(counts, missing=marked), SyncStatus.COMPLETED, notes
+    return replace(counts, missing=counts.missing + marked), SyncStatus.COMPLETED, notes
 
 
 def _still_held(conn: Connection, repository_id: RepositoryId, generation: int, walk: AnyWalk) -> int:

@@ -87,7 +87,7 @@ async def _compare(rt: Runtime, opened: Opened, plan_id: UUID, page: Met, keeps_
     if found:
         found = await trio.to_thread.run_sync(really, opened.repository, found, limiter=rt.disk)
     if page.paths:
-        met = await rt.db.call(plans.compare, plan_id, opened.id, page, found)
+        met = await rt.db.call(plans.compare, plan_id, opened.id, page, found, keeps_inodes)
     after: bytes | None = page.stretch.after if known.files > met else None
     while after is not None:
         after = await rt.db.call(plans.note_absent, plan_id, opened.id, page, after)

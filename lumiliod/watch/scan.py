@@ -24,7 +24,7 @@ from lumiliod.runtime import Opened, Runtime, reaching
 from lumiliod.storage import repository
 from lumiliod.watch import mounts
 from lumiliod.watch import moves as moving
-from lumiliod.watch.conclude import conclude
+from lumiliod.watch.conclude import conclude, mark_ahead
 from lumiliod.watch.walks import Walks
 
 log = logging.getLogger(__name__)
@@ -98,6 +98,7 @@ async def scan(rt: Runtime, opened: Opened, running: Running, wanted: Args) -> N
         if there | away != known:
             await rt.db.call(scans.set_mounts, opened.id, there | away)
         await trio.to_thread.run_sync(repository.check_identity, repo, limiter=rt.disk)
+        await this.mark_ahead(walk, generation)
     except Exception as error:
         reason = error.message if isinstance(error, LumilioError) else "an internal error"
         with trio.CancelScope(shield=True, deadline=trio.current_time() + CLOSE_TIMEOUT_S):
@@ -123,6 +124,7 @@ class _Scan:
         self._opened = opened
         self._running = running
         self._keeps_inodes = False
+        self._absent = 0
 
     async def compare(self, walk: Walks, generation: int) -> None:
         """Bring the records in step with everything that ``walk`` meets.
@@ -143,6 +145,16 @@ class _Scan:
                         await self._compare_page(page, generation)
         except BaseExceptionGroup as group:
             raise _first_error(group) from None
+
+    async def mark_ahead(self, walk: Walks, generation: int) -> None:
+        """Leave so much of what is missing to the end of the job as one transaction should mark."""
+        rt, repository_id = self._rt, self._opened.id
+        if walk.unread:
+            await rt.db.call(scans.note_unread, repository_id, generation, walk.unread)
+        marked = int(self._absent > scans.STEP)
+        while marked:
+            marked = await rt.jobs.call(partial(mark_ahead, repository_id, generation, walk))
+            self.counts = replace(self.counts, missing=self.counts.missing + marked)
 
     async def _read(self, walk: Walks, ahead: trio.MemorySendChannel[Met]) -> None:
         async with ahead:
@@ -174,7 +186,8 @@ class _Scan:
             if held.files > merged.known - moved:
                 after: bytes | None = page.stretch.after
                 while after is not None:
-                    after = await rt.db.call(scans.note_absent, repository_id, generation, page, after)
+                    noted, after = await rt.db.call(scans.note_absent, repository_id, generation, page, after)
+                    self._absent += noted
         self.counts = replace(
             self.counts,
             found=self.counts.found + len(page.paths),
@@ -200,15 +213,15 @@ class _Scan:
         Raises:
             Retryable: they are not (``database_busy``).
         """
-        repository_id, call = self._opened.id, self._rt.jobs.call
+        repository_id, call, keeps = self._opened.id, self._rt.jobs.call, self._keeps_inodes
         like = kinds.ingest_file(repository_id, repository_id)
-        merged = await _when_free(lambda: call(scans.merge, repository_id, generation, page, like))
+        merged = await _when_free(lambda: call(scans.merge, repository_id, generation, page, like, keeps))
         for number in range(BUSY_TRIES):
             if not merged.left:
                 return merged
             await trio.sleep(BUSY_FIRST_S * 2**number)
             left = scans.part(page, set(merged.left))
-            merged = merged.and_then(await call(scans.merge, repository_id, generation, left, like))
+            merged = merged.and_then(await call(scans.merge, repository_id, generation, left, like, keeps))
         raise Retryable("others are at work on what a scan has met", code="database_busy")
 
 

@@ -156,7 +156,8 @@ def scan_at_once(shelf: Shelf, conn: Connection) -> int:
     while page := walk.next_page(1000):
         scans.merge(conn, repository_id, generation, page, kinds.ingest_file(shelf.id, repository_id))
         scans.note_absent(conn, repository_id, generation, page)
-    return scans.mark_missing(conn, repository_id, generation, list(walk.unread))
+    scans.note_unread(conn, repository_id, generation, walk.unread)
+    return scans.mark_missing(conn, repository_id, generation, scans.absent(conn, repository_id, generation, 1000))
 
 
 def _add_thumbnail(conn: Connection, shelf: Shelf, asset_id: AssetId, digest: Digest) -> None:

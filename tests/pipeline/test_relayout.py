@@ -631,7 +631,7 @@ async def test_a_scan_that_has_passed_both_names_misses_nothing(shelf: Shelf) ->
         await relaid(shelf, rt, "cas")
         nothing = scans.met(scans.Stretch(), [], [[], [], [], []], {})
         await rt.db.call(scans.note_absent, RepositoryId(shelf.id), generation, nothing)
-        assert await rt.db.call(scans.count_absent, RepositoryId(shelf.id), generation, []) == 0
+        assert await rt.db.call(scans.count_absent, RepositoryId(shelf.id), generation) == 0
 
 
 async def test_whoever_holds_the_bytes_is_waited_for(shelf: Shelf) -> None:

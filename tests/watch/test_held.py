@@ -1,12 +1,15 @@
 """Much that is missing at once waits for a person: what was shown is decided about, and nothing else."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 
 from lumiliod.db import scans
+from lumiliod.db.pool import Connection
 from lumiliod.domain.errors import Conflict, LumilioError, NotFound, Unavailable
 from lumiliod.domain.ids import RepositoryId, uuid7
 from lumiliod.library import held, status
@@ -163,6 +166,68 @@ async def test_an_approval_is_of_what_was_shown(shelf: Shelf) -> None:
         result = await approved(rt)
         assert (result["status"], result["missing"]) == ("completed", 65)
         assert there(shelf) == 35
+
+
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Let a transaction mark few files; return how many each was asked to."""
+    asked: list[int] = []
+    mark_missing = scans.mark_missing
+
+    def told(conn: Connection, repository_id: RepositoryId, generation: int, ids: Sequence[UUID]) -> int:
+        asked.append(len(ids))
+        return mark_missing(conn, repository_id, generation, ids)
+
+    monkeypatch.setattr(scans, "STEP", 20)
+    monkeypatch.setattr(scans, "mark_missing", told)
+    return asked
+
+
+async def test_what_is_approved_is_marked_in_steps(shelf: Shelf, steps: list[int]) -> None:
+    async with scanning.scanning(shelf) as rt:
+        await planted(rt, shelf, a=60, b=40)
+        unmount(shelf, "a")
+        await scanned(rt, shelf)
+        # those a person deleted meanwhile are a tenth of what was shown, though not of what is left after a step
+        for number in range(6):
+            (shelf.path / "b" / f"{number:03}.jpg").unlink()
+        result = await approved(rt)
+        assert (result["status"], result["missing"], there(shelf)) == ("completed", 66, 34)
+        assert await pending(rt) == []
+    assert steps == [20, 20, 20, 6]
+
+
+async def test_what_is_believed_is_marked_in_steps_and_what_is_held_besides_stays(
+    shelf: Shelf, steps: list[int]
+) -> None:
+    async with scanning.scanning(shelf) as rt:
+        await planted(rt, shelf, a=60, b=45, c=30)
+        unmount(shelf, "a")
+        await scanned(rt, shelf)
+        # a folder of itself concludes nothing about what is held
+        unmount(shelf, "b")
+        with scanning.failing_disk(shelf.path / "c"):
+            assert (await scanned(rt, shelf, "b"))["missing"] == 45
+        assert await pending(rt) == [("held", 60, 135)]
+        assert there(shelf) == 90
+    assert steps == [20, 20, 5]
+
+
+async def test_what_could_not_be_read_is_in_no_step(shelf: Shelf, steps: list[int]) -> None:
+    async with scanning.scanning(shelf) as rt:
+        await planted(rt, shelf, a=25, ab=25, b=45)
+        (shelf.path / "b/sub").mkdir()
+        plant(shelf, "b/sub", 3)
+        await scanned(rt, shelf)
+        settled(shelf)
+        unmount(shelf, "a")
+        unmount(shelf, "ab")
+        with scanning.failing_disk(shelf.path / "a"), scanning.failing_disk(shelf.path / "b/sub"):
+            result = await scanned(rt, shelf)
+        assert (result["status"], result["missing"]) == ("completed", 25)
+        assert {path.split(b"/")[0] for path in recorded(shelf)} == {b"a", b"b"}
+        assert there(shelf) == 73
+    assert steps == [20, 5]
 
 
 async def test_files_that_are_back_by_the_time_of_an_approved_scan_are_not_marked(shelf: Shelf) -> None:

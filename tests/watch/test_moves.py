@@ -15,7 +15,7 @@ from lumiliod.watch import mounts, scan
 from lumiliod.watch.changes import Changes
 from tests.pipeline import shelf as shelves
 from tests.pipeline.shelf import Shelf, jpeg
-from tests.watch.scanning import asked_for, result_of, scanned, scanning, until
+from tests.watch.scanning import asked_for, recorded, result_of, scanned, scanning, settled, until
 
 LOCAL = "1 1 8:1 / / rw - ext4 /dev/sda rw\n"
 
@@ -200,6 +200,24 @@ async def test_what_goes_into_the_inbox_or_comes_out_is_looked_at(shelf: Shelf) 
     step(shelf.path, ("inbox/a.jpg", "a.jpg"), ("b.jpg", "inbox/b.jpg"))
     assert (await follow(shelf))["moved"] == 0
     assert asked_for(shelf) == {b"a.jpg", b"inbox/b.jpg"}
+
+
+@pytest.mark.parametrize("kept", [True, False])
+async def test_other_inodes_alone_are_other_files_where_they_are_kept(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch, *, kept: bool
+) -> None:
+    """Some file systems make them up whenever they are mounted: nothing is read again for that."""
+    monkeypatch.setattr(mounts, "keeps_inodes", lambda _root: kept)
+    (shelf.path / "a.jpg").write_bytes(jpeg(1))
+    async with scanning(shelf) as rt:
+        await scanned(rt, shelf)
+        settled(shelf)
+        before = recorded(shelf)
+        shelf.sql("UPDATE file_records SET inode = inode + 1")
+        result = await scanned(rt, shelf)
+        assert (result["changed"], asked_for(shelf)) == ((1, {b"a.jpg"}) if kept else (0, set()))
+        if not kept:
+            assert recorded(shelf) == before
 
 
 async def test_where_inodes_are_not_kept_files_are_read(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:

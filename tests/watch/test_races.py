@@ -43,13 +43,15 @@ class Scan:
     def compare(self) -> Merged:
         [page] = self.pages
         merged = scans.merge(self.conn, self.id, self.generation, page, kinds.ingest_file(uuid7(), self.id))
-        assert scans.note_absent(self.conn, self.id, self.generation, page) is None
+        assert scans.note_absent(self.conn, self.id, self.generation, page)[1] is None
         self.conn.commit()
         return merged
 
     def conclude(self) -> int:
-        counted = scans.count_absent(self.conn, self.id, self.generation, [])
-        assert scans.mark_missing(self.conn, self.id, self.generation, []) == counted
+        ids = scans.absent(self.conn, self.id, self.generation, 1000)
+        assert len(ids) == scans.count_absent(self.conn, self.id, self.generation)
+        counted = scans.mark_missing(self.conn, self.id, self.generation, ids)
+        assert counted == len(ids)
         scans.forget_absences(self.conn, self.id, self.generation)
         self.conn.commit()
         return counted
