@@ -81,7 +81,8 @@ class Acts:
             act = self._rng.choices(acts, weights)[0]
             count = len(self.tree.files)
             is_low, is_high = count < self._wanted * 0.9, count > self._wanted * 1.1
-            if (is_low and act == self._delete) or (is_high and act == self._create):
+            takes = act in (self._delete, self._delete_tree, self._move_over)
+            if (is_low and takes) or (is_high and act == self._create):
                 continue
             if (what := act()) is not None:
                 break

@@ -133,7 +133,7 @@ class Fuzz:
         for _ in range(count):
             self._acts.act()
             self.found.operations += 1
-            if self._acts.vanished > VANISHING * self._files:
+            if self._acts.vanished > VANISHING * len(self._acts.tree.files):
                 break
         self._acts.finish()
 
