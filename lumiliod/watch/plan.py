@@ -17,11 +17,12 @@ from lumiliod.domain.sync import HOLD_FILES, Verdict, covers, unquoted
 from lumiliod.jobs.engine import Result, Running
 from lumiliod.jobs.kind import Kind, each
 from lumiliod.pipeline import kinds
-from lumiliod.runtime import Opened, Runtime, reaching
+from lumiliod.runtime import Opened, Runtime
 from lumiliod.storage import repository
 from lumiliod.watch import mounts
 from lumiliod.watch.conclude import judge, notes_of
 from lumiliod.watch.moves import really
+from lumiliod.watch.turns import by_turns
 from lumiliod.watch.walk import Walk
 from lumiliod.watch.walks import AWAY
 
@@ -37,17 +38,7 @@ class Args(msgspec.Struct):
 
 def setup(rt: Runtime) -> Kind:
     """Bind the job kind ``plan``."""
-    turns: dict[UUID, trio.Lock] = {}
-
-    async def run(running: Running) -> None:
-        wanted = running.decoded(Args)
-        opened = rt.repositories.get(wanted.repository)
-        # each takes the place of the one before
-        async with turns.setdefault(wanted.repository, trio.Lock()):
-            with reaching(rt.repositories, opened):
-                await plan(rt, opened, running, wanted)
-
-    return Kind(kinds.PLAN.kind, kinds.PLAN.queue, each(run), limit_s=86_400)
+    return Kind(kinds.PLAN.kind, kinds.PLAN.queue, each(by_turns(rt, Args, plan)), limit_s=86_400)
 
 
 async def plan(rt: Runtime, opened: Opened, running: Running, wanted: Args) -> None:

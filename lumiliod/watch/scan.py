@@ -20,11 +20,12 @@ from lumiliod.domain.sync import Part, SyncCounts, SyncStatus, SyncType, covers,
 from lumiliod.jobs.engine import Running
 from lumiliod.jobs.kind import FIRST, Kind, each
 from lumiliod.pipeline import kinds
-from lumiliod.runtime import Opened, Runtime, reaching
+from lumiliod.runtime import Opened, Runtime
 from lumiliod.storage import repository
 from lumiliod.watch import mounts
 from lumiliod.watch import moves as moving
 from lumiliod.watch.conclude import conclude, mark_ahead
+from lumiliod.watch.turns import by_turns
 from lumiliod.watch.walks import Walks
 
 log = logging.getLogger(__name__)
@@ -58,17 +59,8 @@ class Args(msgspec.Struct):
 
 def setup(rt: Runtime) -> Kind:
     """Bind the job kind ``scan``."""
-    turns: dict[UUID, trio.Lock] = {}
-
-    async def run(running: Running) -> None:
-        wanted = running.decoded(Args)
-        opened = rt.repositories.get(wanted.repository)
-        # one that began later would keep this one from concluding anything
-        async with turns.setdefault(wanted.repository, trio.Lock()):
-            with reaching(rt.repositories, opened):
-                await scan(rt, opened, running, wanted)
-
-    return Kind(kinds.SCAN.kind, kinds.SCAN.queue, each(run), limit_s=86_400, missing=kinds.missing_scans)
+    run = each(by_turns(rt, Args, scan))
+    return Kind(kinds.SCAN.kind, kinds.SCAN.queue, run, limit_s=86_400, missing=kinds.missing_scans)
 
 
 async def scan(rt: Runtime, opened: Opened, running: Running, wanted: Args) -> None:
