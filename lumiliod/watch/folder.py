@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 
 _NAME = attrgetter("name")
-_STATE = attrgetter("st_mode", "st_size", "st_mtime_ns", "st_ino", "st_ctime_ns")
+_COLUMNS = [attrgetter(name) for name in ("st_mode", "st_size", "st_mtime_ns", "st_ino", "st_ctime_ns")]
+"""One by one: a tuple for each file costs as much again as all of them."""
 
 _KIND = 0o170000
 """The bits of a mode that say what it is."""
@@ -61,22 +62,22 @@ def read(path: bytes, *, follow: bool = False) -> Folder:
     if names:
         joined = "\0".join(names)
         folder.names = joined.encode("utf-8", "surrogateescape").split(b"\0")
-        columns = [list(column) for column in zip(*states, strict=True)]
-        _arrange(folder, columns[0], columns[1:], are_sorted=joined.isascii())
+        modes, *columns = [list(map(column, states)) for column in _COLUMNS]
+        _arrange(folder, modes, columns, are_sorted=joined.isascii())
     return folder
 
 
-def _looked_at(entries: list["os.DirEntry[str]"], folder: Folder) -> tuple[list[str], list[tuple[int, ...]]]:
+def _looked_at(entries: list["os.DirEntry[str]"], folder: Folder) -> tuple[list[str], list[os.stat_result]]:
     try:
         states = [entry.stat(follow_symlinks=False) for entry in entries]
     except OSError:
         pass
     else:
-        return list(map(_NAME, entries)), list(map(_STATE, states))
-    names, found = list[str](), list[tuple[int, ...]]()
+        return list(map(_NAME, entries)), states
+    names, found = list[str](), list[os.stat_result]()
     for entry in entries:
         try:
-            found.append(_STATE(entry.stat(follow_symlinks=False)))
+            found.append(entry.stat(follow_symlinks=False))
         except FileNotFoundError:
             continue
         except OSError as error:

@@ -171,7 +171,7 @@ class Walk:
         if level.left_out or not files.are_plain:
             for path, name, mode in zip(paths, names, files.modes, strict=True):
                 reason = level.left_out.get(name) or _special(mode)
-                if reason is not None:
+                if reason is not None and path not in OUR_NAMES and len(path) <= PATH_MAX_BYTES:
                     self._left_out[path] = reason
         states = files.states
         if (not prefix and not OUR_NAMES.isdisjoint(names)) or len(prefix) + _NAME_MAX_BYTES > PATH_MAX_BYTES:
@@ -195,9 +195,9 @@ class Walk:
         until = end if self._is_over else paths[-1]
         name_at = 0 if self.is_deep else len(path_bytes(self.below)) + 2 if self.below else 1
         stretch, self._after = Stretch(self._after, until, name_at), until
-        left_out: dict[bytes, str] = {}
-        if self._left_out:
-            left_out = {path: reason for path in paths if (reason := self._left_out.pop(path, None))}
+        left_out = {path: reason for path, reason in self._left_out.items() if path <= until}
+        for path in left_out:
+            del self._left_out[path]
         return scans.met(stretch, paths, states, left_out)
 
     def _absolute(self, prefix: bytes) -> bytes:
