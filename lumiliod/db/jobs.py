@@ -162,6 +162,9 @@ def _replace(
         params = {"jobs": _rows(left, waits), "only_time": only_time}
         placed = conn.execute(Q["enqueue_replacing"], params).fetchall()
         found += [row[:3] for row in placed]
+        # a claim passes over those that wait already, which this holds
+        ours = {job.id for job in left}
+        wake_again(conn, {queue for id_, queue, state, *_ in placed if id_ not in ours and state == "available"})
         keys = {(row[3], row[4]) for row in placed}
         left = [job for job in left if (job.kind, job.unique_key) not in keys]
     return found

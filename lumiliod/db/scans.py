@@ -15,7 +15,7 @@ from lumiliod.db.encoding import array_literal, bytes_array, plain_array
 from lumiliod.db.file_stat import fitting, signed
 from lumiliod.db.pool import Connection
 from lumiliod.db.sql import Queries
-from lumiliod.db.waking import wakes
+from lumiliod.db.waking import wake_again, wakes
 from lumiliod.domain.ids import AssetId, RepoPath, RepositoryId, path_bytes, uuid7_texts
 from lumiliod.domain.jobs import NewJob
 
@@ -184,6 +184,10 @@ def merge(
     added, changed, enqueued, known, returned, left = row
     if enqueued:
         wakes(conn).queues.add(like.queue)
+    if enqueued < added + changed:
+        # a claim passes over the open jobs that this holds, and what waited for its time need not any longer
+        wake_again(conn, [like.queue])
+        wakes(conn).later = True
     return Merged(added, changed, known, returned, left or ())
 
 

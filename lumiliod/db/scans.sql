@@ -96,10 +96,10 @@ enqueued AS (
         -- one that waits for a file to be written to its end need not any longer
         DO UPDATE SET scheduled_at = now()
         WHERE jobs.state = 'retryable' AND jobs.errors -> -1 ->> 'code' = 'unstable'
-    RETURNING id)
+    RETURNING id = ANY (%(job_ids)s::uuid[]) AS is_new)
 SELECT (SELECT count(*) FROM added WHERE outcome = 'pending'),
        (SELECT count(*) FROM changed WHERE is_wanted AND is_anew),
-       (SELECT count(*) FROM enqueued),
+       (SELECT count(*) FROM enqueued WHERE is_new),
        (SELECT count(*) FROM walked WHERE record_id IS NOT NULL AND NOT is_back),
        (SELECT count(*) FROM changed WHERE is_back),
        -- others are at work on these, or have let them go

@@ -128,18 +128,22 @@ class Engine:
     async def call(self, fn: Callable[[Connection, *Ts], T], *args: *Ts) -> T:
         """Run a transaction like ``Database.call``, then wake the lanes it enqueued for."""
         woken = waking.Woken()
-        value = await self.database.call(self._tracked, woken, fn, *args)
-        if woken.later:
-            self.keeper.soon()
-        self.wake(woken.queues - woken.again)
-        self.wake(woken.again, again=True)
-        return value
+        try:
+            return await self.database.call(self._tracked, woken, fn, *args)
+        finally:
+            if woken.later:
+                self.keeper.soon()
+            self.wake(woken.queues - woken.again)
+            self.wake(woken.again, again=True)
 
     def _tracked(self, conn: Connection, woken: waking.Woken, fn: Callable[[Connection, *Ts], T], *args: *Ts) -> T:
         waking.take_woken(conn)
-        value = fn(conn, *args)
-        found = waking.take_woken(conn)
-        woken.queues, woken.again, woken.later = found.queues, found.again, found.later
+        try:
+            value = fn(conn, *args)
+        finally:
+            # what is rolled back has held jobs, too, and claims have passed over them
+            found = waking.take_woken(conn)
+            woken.queues, woken.again, woken.later = found.queues, found.again, found.later
         if self.keeper.others and (found.queues or found.again):
             waking.notify(conn, calls.written(calls.Call(queues=found.queues - found.again, again=found.again)))
         return value

@@ -14,7 +14,7 @@ from lumiliod.domain.errors import ConfigError, Conflict, NotFound, Permanent, S
 from lumiliod.domain.ids import Digest, RepoPath, shown
 from lumiliod.domain.naming import candidates
 from lumiliod.domain.repositories import DuplicateNames
-from lumiliod.storage import durable, local
+from lumiliod.storage import blocks, durable, local
 from lumiliod.storage.backend import Backend
 from lumiliod.storage.layout import GROUP, Layout, Placing, named
 from lumiliod.storage.repository import Repository, check_identity
@@ -125,7 +125,7 @@ def digest_file(
             if uncached:
                 os.fdatasync(fd)
             before = os.fstat(fd)
-            digest, total = uncached_digest(fd) if uncached else _digest(fd, before.st_size)
+            digest, total = uncached_digest(fd) if uncached else _digest(fd)
             after = os.fstat(fd)
         finally:
             os.close(fd)
@@ -136,14 +136,14 @@ def digest_file(
     return digest, found
 
 
-def _digest(fd: int, size_bytes: int) -> tuple[Digest, int]:
+def _digest(fd: int) -> tuple[Digest, int]:
     os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_SEQUENTIAL)
     hasher, total = blake3(), 0
-    buffer = memoryview(bytearray(min(durable.BLOCK_BYTES, size_bytes + 1)))
-    while count := os.readv(fd, [buffer]):
-        durable.check_cancelled()
-        hasher.update(buffer[:count])
-        total += count
+    with blocks.lent() as block:
+        while count := os.readv(fd, [block]):
+            durable.check_cancelled()
+            hasher.update(block[:count])
+            total += count
     return Digest(hasher.hexdigest()), total
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from blake3 import blake3
 
 from lumiliod.domain.ids import Digest
-from lumiliod.storage import durable
+from lumiliod.storage import blocks, durable
 
 DROP_BYTES = 8 << 20
 """How much of a file may stand in the page cache on our account."""
@@ -22,20 +22,17 @@ def uncached_digest(fd: int, count: Callable[[int], object] | None = None) -> tu
     os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
     os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_SEQUENTIAL)
     hasher = blake3()
-    buffer = memoryview(bytearray(min(durable.BLOCK_BYTES, os.fstat(fd).st_size + 1)))
     done = dropped = 0
     os.lseek(fd, 0, os.SEEK_SET)
-    while True:
-        durable.check_cancelled()
-        read = os.readv(fd, [buffer])
-        if not read:
-            break
-        hasher.update(buffer[:read])
-        done += read
-        if count is not None:
-            count(read)
-        if done - dropped >= DROP_BYTES:
-            os.posix_fadvise(fd, dropped, done - dropped, os.POSIX_FADV_DONTNEED)
-            dropped = done
+    with blocks.lent() as block:
+        while read := os.readv(fd, [block]):
+            durable.check_cancelled()
+            hasher.update(block[:read])
+            done += read
+            if count is not None:
+                count(read)
+            if done - dropped >= DROP_BYTES:
+                os.posix_fadvise(fd, dropped, done - dropped, os.POSIX_FADV_DONTNEED)
+                dropped = done
     os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
     return Digest(hasher.hexdigest()), done

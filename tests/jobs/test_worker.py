@@ -1,8 +1,12 @@
 """Lanes: how much they take, and who gets the next slot."""
 
+import contextlib
+import math
 import random
+import threading
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import pytest
@@ -10,9 +14,10 @@ import trio
 
 from lumiliod.db import jobs as db_jobs
 from lumiliod.db.pool import Connection, Database
-from lumiliod.domain.errors import Unavailable
+from lumiliod.domain.errors import Conflict, Unavailable
 from lumiliod.domain.ids import JobId
-from lumiliod.domain.jobs import ClaimedJob
+from lumiliod.domain.jobs import ClaimedJob, OnConflict
+from lumiliod.jobs import buffer, service, worker
 from lumiliod.jobs.engine import Engine, Running
 from lumiliod.jobs.kind import JobSpec, Kind, each
 from tests.jobs.conftest import Serving, enqueue, state_of, until
@@ -132,6 +137,51 @@ async def test_what_comes_during_a_claim_is_not_missed(
         await state_of(database, job_id, "completed")
         with trio.fail_after(3):
             await state_of(database, late[0], "completed")
+
+
+def rests(engine: Engine) -> bool:
+    """Tell whether no lane is to look for anything before it is woken."""
+    lanes = [lane for lane in engine.lanes if isinstance(lane, worker._Lane)]
+    assert lanes
+    return not any(lane.above or lane.below or lane.confirm or lane.confirm_at_s < math.inf for lane in lanes)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_what_somebody_holds_while_a_lane_looks_is_not_missed(
+    database: Database, serving: Serving, monkeypatch: pytest.MonkeyPatch, *, fails: bool
+) -> None:
+    """Whoever asks once more for a job that waits holds it until the end of the transaction: a claim passes it over."""
+    # nothing but being woken finds it
+    monkeypatch.setattr(buffer, "FULL_MAX_S", math.inf)
+    ran: list[object] = []
+    is_held, is_passed = threading.Event(), threading.Event()
+
+    async def run(job: Running) -> None:
+        ran.append(job.args["name"])
+
+    def hold(conn: Connection) -> None:
+        db_jobs.enqueue(conn, [MANY.new({}, unique_key="once", on_conflict=OnConflict.RESCHEDULE)])
+        is_held.set()
+        assert is_passed.wait(60)
+        if fails:
+            raise Conflict("it is not to be")
+
+    async def ask_once_more(engine: Engine) -> None:
+        with pytest.raises(Conflict) if fails else contextlib.nullcontext():
+            await engine.call(hold)
+
+    await database.call(enqueue, [MANY.new({"name": "held"}, unique_key="once")])
+    engine = Engine(database, [Kind("many", "work", each(run))], keeper_period_s=3600.0)
+    stop = trio.Event()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ask_once_more, engine)
+        await trio.to_thread.run_sync(is_held.wait, 60)
+        await nursery.start(partial(service.serve, engine, {"work": 2}, stop=stop, grace_s=5.0))
+        await engine.call(enqueue, [MANY.new({"name": "other"})])
+        await until(lambda: ran == ["other"] and rests(engine))
+        is_passed.set()
+        await until(lambda: ran == ["other", "held"])
+        stop.set()
 
 
 @pytest.mark.parametrize("kinds", [1, 2, 7])

@@ -6,7 +6,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from lumiliod.db import assets, files, scans, trash, users
+from lumiliod.db import assets, files, scans, trash, users, waking
 from lumiliod.db.pool import Connection
 from lumiliod.db.scans import Merged, Met
 from lumiliod.domain.assets import Outcome
@@ -158,6 +158,19 @@ def test_a_record_that_is_let_go_while_another_file_is_met_at_its_place_is_made_
         assert scan.conclude() == 0
     assert set(recorded(shelf)) == {b"inbox/a.jpg"}
     assert asked_for(shelf) == {b"inbox/a.jpg"}
+
+
+def test_lanes_look_again_for_jobs_that_a_scan_has_held(shelf: Shelf) -> None:
+    """A claim passes them over meanwhile, and nobody else says that they are there."""
+    (shelf.path / "a.jpg").write_bytes(A)
+    with psycopg.connect(shelf.conninfo) as conn:
+        Scan(shelf, conn).compare()
+        (shelf.path / "a.jpg").write_bytes(B + b"longer")
+        scan = Scan(shelf, conn)
+        waking.take_woken(conn)
+        assert scan.compare().changed == 1
+        woken = waking.take_woken(conn)
+        assert (woken.queues, woken.again, woken.later) == (set(), {"ingest"}, True)
 
 
 async def test_a_scan_does_not_wait_for_who_is_at_work_on_a_record_while_it_holds_others(shelf: Shelf) -> None:
