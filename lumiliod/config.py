@@ -36,9 +36,13 @@ _Lanes = Annotated[int, Meta(ge=1, le=256)]
 
 
 class Server(Struct, frozen=True, forbid_unknown_fields=True):
-    """The API's socket. ``socket`` is its absolute path, always filled in by :func:`load`."""
+    """The API's socket. ``socket`` is its absolute path, always filled in by :func:`load`.
+
+    Its mode and group are systemd's to say where systemd opens it (``lumiliod.socket``).
+    """
 
     socket: str = ""
+    socket_group: str = ""
     socket_mode: Annotated[int, Meta(ge=0, le=0o777, description=_OCTAL)] = 0o660
 
 
@@ -106,7 +110,7 @@ class Jobs(Struct, frozen=True, forbid_unknown_fields=True):
 
     concurrency: Concurrency = field(default_factory=Concurrency)
     lease_s: Annotated[int, Meta(ge=5, le=3600)] = 30
-    shutdown_grace_s: Annotated[int, Meta(ge=0, le=600)] = 10
+    shutdown_grace_s: Annotated[int, Meta(ge=0, le=600)] = 2
     history_days: Annotated[int, Meta(ge=1, le=3650)] = 14
 
 

@@ -284,11 +284,36 @@ class HealthBoard:
         self._started = dt.datetime.now(dt.UTC)
         self._clock = time.monotonic()
         self._services: dict[str, _Service] = {}
+        self._essential: set[str] = set()
         self.loop_lag_ms = 0.0
+        self.is_stopping = False
+        self.changed = trio.Event()
+        """Set, and replaced, whenever a service is otherwise than before."""
 
     def set(self, name: str, state: str, reason: str | None = None, *, restarts: int = 0) -> None:
         """Say how a service is: ``starting | ready | degraded | failed | stopped``."""
+        before = self._services.get(name)
         self._services[name] = _Service(state, reason, dt.datetime.now(dt.UTC), restarts)
+        if before is None or (before.state, before.reason) != (state, reason):
+            self.changed.set()
+            self.changed = trio.Event()
+
+    def forget(self, name: str) -> None:
+        """Say nothing more of a service."""
+        if self._services.pop(name, None) is not None:
+            self.changed.set()
+            self.changed = trio.Event()
+
+    def require(self, name: str) -> None:
+        """Note that the daemon is nothing without a service."""
+        self._essential.add(name)
+
+    def dead(self) -> list[str]:
+        """Return the services without which the daemon is nothing and that have ended, though nobody stops it."""
+        if self.is_stopping:
+            return []
+        found = ((name, self._services.get(name)) for name in sorted(self._essential))
+        return [name for name, service in found if service is not None and service.state in {"failed", "stopped"}]
 
     def snapshot(self) -> Health:
         """Return the wire form."""
@@ -334,11 +359,18 @@ class DigestLocks:
                 self._locks[digest] = (lock, users - 1)
 
 
+@dataclass
+class InForce:
+    """The configuration as it is now: replaced as a whole when its file is read again."""
+
+    config: Config
+
+
 @dataclass(frozen=True)
 class Runtime:
     """Everything that lives as long as the daemon."""
 
-    config: Config
+    in_force: InForce
     db: Database
     jobs: Engine
     repositories: Repositories
@@ -356,6 +388,11 @@ class Runtime:
     """Mirrors that a thread asks whether they are there."""
     watched: dict[RepositoryId, Watched] = field(default_factory=dict[RepositoryId, Watched])
     """How open repositories are watched: those that are."""
+
+    @property
+    def config(self) -> Config:
+        """Return the configuration in force; what may change is to be asked for when it is needed."""
+        return self.in_force.config
 
     def note_watch(
         self, opened: Opened, state: WatchState, reason: str | None = None, *, is_lacking: bool = False

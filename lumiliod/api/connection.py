@@ -5,7 +5,10 @@ hands its application a queue that blocks for ever when the application answers 
 body, and forgets pipelined requests when it stops. This one keeps the protocol and replaces the rest.
 """
 
+import fcntl
 import logging
+import sys
+import termios
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from math import inf
@@ -43,6 +46,9 @@ MIN_LOAN_BYTES = 1 << 20
 
 HEAD_S = 20.0
 """How long the head of a request may take from its first byte."""
+
+FIRST_REQUEST_S = 1.0
+"""How long a stopping server waits for a request that has begun, or for the first of who has just connected."""
 
 ANSWER_S = 2 * DRAIN_S
 """How long an answer may take to end that began before the request's body turned out to be broken."""
@@ -113,6 +119,12 @@ class _Http11(H11Protocol):
         await self.send(RawData(data))
 
 
+def _waiting_bytes(stream: trio.SocketStream) -> int:
+    """Return how much waits in a socket to be read; nothing where it is closed."""
+    fd = stream.socket.fileno()
+    return int.from_bytes(fcntl.ioctl(fd, termios.FIONREAD, bytes(4)), sys.byteorder) if fd >= 0 else 0
+
+
 async def _put(channel: trio.MemorySendChannel[ASGIReceiveEvent], message: ASGIReceiveEvent) -> None:
     """Send, unless nobody wants to hear it any more."""
     try:
@@ -144,6 +156,7 @@ class Connection:
         self._reading = trio.CancelScope(deadline=trio.current_time() + config.keep_alive_timeout)
         self._on_idle = on_idle
         self._has_head_begun = False
+        self._has_asked = False
         self.has_ended = False
         self.idle_since: float | None = trio.current_time()
         """Since when no request runs; None while one does."""
@@ -281,6 +294,7 @@ class Connection:
         else:
             assert isinstance(event, Updated)
             now = trio.current_time()
+            self._has_asked = True
             self.idle_since = now if event.idle else None
             self._reading.deadline = now + self._config.keep_alive_timeout if event.idle else inf
             self._has_head_begun = False
@@ -301,7 +315,9 @@ class Connection:
                 raise
 
     async def _close_idle_on_stop(self) -> None:
-        """When the server stops, close at once unless a request runs; the protocol closes after that one."""
+        """When the server stops, close at once unless a request runs or comes; the protocol closes after that one."""
         await self._context.terminated.wait()
-        if self.idle_since is not None:
+        if self._has_head_begun or not (self._has_asked or _waiting_bytes(self._stream)):
+            await trio.sleep(FIRST_REQUEST_S)
+        if self.idle_since is not None and not _waiting_bytes(self._stream):
             self.end()

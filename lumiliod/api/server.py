@@ -38,8 +38,9 @@ async def serve(
     socket_path: str,
     *,
     mode: int,
+    group: str = "",
     stop: trio.Event,
-    grace_s: float,
+    grace_s: Callable[[], float] | float,
     max_connections: int | None = None,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
@@ -52,8 +53,9 @@ async def serve(
         app: any ASGI application; it needs no lifespan.
         socket_path: at most 107 bytes; its folder is created when missing.
         mode: permissions of the socket file.
+        group: whom the socket file is to belong to; empty: the process's own group.
         stop: set it to stop.
-        grace_s: seconds running requests get to finish.
+        grace_s: seconds running requests get to finish, or what says so when they are to.
         max_connections: how many are served at a time, :func:`most_connections` by default. One more
             takes the place of the one that is idle longest; where none is, it waits in the backlog.
         task_status: started when connections are accepted.
@@ -65,7 +67,7 @@ async def serve(
     context = WorkerContext(None)
     door = _Door(max_connections or most_connections())
 
-    with listening(socket_path, mode) as sockets:
+    with listening(socket_path, mode, group) as sockets:
         listeners = [trio.SocketListener(trio.socket.from_stdlib_socket(sock)) for sock in sockets]
         async with trio.open_nursery() as connections:
 
@@ -82,7 +84,7 @@ async def serve(
                 await stop.wait()
                 accepting.cancel_scope.cancel()
             await context.terminated.set()
-            connections.cancel_scope.deadline = trio.current_time() + grace_s
+            connections.cancel_scope.deadline = trio.current_time() + (grace_s() if callable(grace_s) else grace_s)
 
 
 def most_connections() -> int:

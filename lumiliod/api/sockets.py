@@ -1,11 +1,13 @@
 """Unix sockets: where the API listens and who is at the other end."""
 
+import grp
 import os
 import socket
 import stat
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,19 +41,21 @@ def peer_of(sock: trio.socket.SocketType) -> Peer | None:
 
 
 @contextmanager
-def listening(path: str, mode: int) -> Iterator[list[socket.socket]]:
+def listening(path: str, mode: int, group: str = "") -> Iterator[list[socket.socket]]:
     """Open the sockets to serve: those systemd passed on, else a new one at ``path``.
 
-    Our own socket file is removed on leaving; the caller closes the sockets.
+    Our own socket file is removed on leaving; the caller closes the sockets. Those passed on stay open all the same:
+    who connects between two times of serving waits.
 
     Raises:
-        ConfigError: ``path`` cannot be listened on; ``socket_in_use`` when a process answers there.
+        ConfigError: ``path`` cannot be listened on; ``socket_in_use`` when a process answers there;
+            ``socket_group`` when the file cannot belong to ``group``.
     """
     inherited = _inherited()
     if inherited:
-        yield inherited
+        yield [sock.dup() for sock in inherited]
         return
-    sock = _bound(path, mode)
+    sock = _bound(path, mode, group)
     ours = Path(path).stat().st_ino
     try:
         yield [sock]
@@ -64,13 +68,14 @@ def listening(path: str, mode: int) -> Iterator[list[socket.socket]]:
             pass
 
 
-def _inherited() -> list[socket.socket]:
-    """Take over the stream sockets of socket activation, so that no child process sees them."""
+@cache
+def _inherited() -> tuple[socket.socket, ...]:
+    """Take over the stream sockets of socket activation, once, so that no child process sees them."""
     count = os.environ.pop("LISTEN_FDS", "")
     pid = os.environ.pop("LISTEN_PID", "")
     os.environ.pop("LISTEN_FDNAMES", None)
     if pid != str(os.getpid()) or not count.isdecimal():
-        return []
+        return ()
     sockets: list[socket.socket] = []
     for fd in range(_FIRST_INHERITED_FD, _FIRST_INHERITED_FD + int(count)):
         os.set_inheritable(fd, False)
@@ -79,11 +84,12 @@ def _inherited() -> list[socket.socket]:
             raise ConfigError(f"The socket systemd passed as descriptor {fd} is not a listening stream socket.")
         sock.setblocking(False)
         sockets.append(sock)
-    return sockets
+    return tuple(sockets)
 
 
-def _bound(path: str, mode: int) -> socket.socket:
+def _bound(path: str, mode: int, group: str) -> socket.socket:
     """Listen at ``path``; the file never has more permissions than ``mode``, not even for a moment."""
+    group_id = _group_id(group) if group else None
     if len(os.fsencode(path)) > MAX_PATH_BYTES:
         raise ConfigError(
             f"The socket path is {len(os.fsencode(path))} bytes long and Linux allows {MAX_PATH_BYTES}: {path}",
@@ -94,8 +100,11 @@ def _bound(path: str, mode: int) -> socket.socket:
         _remove_stale(path)
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            os.fchmod(sock.fileno(), mode)  # bind() creates the file with the socket's own mode less the umask
+            # bind() creates the file with the socket's own mode less the umask
+            os.fchmod(sock.fileno(), mode if group_id is None else mode & ~0o070)
             sock.bind(path)
+            if group_id is not None:
+                _give(path, group_id, group)
             Path(path).chmod(mode)
             sock.listen(_BACKLOG)
             sock.setblocking(False)
@@ -105,6 +114,28 @@ def _bound(path: str, mode: int) -> socket.socket:
     except OSError as error:
         raise ConfigError(f"Cannot listen on {path}: {error.strerror or error}.", code="socket_unusable") from error
     return sock
+
+
+def _group_id(name: str) -> int:
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError as error:
+        raise ConfigError(
+            f"server.socket_group: there is no group {name}; make it (groupadd --system {name}) or name another",
+            code="socket_group",
+        ) from error
+
+
+def _give(path: str, group_id: int, name: str) -> None:
+    """Let the socket file belong to a group."""
+    try:
+        os.chown(path, -1, group_id)
+    except PermissionError as error:
+        Path(path).unlink()
+        raise ConfigError(
+            f"server.socket_group: the daemon's user is no member of the group {name}, so its socket cannot be theirs",
+            code="socket_group",
+        ) from error
 
 
 def _remove_stale(path: str) -> None:

@@ -30,6 +30,9 @@ _SILENCE_S = 60.0
 UNLIMITED = httpx.Timeout(None, connect=_CONNECT_S)
 """For requests that take as long as they take."""
 
+_SAFE = frozenset({"GET", "HEAD"})
+"""What may be sent twice (RFC 9110, 9.2.1): it changes nothing."""
+
 T = TypeVar("T")
 Headers = Mapping[str, str]
 
@@ -114,7 +117,7 @@ class Connection:
     def _request(self, method: str, path: str, **options: Any) -> httpx.Response:
         try:
             self._knock()
-            response = self._http.request(method, path, **options)
+            response = self._asked(method, path, **options)
         except (httpx.TransportError, OSError) as error:
             if isinstance(error, OSError) and error.filename is not None:
                 raise  # the file being uploaded
@@ -122,6 +125,15 @@ class Connection:
         if not response.is_success:
             raise ApiError(_problem(response))
         return response
+
+    def _asked(self, method: str, path: str, **options: Any) -> httpx.Response:
+        """Send a request; what only asks once more, where the daemon closed the connection as it was used again."""
+        try:
+            return self._http.request(method, path, **options)
+        except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
+            if method not in _SAFE:
+                raise
+            return self._http.request(method, path, **options)
 
 
 def _problem(response: httpx.Response) -> Problem:

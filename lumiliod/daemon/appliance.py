@@ -13,8 +13,9 @@ import contextlib
 import logging
 import math
 import os
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from lumiliod import plugins
 from lumiliod.api import app as api
 from lumiliod.api.server import serve as serve_api
 from lumiliod.config import Config
-from lumiliod.daemon import systemd
+from lumiliod.daemon import reload, status_line, systemd
 from lumiliod.daemon.supervise import keep_running, measure_lag
 from lumiliod.db import embedded, migrate, pool, users
 from lumiliod.db import jobs as db_jobs
@@ -41,18 +42,28 @@ from lumiliod.library import upload_sweep
 from lumiliod.media import media
 from lumiliod.media.settings import MediaSettings
 from lumiliod.pipeline import adopt, kinds, purge, schedules
-from lumiliod.runtime import HealthBoard, Opened, Runtime, opened_repositories, reopen
+from lumiliod.runtime import HealthBoard, InForce, Opened, Repositories, Runtime, opened_repositories, reopen
 from lumiliod.watch import service as watching
 
 log = logging.getLogger(__name__)
 
 WAITING_MEDIA_JOBS = 2
 """So many have their next file ready for the first worker that is free."""
+LAST_REQUESTS_S = 1.0
+"""So long open requests have to end, however long the jobs took before."""
 REOPEN_FIRST_S, REOPEN_MAX_S = 2.0, 60.0
 """How soon, and how often at last, an offline repository is tried again."""
 
 
-async def run(config: Config, stop: trio.Event, environ: Mapping[str, str]) -> None:
+@dataclass(frozen=True)
+class Hangups:
+    """SIGHUP as it comes, and what then reads the configuration again (blocks; raises ConfigError)."""
+
+    signals: AsyncIterator[int]
+    load: Callable[[], Config]
+
+
+async def run(config: Config, stop: trio.Event, environ: Mapping[str, str], *, hangups: Hangups | None = None) -> None:
     """Run the daemon until ``stop`` is set, then shut down in order.
 
     Raises:
@@ -60,25 +71,36 @@ async def run(config: Config, stop: trio.Event, environ: Mapping[str, str]) -> N
         Conflict: another daemon uses the state folder.
     """
     health = HealthBoard()
-    async with opened(config, environ, health) as rt, trio.open_nursery() as gauges:
-        await gauges.start(measure_lag, health)
-        await gauges.start(systemd.watchdog)
-        await _serve(rt, stop)
+    started = trio.Event()
+    async with trio.open_nursery() as gauges:
+        await gauges.start(systemd.watchdog, health)
+        await gauges.start(systemd.extend_start, started)
+        async with opened(config, environ, health) as rt:
+            await gauges.start(measure_lag, health)
+            await _serve(rt, stop, started, hangups)
+            systemd.status("stopping: the media workers and the database end")
         gauges.cancel_scope.cancel()
 
 
-async def _serve(rt: Runtime, stop: trio.Event) -> None:
+async def _serve(rt: Runtime, stop: trio.Event, started: trio.Event, hangups: Hangups | None) -> None:
     config, health = rt.config, rt.health
     stop_api, stop_jobs = trio.Event(), trio.Event()
-    grace_s = float(config.jobs.shutdown_grace_s)
+    grace_s, stop_at = float(config.jobs.shutdown_grace_s), math.inf
     serve = partial(
-        serve_api, api.create(rt), config.server.socket, mode=config.server.socket_mode, stop=stop_api, grace_s=grace_s
+        serve_api,
+        api.create(rt),
+        config.server.socket,
+        mode=config.server.socket_mode,
+        group=config.server.socket_group,
+        stop=stop_api,
+        grace_s=lambda: max(LAST_REQUESTS_S, stop_at + grace_s - trio.current_time()),
     )
     engine = partial(jobs_service.serve, rt.jobs, concurrency(config), stop=stop_jobs, grace_s=grace_s)
     report = partial(_report, health, "listen")
     hear = partial(listen, rt.db, [CHANNEL], partial(_heard, rt.jobs), report=report)
     for name in ("api", "jobs", "listen", "repositories"):
         health.set(name, "starting")
+    systemd.status("starting: what was left in the repositories is taken up")
     for opened_repository in rt.repositories.online():
         await _adopted(rt, opened_repository)
     await rt.jobs.call(schedules.declare_repositories, rt.repositories)
@@ -99,49 +121,85 @@ async def _serve(rt: Runtime, stop: trio.Event) -> None:
                     if config.watch.enabled:
                         watch = partial(watching.watch_all, rt)
                         await intake.start(partial(keep_running, health, "watch", watch, essential=False))
-                    systemd.notify("READY=1\nSTATUS=serving")
+                    await intake.start(status_line.keep_true, rt)
+                    if hangups is not None:
+                        again = partial(reload.on_hangup, rt, hangups.signals, hangups.load, concurrency)
+                        await intake.start(keep_running, health, "reload", again)
+                    started.set()
+                    systemd.ready(status_line.line(rt))
                     log.info("ready", extra={"socket": config.server.socket})
                     await stop.wait()
-                    systemd.notify("STOPPING=1")
+                    stop_at = trio.current_time()
+                    health.is_stopping = True
+                    systemd.stopping(f"stopping: running jobs end within {grace_s:g} s")
                     intake.cancel_scope.cancel()
                 stop_jobs.set()
+            systemd.status("stopping: open requests end")
             stop_api.set()
         helpers.cancel_scope.cancel()
 
 
 @asynccontextmanager
 async def opened(config: Config, environ: Mapping[str, str], health: HealthBoard) -> AsyncIterator[Runtime]:
-    """Open everything the daemon stands on; closes it in reverse."""
-    async with (
-        opened_database(config, environ, health) as database,
-        opened_repositories(database) as repositories,
-        media.opened(media_settings(config), media_types(), partial(_report, health, "encoder")) as room,
-    ):
-        engine = Engine(database, [], lease_s=float(config.jobs.lease_s), history_days=config.jobs.history_days)
-        rt = Runtime(
-            config=config,
-            db=database,
-            jobs=engine,
-            repositories=repositories,
-            media=room,
-            owner_id=await database.call(users.ensure_admin),
-            health=health,
-        )
-        for kind in job_kinds(rt):
-            engine.kinds[kind.name] = kind
-        if room.degraded:
-            log.warning("metadata is degraded", extra={"reason": room.degraded})
-            health.set("exiftool", "degraded", room.degraded)
-        if room.left_out:
-            health.set("media types", "degraded", room.left_out)
-        health.set("sandbox", "degraded" if room.unprotected else "ready", room.unprotected or room.protections)
-        yield rt
+    """Open everything the daemon stands on; closes it in reverse.
+
+    The media room and the database are opened, and closed, beside each other: each takes as long as the other.
+    """
+    report = partial(_report, health, "encoder")
+    put, take = trio.open_memory_channel[media.Media](1)
+    until_closed = trio.CancelScope()
+    async with trio.open_nursery() as beside:
+        beside.start_soon(_hold, media.opened(media_settings(config), media_types(), report), put, until_closed)
+        async with (
+            opened_database(config, environ, health) as database,
+            opened_repositories(database) as repositories,
+        ):
+            room = await take.receive()
+            yield await _runtime(config, database, repositories, room, health)
+            until_closed.cancel()
+
+
+async def _hold(
+    context: AbstractAsyncContextManager[media.Media],
+    put: trio.MemorySendChannel[media.Media],
+    until_closed: trio.CancelScope,
+) -> None:
+    with until_closed:
+        async with put, context as room:
+            await put.send(room)
+            await trio.sleep_forever()
+
+
+async def _runtime(
+    config: Config, database: Database, repositories: Repositories, room: media.Media, health: HealthBoard
+) -> Runtime:
+    """Return what all of it makes, its job kinds bound; says on ``health`` what is lacking."""
+    engine = Engine(database, [], lease_s=float(config.jobs.lease_s), history_days=config.jobs.history_days)
+    rt = Runtime(
+        in_force=InForce(config),
+        db=database,
+        jobs=engine,
+        repositories=repositories,
+        media=room,
+        owner_id=await database.call(users.ensure_admin),
+        health=health,
+    )
+    for kind in job_kinds(rt):
+        engine.kinds[kind.name] = kind
+    if room.degraded:
+        log.warning("metadata is degraded", extra={"reason": room.degraded})
+        health.set("exiftool", "degraded", room.degraded)
+    if room.left_out:
+        health.set("media types", "degraded", room.left_out)
+    health.set("sandbox", "degraded" if room.unprotected else "ready", room.unprotected or room.protections)
+    return rt
 
 
 @asynccontextmanager
 async def opened_database(config: Config, environ: Mapping[str, str], health: HealthBoard) -> AsyncIterator[Database]:
     """Open the database: the embedded server, or the one ``database.url`` names; migrated."""
     url = configuration.database_url(config, environ)
+    systemd.status("starting: the database" if url is None else "starting: connecting to the database")
     async with contextlib.AsyncExitStack() as stack:
         stack.enter_context(embedded.locked(Path(config.state_dir)))
         if url is None:
@@ -159,8 +217,10 @@ async def opened_database(config: Config, environ: Mapping[str, str], health: He
                 statement_timeout_s=float(config.database.statement_timeout_s),
             )
         )
+        systemd.status("starting: the database is brought up to this version")
         for migration in await trio.to_thread.run_sync(_migrate, database):
             log.info("migrated", extra={"number": migration.number, "name_": migration.name})
+        systemd.status("starting: repositories and media workers")
         yield database
 
 

@@ -1,10 +1,13 @@
 """``lumiliod``: the daemon's own command line."""
 
+import contextlib
 import logging
 import os
 import signal
 import sys
 import threading
+from collections.abc import Sequence
+from functools import partial
 
 import click
 import trio
@@ -18,6 +21,7 @@ log = logging.getLogger(__name__)
 EX_USAGE, EX_SOFTWARE, EX_TEMPFAIL, EX_CONFIG = 64, 70, 75, 78
 """Exit statuses of sysexits(3)."""
 
+ENDING = (signal.SIGTERM, signal.SIGINT)
 LAST_S = 75.0
 """On top of the grace periods: PostgreSQL alone may take a minute."""
 
@@ -40,15 +44,25 @@ def run(config_path: str | None, state_dir: str | None) -> None:
     """Run the daemon in the foreground until SIGTERM or SIGINT."""
     from lumiliod.daemon import appliance, logs
 
-    config = configuration.load(config_path, state_dir=state_dir, environ=os.environ)
+    load = partial(configuration.load, config_path, state_dir=state_dir, environ=os.environ)
+    config = load()
     logs.configure(config.log.level, config.log.format)
 
     async def main() -> None:
         stop = trio.Event()
-        async with trio.open_nursery() as nursery:
-            await nursery.start(_wait_for_signals, stop, nursery.cancel_scope, _longest_s(config))
-            await appliance.run(config, stop, os.environ)
-            nursery.cancel_scope.cancel()
+        # a terminal's says that it is gone; else it asks to read the configuration again, and never ends the daemon
+        has_terminal = sys.stderr.isatty()
+        ending = (*ENDING, signal.SIGHUP) if has_terminal else ENDING
+        with contextlib.ExitStack() as stack:
+            hangups = None
+            if not has_terminal:
+                signal.signal(signal.SIGHUP, signal.SIG_IGN)
+                signals = stack.enter_context(trio.open_signal_receiver(signal.SIGHUP))
+                hangups = appliance.Hangups(signals, load)
+            async with trio.open_nursery() as nursery:
+                await nursery.start(_wait_for_signals, ending, stop, nursery.cancel_scope, _longest_s(config))
+                await appliance.run(config, stop, os.environ, hangups=hangups)
+                nursery.cancel_scope.cancel()
 
     trio.run(main)
 
@@ -75,7 +89,7 @@ def worker(config_path: str | None, state_dir: str | None, queues: tuple[str, ..
     async def main() -> None:
         stop = trio.Event()
         async with trio.open_nursery() as nursery:
-            await nursery.start(_wait_for_signals, stop, nursery.cancel_scope, _longest_s(config))
+            await nursery.start(_wait_for_signals, ENDING, stop, nursery.cancel_scope, _longest_s(config))
             await hands.run(config, stop, os.environ, concurrency)
             nursery.cancel_scope.cancel()
 
@@ -108,6 +122,7 @@ def _end_in_any_case(after_s: float) -> None:
 
 
 async def _wait_for_signals(
+    ending: Sequence[signal.Signals],
     stop: trio.Event,
     scope: trio.CancelScope,
     end_after_s: float,
@@ -115,7 +130,7 @@ async def _wait_for_signals(
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Stop in order at the first signal, at once at the second."""
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+    with trio.open_signal_receiver(*ending) as signals:
         task_status.started()
         async for number in signals:
             log.info("stopping", extra={"signal": signal.Signals(number).name})

@@ -39,6 +39,8 @@ async def keep_running(
     status = _OnceStarted(task_status, health, name)
     restarts: deque[float] = deque()
     failures: deque[float] = deque()
+    if essential:
+        health.require(name)
     health.set(name, "starting")
     while True:
         try:

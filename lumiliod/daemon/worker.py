@@ -28,7 +28,7 @@ from lumiliod.domain.ids import RepositoryId
 from lumiliod.jobs import service as jobs_service
 from lumiliod.jobs.engine import Engine
 from lumiliod.media import media
-from lumiliod.runtime import HealthBoard, Repositories, Runtime
+from lumiliod.runtime import HealthBoard, InForce, Repositories, Runtime
 
 log = logging.getLogger(__name__)
 
@@ -49,8 +49,10 @@ async def run(
     """
     lanes = chosen(appliance.concurrency(config), concurrency or {})
     health = HealthBoard()
-    async with opened(config, environ, health) as rt, trio.open_nursery() as gauges:
-        await gauges.start(systemd.watchdog)
+    started = trio.Event()
+    async with trio.open_nursery() as gauges, opened(config, environ, health) as rt:
+        await gauges.start(systemd.watchdog, health)
+        await gauges.start(systemd.extend_start, started)
         stop_jobs = trio.Event()
         grace_s = float(config.jobs.shutdown_grace_s)
         engine = partial(jobs_service.serve, rt.jobs, lanes, stop=stop_jobs, grace_s=grace_s)
@@ -59,10 +61,12 @@ async def run(
             async with trio.open_nursery() as working:
                 await working.start(partial(keep_running, health, "jobs", engine))
                 await intake.start(partial(keep_running, health, "listen", hearing(rt)))
-                systemd.notify("READY=1\nSTATUS=working")
+                started.set()
+                systemd.ready(f"working on {', '.join(sorted(lanes))}")
                 log.info("ready", extra={"queues": ",".join(sorted(lanes))})
                 await stop.wait()
-                systemd.notify("STOPPING=1")
+                health.is_stopping = True
+                systemd.stopping(f"stopping: running jobs end within {grace_s:g} s")
                 stop_jobs.set()
             intake.cancel_scope.cancel()
         gauges.cancel_scope.cancel()
@@ -99,7 +103,7 @@ async def opened(config: Config, environ: Mapping[str, str], health: HealthBoard
         repositories = stack.enter_context(contextlib.closing(Repositories(owner=False)))
         room = await stack.enter_async_context(media.opened(appliance.media_settings(config), appliance.media_types()))
         rt = Runtime(
-            config=config,
+            in_force=InForce(config),
             db=database,
             jobs=Engine(database, [], lease_s=float(config.jobs.lease_s), history_days=config.jobs.history_days),
             repositories=repositories,

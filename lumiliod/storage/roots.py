@@ -1,8 +1,10 @@
 """Where a repository may lie: in a real folder of its own, with no other repository in it or around it."""
 
 import os
+import pwd
 import stat
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
@@ -39,8 +41,23 @@ def checked(root: str, known_roots: Sequence[str], forbidden: Sequence[str]) -> 
         raise Conflict(f"{shown(root)} is a repository already", code="exists")
     _refuse_nested(root, real, known_roots)
     if not os.access(root, os.R_OK | os.W_OK | os.X_OK):
-        raise Forbidden(f"cannot write in {root}", code="root_not_writable")
+        raise Forbidden(f"cannot write in {root}: {_hindrance(root)}", code="root_not_writable")
     return root
+
+
+def _hindrance(root: str) -> str:
+    """Say why a folder cannot be written, and what would help."""
+    with suppress(OSError):
+        if os.statvfs(root).f_flag & os.ST_RDONLY:
+            return (
+                "it is read-only here. Where it is systemd that says so, let the daemon write there: "
+                f"systemctl edit lumiliod.service, and in [Service] ReadWritePaths={root}"
+            )
+    try:
+        user = pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        user = str(os.geteuid())
+    return f"the daemon's user {user} may not; it has to be let in by owner, group or access list (setfacl)"
 
 
 def moved(root: str, known_roots: Sequence[str], forbidden: Sequence[str]) -> str:

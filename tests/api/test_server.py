@@ -108,6 +108,29 @@ async def test_an_idle_connection_does_not_hold_up_the_end(socket_path: str) -> 
             await client.aclose()
 
 
+async def test_who_asked_before_it_could_know_is_answered(socket_path: str) -> None:
+    """The server stops while requests lie in the socket, unread, and while somebody has only connected."""
+    async with serving(hello, socket_path, grace_s=30) as server:
+        used = await server.connect()
+        assert (await Client(used).ask("GET", "/")).status == 200
+        fresh, silent = await server.connect(), await server.connect()
+        await trio.testing.wait_all_tasks_blocked()
+        # nothing runs between the request and the stop
+        assert used.socket._sock.send(b"GET / HTTP/1.1\r\nHost: l\r\n\r\n") > 0  # type: ignore[attr-defined]
+        server.stop.set()
+        await trio.testing.wait_all_tasks_blocked()
+        await fresh.send_all(b"GET / HTTP/1.1\r\nHost: l\r\n\r\n")
+        for stream in (used, fresh):
+            received = b""
+            while data := await stream.receive_some(1000):
+                received += data
+            assert received.startswith(b"HTTP/1.1 200")
+        assert await silent.receive_some(1) == b""
+        await server.ended.wait()
+        for stream in (used, fresh, silent):
+            await stream.aclose()
+
+
 async def test_a_stalled_reader_is_cut_after_the_grace(socket_path: str) -> None:
     writing = trio.Event()
 
@@ -453,14 +476,16 @@ async def app(scope, receive, send):
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
     await send({"type": "http.response.body", "body": b"ok", "more_body": False})
 async def main():
-    stop = trio.Event()
-    async with trio.open_nursery() as nursery:
-        await nursery.start(
-            lambda task_status: serve(app, "/nowhere/s", mode=0o660, stop=stop, grace_s=1, task_status=task_status))
-        assert "LISTEN_FDS" not in os.environ and not os.get_inheritable(3)
-        print("ready", flush=True)
-        await trio.to_thread.run_sync(sys.stdin.read)
-        stop.set()
+    # twice: a service that is started again finds its socket as it was
+    for _ in range(2):
+        stop = trio.Event()
+        async with trio.open_nursery() as nursery:
+            await nursery.start(
+                lambda task_status: serve(app, "/nowhere/s", mode=0o660, stop=stop, grace_s=1, task_status=task_status))
+            assert "LISTEN_FDS" not in os.environ and not os.get_inheritable(3)
+            print("ready", flush=True)
+            await trio.to_thread.run_sync(sys.stdin.readline)
+            stop.set()
 os.environ["LISTEN_PID"] = str(os.getpid())
 trio.run(main)
 """
@@ -482,12 +507,14 @@ trio.run(main)
         )
         with child:
             assert child.stdout is not None
-            assert child.stdout.readline() == b"ready\n"
-            with socket.socket(socket.AF_UNIX) as client:
-                client.connect(socket_path)
-                client.sendall(b"GET / HTTP/1.1\r\nHost: l\r\n\r\n")
-                assert client.recv(1000).startswith(b"HTTP/1.1 200")
-                assert child.stdin is not None
-                child.stdin.close()
-                assert child.wait(10) == 0
+            assert child.stdin is not None
+            for _ in range(2):
+                assert child.stdout.readline() == b"ready\n"
+                with socket.socket(socket.AF_UNIX) as client:
+                    client.connect(socket_path)
+                    client.sendall(b"GET / HTTP/1.1\r\nHost: l\r\n\r\n")
+                    assert client.recv(1000).startswith(b"HTTP/1.1 200")
+                child.stdin.write(b"\n")
+                child.stdin.flush()
+            assert child.wait(10) == 0
     assert Path(socket_path).exists()

@@ -1,37 +1,79 @@
 """The daemon speaks to a service manager without any library of its own."""
 
 import os
-import socket
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 
+import pytest
+import trio
+import trio.testing
+
+from lumiliod.daemon import systemd
+from lumiliod.daemon.supervise import keep_running
+from lumiliod.runtime import HealthBoard
 from tests.conftest import Daemon
+from tests.daemon.manager import managing
 
 
-def test_it_tells_when_it_is_ready_alive_and_stopping(make_daemon: Callable[..., Daemon]) -> None:
-    with (
-        tempfile.TemporaryDirectory(prefix="lum-") as folder,
-        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager,
-    ):
-        address = str(Path(folder) / "notify")
-        manager.bind(address)
-        manager.settimeout(30)
+def test_it_tells_what_it_does_when_it_is_ready_alive_and_stopping(make_daemon: Callable[..., Daemon]) -> None:
+    with managing() as manager:
         daemon = make_daemon()
-        daemon.environ = {**os.environ, "NOTIFY_SOCKET": address, "WATCHDOG_USEC": "400000"}
-        daemon.environ.pop("WATCHDOG_PID", None)
+        daemon.environ = {**manager.environ, "WATCHDOG_USEC": "400000"}
         daemon.start()
-        heard: list[str] = []
-        while sum("WATCHDOG=1" in message for message in heard) < 3 or not any("READY=1" in m for m in heard):
-            heard.append(manager.recv(4096).decode())
+        manager.until(lambda line: line == "READY=1")
+        assert manager.heard.index("STATUS=starting: the database") < manager.heard.index("READY=1")
+        assert any(line.startswith("EXTEND_TIMEOUT_USEC=") for line in manager.heard)
+        before = manager.heard.count("WATCHDOG=1")
+        while manager.heard.count("WATCHDOG=1") < before + 3:
+            manager.until(lambda line: line == "WATCHDOG=1")
         assert daemon.stop() == 0
-        manager.setblocking(False)
-        try:
-            while True:
-                heard.append(manager.recv(4096).decode())
-        except BlockingIOError:
-            pass
-        assert "STOPPING=1" in heard
+        manager.until(lambda line: line == "STOPPING=1")
+        manager.until(lambda line: line == "STATUS=stopping: the media workers and the database end")
+
+
+def test_the_line_follows_the_repositories(make_daemon: Callable[..., Daemon]) -> None:
+    with managing() as manager:
+        daemon = make_daemon()
+        daemon.environ = manager.environ
+        daemon.start()
+        manager.until(lambda line: line.startswith("STATUS=serving; no repository yet"))
+        root = daemon.state_dir / "photos"
+        root.mkdir()
+        daemon.cli("repos", "add", str(root), "--name", "photos")
+        manager.until(lambda line: line.startswith("STATUS=serving; 1 repository"))
+        root.rename(daemon.state_dir / "elsewhere")
+        daemon.cli("scan", "photos", check=False)
+        manager.until(lambda line: line.startswith("STATUS=serving; 1 repository, 1 offline"))
+        assert daemon.stop() == 0
+
+
+async def test_the_watchdog_hears_of_what_has_ended(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A service that returns though nobody stops it is gone, and only a new start brings it back."""
+    health = HealthBoard()
+    gone = trio.Event()
+
+    async def serve(*, task_status: trio.TaskStatus[None]) -> None:
+        task_status.started()
+        await gone.wait()
+
+    with managing() as manager:
+        monkeypatch.setenv("NOTIFY_SOCKET", manager.environ["NOTIFY_SOCKET"])
+        monkeypatch.setenv("WATCHDOG_USEC", "2000000")
+        monkeypatch.setenv("WATCHDOG_PID", str(os.getpid()))
+        async with trio.open_nursery() as nursery:
+            await nursery.start(keep_running, health, "api", serve)
+            await nursery.start(systemd.watchdog, health)
+            await trio.sleep(4.5)
+            gone.set()
+            await trio.sleep(4.5)
+            manager.until(lambda line: line.startswith("STATUS=not alive: api"))
+            assert manager.heard.count("WATCHDOG=1") == 5
+            # while it stops in order, what has ended is as it should be
+            health.is_stopping = True
+            await trio.sleep(2)
+            manager.until(lambda line: line == "WATCHDOG=1")
+            nursery.cancel_scope.cancel()
 
 
 def test_without_a_manager_nothing_is_said(daemon: Daemon) -> None:

@@ -34,7 +34,7 @@ from lumiliod.jobs.kind import Kind
 from lumiliod.media.media import Media
 from lumiliod.pipeline import heal, kinds, mirror, scrub
 from lumiliod.pipeline.mirror import BackendOf
-from lumiliod.runtime import HealthBoard, Opened, Repositories, Runtime
+from lumiliod.runtime import HealthBoard, InForce, Opened, Repositories, Runtime
 from lumiliod.storage import local
 from lumiliod.storage import mirrors as storage_mirrors
 from lumiliod.storage import repository as storage
@@ -210,7 +210,7 @@ async def library(
         storage.create(str(root), root.name)
     repositories = Repositories()
     rt = Runtime(
-        config=Config(state_dir=state_dir, integrity=msgspec.convert(settings, Integrity)),
+        in_force=InForce(Config(state_dir=state_dir, integrity=msgspec.convert(settings, Integrity))),
         db=database,
         jobs=Engine(database, [], keeper_period_s=1.0),
         repositories=repositories,

@@ -35,7 +35,7 @@ from lumiliod.media import media
 from lumiliod.media.media import Media
 from lumiliod.media.settings import MediaSettings
 from lumiliod.pipeline import ingest, kinds, purge, retire
-from lumiliod.runtime import HealthBoard, Runtime, opened_repositories
+from lumiliod.runtime import HealthBoard, InForce, Runtime, opened_repositories
 from lumiliod.storage import derivatives, repository
 from lumiliod.storage.local import stat_of
 from lumiliod.watch import plan, scan
@@ -179,7 +179,7 @@ async def opened(shelf: Shelf, *, with_media: bool = False, statement_timeout_s:
         async with opened_repositories(database) as repositories:
             engine = Engine(database, [], keeper_period_s=1.0)
             rt = Runtime(
-                config=configuration.parse("", state_dir=shelf.root + ".state"),
+                in_force=InForce(configuration.parse("", state_dir=shelf.root + ".state")),
                 db=database,
                 jobs=engine,
                 repositories=repositories,

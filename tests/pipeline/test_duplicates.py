@@ -12,7 +12,7 @@ import trio
 
 from lumiliod.jobs import service
 from lumiliod.library import upload
-from lumiliod.runtime import Runtime
+from lumiliod.runtime import InForce, Runtime
 from lumiliod.testing.sources import Chunks
 from tests.pipeline import shelf
 from tests.pipeline.shelf import QUEUES, Shelf
@@ -25,7 +25,7 @@ async def working(first: Shelf, how: str) -> AsyncIterator[Runtime]:
     async with shelf.opened(first, with_media=True) as opened:
         storage = msgspec.structs.replace(opened.config.storage, duplicates=how, min_free_mb=0)
         config = msgspec.structs.replace(opened.config, storage=storage)
-        rt = shelf._with_kinds(replace(opened, config=config))
+        rt = shelf._with_kinds(replace(opened, in_force=InForce(config)))
         stop = trio.Event()
         async with trio.open_nursery() as nursery:
             await nursery.start(partial(service.serve, rt.jobs, QUEUES, stop=stop, grace_s=5.0))

@@ -12,6 +12,7 @@ import pytest
 
 from lumiliod.jobs.engine import Running
 from lumiliod.pipeline import upload_ingest
+from lumiliod.runtime import InForce
 from tests.pipeline import shelf as shelves
 from tests.pipeline.shelf import Shelf, digest_of
 from tests.pipeline.test_ingest import OTHER, A, Later, nothing, staged
@@ -45,7 +46,7 @@ def lose_a_sector(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 async def given_again(shelf: Shelf, *, heals: bool = True) -> None:
     async with shelves.opened(shelf, with_media=True) as opened:
         integrity = msgspec.structs.replace(opened.config.integrity, heal=heals)
-        rt = replace(opened, config=msgspec.structs.replace(opened.config, integrity=integrity))
+        rt = replace(opened, in_force=InForce(msgspec.structs.replace(opened.config, integrity=integrity)))
         upload = await staged(rt, shelf, "b.jpg")
         running = cast(Running, Later(rt, nothing))
         await upload_ingest.ingest_upload(rt, rt.repositories.get(shelf.id), running, upload)

@@ -22,7 +22,7 @@ from lumiliod.domain.repositories import RepositoryStatus
 from lumiliod.jobs.engine import Effect, Running
 from lumiliod.library import trash
 from lumiliod.pipeline import file_ingest, kinds, known_original, new_asset, purge, strays, upload_ingest
-from lumiliod.runtime import DigestLocks, Repositories, Runtime
+from lumiliod.runtime import DigestLocks, InForce, Repositories, Runtime
 from lumiliod.storage import staging
 from lumiliod.storage.local import stat_of
 from lumiliod.storage.originals import Placed
@@ -271,7 +271,7 @@ async def test_an_upload_of_an_asset_that_goes_meanwhile_is_taken_in_as_new(
         put_into_trash(first, asset)
     async with shelves.opened(shelf, with_media=True) as opened:
         storage = msgspec.structs.replace(opened.config.storage, duplicates=duplicates)
-        rt = replace(opened, config=msgspec.structs.replace(opened.config, storage=storage))
+        rt = replace(opened, in_force=InForce(msgspec.structs.replace(opened.config, storage=storage)))
         upload = await staged(rt, shelf, "again.jpg")
 
         async def go() -> None:
@@ -307,7 +307,7 @@ async def test_a_name_of_an_original_that_is_missing_stays_its_own(conninfo: str
     (shelf.path / "inbox" / "a.jpg").unlink()
     async with shelves.working(shelf, with_media=True) as opened:
         storage = msgspec.structs.replace(opened.config.storage, duplicates="keep")
-        rt = replace(opened, config=msgspec.structs.replace(opened.config, storage=storage))
+        rt = replace(opened, in_force=InForce(msgspec.structs.replace(opened.config, storage=storage)))
         if how in ("upload", "keep"):
             if how == "keep":
                 shelves.add(first, "inbox/a.jpg", A)

@@ -18,6 +18,7 @@ from lumiliod.domain.sync import SyncCounts, SyncScope, SyncStatus, SyncType
 from lumiliod.jobs.kind import FIRST
 from lumiliod.library import sync as library
 from lumiliod.pipeline import kinds, schedules
+from lumiliod.runtime import InForce
 from lumiliod.watch import mounts, watcher
 from lumiliod.watch.changes import FOLDERS_MAX, Changes
 from tests.pipeline import shelf as shelves
@@ -137,7 +138,7 @@ async def test_a_repository_that_is_back_is_scanned_for_that(shelf: Shelf) -> No
         away.rename(shelf.path)
         # where a watcher is, it asks for that itself
         unwatched = configuration.parse("[watch]\nenabled = false", state_dir=shelf.root + ".state")
-        await nursery.start(appliance.attend_repositories, replace(rt, config=unwatched))
+        await nursery.start(appliance.attend_repositories, replace(rt, in_force=InForce(unwatched)))
         await until(lambda: runs(shelf, "type, status") == [("startup", "completed")])
         nursery.cancel_scope.cancel()
 

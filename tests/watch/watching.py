@@ -9,7 +9,7 @@ import trio
 
 from lumiliod.config import Watch
 from lumiliod.domain.ids import RepositoryId
-from lumiliod.runtime import Runtime, WatchState
+from lumiliod.runtime import InForce, Runtime, WatchState
 from lumiliod.watch.service import watch_all
 from tests.pipeline import shelf as shelves
 from tests.pipeline.shelf import Shelf
@@ -36,7 +36,7 @@ def replaced(rt: Runtime) -> Runtime:
     """Return the runtime with a debounce of tests."""
     config = rt.config
     watch = Watch(debounce_ms=DEBOUNCE_MS)
-    return replace(rt, config=type(config)(state_dir=config.state_dir, watch=watch))
+    return replace(rt, in_force=InForce(type(config)(state_dir=config.state_dir, watch=watch)))
 
 
 async def quiet(rt: Runtime, shelf: Shelf) -> None:

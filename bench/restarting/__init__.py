@@ -1,0 +1,1 @@
+"""What ``bench/restarts.py`` is made of."""
