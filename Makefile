@@ -8,11 +8,11 @@ unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 PY := .venv/bin/python
 export PHOTOS
 
-.PHONY: help setup demo run test check format bench soak lock clean
+.PHONY: help setup demo run test check format bench soak deb test-deb lock clean
 
 help: ## Show the targets
-	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' Makefile | while IFS=$$'\t' read -r name what; do \
-		printf '  make %-8s %s\n' "$$name" "$$what"; done
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | while IFS=$$'\t' read -r name what; do \
+		printf '  make %-9s %s\n' "$$name" "$$what"; done
 
 setup: ## Make .venv with everything, once; quick when nothing changed
 	@scripts/setup.sh
@@ -38,6 +38,12 @@ bench: setup ## Measure (long; BENCH=short for the short form); keep the machine
 soak: setup ## Kill workers and the database, then the daemon for hours while it works (SOAK_MINUTES=60)
 	@scripts/chaos.sh
 	@$(PY) -m scripts.soak
+
+deb: setup ## Build the Debian package: dist/lumilio_<version>_<arch>.deb
+	@packaging/deb/build.sh
+
+test-deb: deb ## Install, use, upgrade, remove and purge the package in a Debian of its own (as root)
+	@packaging/deb/test.sh
 
 lock: setup ## Renew the lock files from pyproject.toml (needs uv)
 	@scripts/lock.sh
