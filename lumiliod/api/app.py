@@ -28,6 +28,7 @@ from lumiliod.api import (
     assets,
     derivatives,
     description,
+    feed,
     health,
     integrity,
     jobs,
@@ -63,6 +64,7 @@ BLUEPRINTS: tuple[Callable[[Runtime], Blueprint], ...] = (
     trash.blueprint,
     integrity.blueprint,
     derivatives.blueprint,
+    feed.blueprint,
     description.blueprint,
 )
 

@@ -1,12 +1,14 @@
 """What those are told who stay: server-sent events, until they go or the server stops."""
 
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
+from typing import Protocol
 
 import trio
 
 from lumiliod.api.exchange import Exchange
 from lumiliod.contract.events import ALIVE, MEDIA_TYPE, written
-from lumiliod.library.live import Live
+from lumiliod.library.live import Moment
 
 KEEP_ALIVE_S = 15.0
 """After so long without an event a comment shows that the connection lives; the specification's own advice."""
@@ -24,7 +26,23 @@ _HEADERS = {"Content-Type": MEDIA_TYPE, "Cache-Control": "no-store", "X-Accel-Bu
 """The last is for a proxy (nginx): pass every piece on at once."""
 
 
-async def send_events(exchange: Exchange, live: Live) -> None:
+class Source(Protocol):
+    """What is told, one moment after the other, to one who watches."""
+
+    def watched(self) -> AbstractContextManager[None]:
+        """Count one who watches."""
+        ...
+
+    async def keep(self) -> None:
+        """Look, for all who watch, as long as it is one's turn."""
+        ...
+
+    async def after(self, number: int) -> Moment:
+        """Return what follows the event ``number``; 0 begins."""
+        ...
+
+
+async def send_events(exchange: Exchange, live: Source) -> None:
     """Answer with what ``live`` tells until that ends, the client goes, stops reading, or the server stops.
 
     Raises:
@@ -44,7 +62,7 @@ async def send_events(exchange: Exchange, live: Live) -> None:
                 await exchange.write(b"", last=True)
 
 
-async def _tell(exchange: Exchange, live: Live) -> None:
+async def _tell(exchange: Exchange, live: Source) -> None:
     """Send what changes, and a sign of life when nothing does, to the last moment or a client that stalls."""
     number, is_last = 0, False
     piece = b"retry: %d\n\n" % round(RECONNECT_S * 1000)

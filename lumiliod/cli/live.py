@@ -106,7 +106,7 @@ class _Lines:
         for job_id in self._lines.keys() - lines.keys():
             click.echo(_stamped(f"{self._lines[job_id].split('  ')[0]}  {job_id}  ended"))
         self._lines = lines
-        summed = "; ".join(_queue_line(queue) for queue in told.queues if any(queue.counts.values()) or queue.reason)
+        summed = "; ".join(queue_line(queue) for queue in told.queues if any(queue.counts.values()) or queue.reason)
         if summed != self._sum:
             self._sum = summed
             click.echo(_stamped(summed or "nothing to do"))
@@ -172,7 +172,8 @@ def _job_table(running: Iterable[RunningJob]) -> "RenderableType":
     return drawn
 
 
-def _queue_line(queue: LiveQueue) -> str:
+def queue_line(queue: LiveQueue) -> str:
+    """Say how a queue is: ``media (paused): 2 running, 10 waiting``."""
     reason = f" ({queue.reason})" if queue.reason else ""
     return f"{queue.name}{reason}: {queue.counts.get('running', 0)} running, {_waiting(queue)} waiting"
 

@@ -5,6 +5,7 @@ import click
 from lumiliod import __version__
 from lumiliod.cli.assets import assets, search
 from lumiliod.cli.derivatives import derivatives
+from lumiliod.cli.events import events
 from lumiliod.cli.held import COMMANDS as HELD
 from lumiliod.cli.integrity import integrity, verify
 from lumiliod.cli.jobs import jobs
@@ -42,6 +43,7 @@ def version(options: Options) -> None:
 for command in (
     status,
     wait,
+    events,
     repos,
     scan,
     sync,

@@ -13,6 +13,7 @@ import msgspec
 
 from lumiliod.client.connection import UNLIMITED, ApiError, Connection, given, segment
 from lumiliod.client.derivatives import Derivatives
+from lumiliod.client.feed import Feed
 from lumiliod.client.integrity import Integrity
 from lumiliod.client.repositories import Repositories
 from lumiliod.client.sync import Sync
@@ -68,6 +69,7 @@ class Client:
         self.repos = Repositories(self._connection)
         self.derivatives = Derivatives(self._connection)
         self.sync = Sync(self._connection)
+        self.feed = Feed(self._connection)
 
     def __enter__(self) -> "Client":
         return self

@@ -12,7 +12,7 @@ This is the only module that knows httpx.
 import errno
 import socket
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -81,16 +81,24 @@ class Connection:
 
     def events(self, path: str, kinds: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         """Yield the server-sent events of ``path``: their names, and their data as ``kinds`` says; it never ends."""
+        for name, _, data in self.numbered_events(path, kinds):
+            yield name, data
+
+    def numbered_events(
+        self, path: str, kinds: Mapping[str, Any], *, after: int | None = None, **query: object
+    ) -> Generator[tuple[str, int, Any], None, None]:
+        """Yield events as :meth:`events` does, with their numbers; behind the event ``after`` if that is known."""
+        headers = {} if after is None else {"Last-Event-ID": str(after)}
         timeout = httpx.Timeout(_ANSWER_S, connect=_CONNECT_S, read=_SILENCE_S)
         try:
             self._knock()
-            with self._http.stream("GET", path, timeout=timeout) as response:
+            with self._http.stream("GET", path, params=given(**query), headers=headers, timeout=timeout) as response:
                 if not response.is_success:
                     response.read()
                     raise ApiError(_problem(response))
                 for event in server_sent.read(response.iter_bytes()):
                     if event.name in kinds:
-                        yield event.name, msgspec.json.decode(event.data, type=kinds[event.name])
+                        yield event.name, event.number, msgspec.json.decode(event.data, type=kinds[event.name])
         except (httpx.TransportError, OSError) as error:
             raise Unreachable(_why(error, self.socket)) from error
         except msgspec.MsgspecError as error:

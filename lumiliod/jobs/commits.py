@@ -67,12 +67,19 @@ class Commits:
     Args:
         call: runs a transaction and wakes the lanes it enqueued for: ``Engine.call``.
         ended: told the plain ends that were written, or refused: they are no longer held.
+        completed: told each job that is completed, with its result.
     """
 
-    def __init__(self, call: Call, ended: Callable[[Sequence[ClaimedJob]], None]) -> None:
+    def __init__(
+        self,
+        call: Call,
+        ended: Callable[[Sequence[ClaimedJob]], None],
+        completed: Callable[[ClaimedJob, Result | None], None],
+    ) -> None:
         self.totals: dict[str, StageTotal] = defaultdict(StageTotal)
         self._call = call
         self._ended = ended
+        self._completed = completed
         self._requests: list[Request] = []
         self._plain: list[Request] = []
         self._requested = trio.Event()
@@ -125,6 +132,7 @@ class Commits:
                     total = self.totals[request.job.kind]
                     total.completed += 1
                     total.run_ms += request.run_ms
+                    self._completed(request.job, request.value.value)
             await trio.lowlevel.checkpoint_if_cancelled()
 
     async def _settle(self, plain: list[Request]) -> None:

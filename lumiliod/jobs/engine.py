@@ -6,6 +6,7 @@ of this process starts without a look at the database.
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Protocol, TypeVar, TypeVarTuple
 
 import outcome
@@ -18,6 +19,7 @@ from lumiliod.domain.errors import LumilioError, Retryable
 from lumiliod.domain.jobs import ClaimedJob
 from lumiliod.jobs import calls, failures
 from lumiliod.jobs.commits import Commits, Request, StageTotal, elapsed_ms
+from lumiliod.jobs.endings import Endings, Gathered
 from lumiliod.jobs.ends import Effect, Fenced, Result, Together
 from lumiliod.jobs.keeper import PERIOD_S, Keeper
 from lumiliod.jobs.kind import Kind
@@ -34,6 +36,11 @@ Ts = TypeVarTuple("Ts")
 
 FAILURE_WRITE_PERIOD_S = 1.0
 LEAVE_TIMEOUT_S = 10.0
+
+TELLING_S = 90.0
+"""How long other processes are told what ends here after one asked; it asks again in time."""
+
+TELL_PERIOD_S = 0.5
 
 BACKLOG_MAX = 2000
 """Ends not yet written, beyond which nothing more is claimed."""
@@ -89,7 +96,8 @@ class Engine:
         self.suspect_runs = False
         self._lease_s = lease_s
         self.lease = Lease(database, lease_s, self.lost.set)
-        self.commits = Commits(self._write_results, self._written)
+        self.endings = Endings()
+        self.commits = Commits(self._write_results, self._written, self.endings.completed)
         self.keeper = Keeper(self, keeper_period_s, lease_s, history_days)
 
     @property
@@ -124,6 +132,10 @@ class Engine:
             self.keeper.look_soon()
         if said.tokens:
             self.drop(said.tokens)
+        if said.by is not None and said.by != self.lease.worker_id:
+            if said.listens:
+                self.endings.tell(TELLING_S)
+            self.endings.add(said.gathered)
 
     async def call(self, fn: Callable[[Connection, *Ts], T], *args: *Ts) -> T:
         """Run a transaction like ``Database.call``, then wake the lanes it enqueued for."""
@@ -165,6 +177,33 @@ class Engine:
         if self.keeper.others:
             for part in calls.parts(calls.Call(tokens=frozenset(tokens), settings=settings)):
                 await self.database.once(waking.notify, calls.written(part))
+
+    async def listen(self) -> bool:
+        """Ask the other processes, if there are any, to tell what ends there; to be asked again before long.
+
+        Raises:
+            Retryable: the database is away.
+        """
+        if self.keeper.others:
+            await self.database.once(waking.notify, calls.written(calls.Call(listens=True, by=self.lease.worker_id)))
+        return self.keeper.others
+
+    async def tell_endings(self) -> None:
+        """Tell another process what ends here while it listens, twice a second at most; a service."""
+        while True:
+            asked = self.endings.asked
+            while self.endings.tells:
+                await trio.sleep(TELL_PERIOD_S)
+                if gathered := self.endings.take():
+                    said = calls.Call(by=self.lease.worker_id, gathered=gathered)
+                    payload = calls.written(said)
+                    if len(payload.encode()) > calls.PAYLOAD_BYTES:
+                        said = calls.Call(by=self.lease.worker_id, gathered=Gathered(is_whole=False))
+                        payload = calls.written(said)
+                    # a hint: the counts say it, too
+                    with suppress(LumilioError):
+                        await self.database.once(waking.notify, payload)
+            await asked.wait()
 
     def drop(self, tokens: frozenset[int]) -> None:
         """Let go of attempts that were taken away: those that run here are cancelled."""
@@ -329,6 +368,8 @@ class Engine:
         if ours:
             told = {"job": str(job.id), "kind": job.kind, "code": failed.code, "retry": again}
             log.log(logging.INFO if again else logging.WARNING, "job failed", extra=told)
+        if ours and not again:
+            self.endings.discarded(job)
         if again:
             self.keeper.soon()
         return ours

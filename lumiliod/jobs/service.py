@@ -37,6 +37,7 @@ async def serve(
         await engine.register()
         async with trio.open_nursery() as keeping:
             await keeping.start(engine.commits.run)
+            keeping.start_soon(engine.tell_endings)
             # its first round makes available what a killed predecessor held, before the first claim
             await keeping.start(engine.keeper.run, engine.lease)
             async with trio.open_nursery() as lanes:

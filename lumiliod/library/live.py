@@ -172,17 +172,22 @@ class _Everything:
         if counts is not None:
             self._counts = counts
             self._count_at_s = trio.current_time() + cost_s / COUNTS_SHARE - PERIOD_S
-        states = {state.name: state for state in self._rt.jobs.queues.states()}
-        queues = [
-            LiveQueue(
-                name=name,
-                allowed=states[name].allowed if name in states else 0,
-                reason=states[name].reason if name in states else None,
-                counts=dict(self._counts.get(name, {})),
-            )
-            for name in sorted({*states, *self._counts})
-        ]
+        queues = live_queues(self._rt, self._counts)
         return Told("jobs", LiveJobs(running=[convert.running_job(row) for row in running], queues=queues))
+
+
+def live_queues(rt: Runtime, counts: Counts) -> list[LiveQueue]:
+    """Return the queues that this process serves, and others that have jobs, by name."""
+    states = {state.name: state for state in rt.jobs.queues.states()}
+    return [
+        LiveQueue(
+            name=name,
+            allowed=states[name].allowed if name in states else 0,
+            reason=states[name].reason if name in states else None,
+            counts=dict(counts.get(name, {})),
+        )
+        for name in sorted({*states, *counts})
+    ]
 
 
 def _read(conn: Connection, with_counts: bool) -> tuple[list[RunningRow], Counts | None, float]:

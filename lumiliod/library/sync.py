@@ -82,7 +82,7 @@ async def history(
     wanted = None if type_ is None else SyncType(type_)
     rows = await rt.db.call(_page, only, wanted, None if status is None else SyncStatus(status), before, count)
     following = convert.cursor(rows[limit - 1].id) if len(rows) > limit else None
-    return SyncOperationPage(items=[_operation(rt, row) for row in rows[:limit]], next_cursor=following)
+    return SyncOperationPage(items=[wire_operation(rt, row) for row in rows[:limit]], next_cursor=following)
 
 
 async def operation(rt: Runtime, operation_id: UUID) -> SyncOperation:
@@ -94,7 +94,7 @@ async def operation(rt: Runtime, operation_id: UUID) -> SyncOperation:
     row = await rt.db.call(db_sync.one, operation_id)
     if row is None:
         raise NotFound(f"there is no run {operation_id}", code="sync_operation_not_found")
-    return _operation(rt, row)
+    return wire_operation(rt, row)
 
 
 async def run(rt: Runtime, ref: str, wanted: SyncRequest) -> SyncTicket:
@@ -150,7 +150,7 @@ def live(rt: Runtime, watchers: Watchers) -> Live:
 
     async def look() -> Told:
         rows = await rt.db.call(_page, None, None, None, None, LIVE_RUNS)
-        return Told("runs", LiveSync(items=[_operation(rt, row) for row in rows]))
+        return Told("runs", LiveSync(items=[wire_operation(rt, row) for row in rows]))
 
     return Live(look, watchers=watchers)
 
@@ -204,7 +204,7 @@ def _repository(rt: Runtime, row: RepositoryRow, seen: _Seen) -> RepositorySync:
         status=row.status,
         status_reason=row.status_reason,
         watch=watch(rt, row),
-        last=_operation(rt, last[row.id]) if row.id in last else None,
+        last=wire_operation(rt, last[row.id]) if row.id in last else None,
         open=[_open(scan) for scan in scans if scan.repository_id == row.id],
         held=kept[0] if kept else None,
     )
@@ -228,7 +228,8 @@ def _open(scan: OpenScan) -> OpenSync:
     )
 
 
-def _operation(rt: Runtime, row: OperationRow) -> SyncOperation:
+def wire_operation(rt: Runtime, row: OperationRow) -> SyncOperation:
+    """Return a run as it is told."""
     fields: dict[str, Any] = {
         name: getattr(row, name) for name in SyncOperation.__struct_fields__ if hasattr(row, name)
     }

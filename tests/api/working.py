@@ -63,6 +63,7 @@ class Working:
 
     engine: Engine
     server: wire.Running
+    health: HealthBoard
 
     async def enqueue(self, *jobs: NewJob) -> list[JobId]:
         return await self.engine.call(enqueue, list(jobs))
@@ -81,11 +82,12 @@ class Working:
         return told.code
 
     @asynccontextmanager
-    async def events(self, path: str) -> AsyncIterator["Events"]:
+    async def events(self, path: str, *, after: int | None = None) -> AsyncIterator["Events"]:
+        """Read events, those behind ``after`` if it is given."""
         stream = await self.server.connect()
         async with stream:
             events = Events(Client(stream))
-            await events.begin(f"/api/v1{path}")
+            await events.begin(f"/api/v1{path}", after=after)
             yield events
 
 
@@ -113,7 +115,7 @@ async def working(
         if not idle:
             await nursery.start(partial(service.serve, engine, queues, stop=stop, grace_s=0.0))
         async with serving(api.create(rt), socket_path, grace_s=grace_s) as server:
-            yield Working(engine, server)
+            yield Working(engine, server, rt.health)
         stop.set()
 
 
@@ -124,10 +126,11 @@ class Events:
         self.client = client
         self.headers: dict[str, str] = {}
         self.status = 0
+        self.number = 0
         self._received = b""
 
-    async def begin(self, target: str, method: str = "GET") -> None:
-        await self.client.send(method, target)
+    async def begin(self, target: str, method: str = "GET", *, after: int | None = None) -> None:
+        await self.client.send(method, target, [] if after is None else [("Last-Event-ID", str(after))])
         while True:
             event = await self._event()
             if isinstance(event, h11.Response):
@@ -156,7 +159,8 @@ class Events:
             lines = [line for line in (await self.block()).splitlines() if not line.startswith((":", "retry:"))]
             if lines:
                 told = dict(line.split(": ", 1) for line in lines)
-                assert int(told["id"]) > 0
+                self.number = int(told["id"])
+                assert self.number > 0
                 return told["event"], json.loads(told["data"])
 
     async def until(self, is_so: Callable[[str, Any], bool]) -> Any:
