@@ -131,10 +131,14 @@ class Watch(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Log(Struct, frozen=True, forbid_unknown_fields=True):
-    """What is logged and how; ``auto`` is JSON under systemd and text in a terminal."""
+    """What is logged and how; ``auto`` is the journal under systemd, with fields, and text elsewhere.
+
+    ``limit_per_minute``: how often the same is logged in a minute before it is only counted (0: without a limit).
+    """
 
     level: Literal["debug", "info", "warning", "error"] = "info"
-    format: Literal["auto", "text", "json"] = "auto"
+    format: Literal["auto", "text", "json", "journal"] = "auto"
+    limit_per_minute: Annotated[int, Meta(ge=0, le=100_000)] = 60
 
 
 class Config(Struct, frozen=True, forbid_unknown_fields=True):

@@ -120,7 +120,7 @@ x = 1
         "x.toml:9: jobs.lease_s: expected a whole number from 5 to 3600, got 1",
         "x.toml:11: jobs.concurrency.ingest: expected a whole number from 1 to 256, got true",
         'x.toml:13: log.level: expected "debug" or "error" or "info" or "warning", got "loud"',
-        'x.toml:14: log.format: expected "auto" or "json" or "text", got 7',
+        'x.toml:14: log.format: expected "auto" or "journal" or "json" or "text", got 7',
         'x.toml:16: media.exiftool: expected text that is not empty, got ""',
         "x.toml:17: media.workers: expected a whole number from 0 to 1024, got 1.5",
         'x.toml:19: server.socket: expected an absolute path, got "[database]\\npool_size = 9999\\n"',

@@ -6,6 +6,7 @@ routes, Quart's, and one translation of errors.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import cast
 
 import trio
@@ -32,6 +33,7 @@ from lumiliod.api import (
     health,
     integrity,
     jobs,
+    metrics,
     queues,
     quota,
     repositories,
@@ -45,6 +47,8 @@ from lumiliod.api import (
 from lumiliod.api.errors import MEDIA_TYPE, failure
 from lumiliod.api.exchange import DRAIN_S, Exchange
 from lumiliod.api.routes import StreamView, operation_of
+from lumiliod.api.tally import Tally
+from lumiliod.domain.logged import logged
 from lumiliod.runtime import Runtime
 
 BASE_PATH = "/api/v1"
@@ -74,27 +78,30 @@ MAX_JSON_BYTES = 1 << 20
 
 def create(rt: Runtime) -> ASGIFramework:
     """Return the API over ``rt`` as an ASGI application."""
-    return Front(quart_app(rt))
+    tally = Tally()
+    return Front(quart_app(rt, tally), tally)
 
 
-def quart_app(rt: Runtime) -> QuartTrio:
-    """Return the Quart application with every route, those that stream included."""
+def quart_app(rt: Runtime, tally: Tally | None = None) -> QuartTrio:
+    """Return the Quart application with every route, those that stream included; problems are counted in ``tally``."""
     app = QuartTrio("lumiliod.api", static_folder=None)
     app.asgi_http_class = _HttpConnection
     app.config["MAX_CONTENT_LENGTH"] = MAX_JSON_BYTES
     app.config["RESPONSE_TIMEOUT"] = None
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
-    app.register_error_handler(Exception, _problem)
+    app.register_error_handler(Exception, partial(_problem, tally or Tally()))
     for blueprint in BLUEPRINTS:
         app.register_blueprint(blueprint(rt), url_prefix=BASE_PATH)
+    app.register_blueprint(metrics.blueprint(rt))
     return app
 
 
-async def _problem(error: Exception) -> TrioResponse:
+async def _problem(tally: Tally, error: Exception) -> TrioResponse:
     """Answer with the problem that ``error`` is."""
     await trio.lowlevel.checkpoint()
     failed = failure(error)
+    tally.failed(failed.problem.code)
     return TrioResponse(failed.body, failed.problem.status, dict(failed.headers), content_type=MEDIA_TYPE)
 
 
@@ -135,8 +142,9 @@ class _HttpConnection(TrioASGIHTTPConnection):
 class Front:
     """Send each request where it belongs, and turn whatever escapes into a problem."""
 
-    def __init__(self, app: QuartTrio) -> None:
+    def __init__(self, app: QuartTrio, tally: Tally) -> None:
         self._app = app
+        self._tally = tally
         self._routes = app.url_map.bind("lumiliod")
         self._streaming = {
             endpoint: cast(StreamView, view)
@@ -157,14 +165,17 @@ class Front:
         except HTTPException:
             endpoint, arguments = "", {}  # Quart says what is wrong with it
         view = self._streaming.get(endpoint)
-        exchange = Exchange(scope, receive, send, arguments)
-        try:
-            if view is None or scope["method"] == "OPTIONS":
-                await self._app(scope, receive, exchange.send)
-            else:
-                await view(exchange)
-        except Exception as error:
-            if exchange.has_begun:
-                raise
-            failed = failure(error)
-            await exchange.reply(failed.problem.status, {"Content-Type": MEDIA_TYPE, **failed.headers}, failed.body)
+        exchange = Exchange(scope, receive, send, arguments, self._tally)
+        with logged(request=exchange.id), self._tally.answering():
+            try:
+                if view is None or scope["method"] == "OPTIONS":
+                    await self._app(scope, receive, exchange.send)
+                else:
+                    await view(exchange)
+            except Exception as error:
+                if exchange.has_begun:
+                    raise
+                failed = failure(error)
+                self._tally.failed(failed.problem.code)
+                headers = {"Content-Type": MEDIA_TYPE, **failed.headers}
+                await exchange.reply(failed.problem.status, headers, failed.body)

@@ -137,7 +137,7 @@ class Connection:
     """Serve the requests of one client, one after the other, until it or the server has had enough.
 
     The kernel's word on who connected is in ``scope["state"]["peer"]``, and in ``["stopping"]`` the event
-    that the server stops. ``on_idle`` is called whenever an answer is complete.
+    that the server stops. ``on_idle`` is called whenever an answer is complete, ``open_connections`` counts them.
     """
 
     def __init__(
@@ -147,6 +147,7 @@ class Connection:
         context: WorkerContext,
         stream: trio.SocketStream,
         on_idle: Callable[[], None],
+        open_connections: Callable[[], int],
     ) -> None:
         self._app = app
         self._config = config
@@ -164,7 +165,12 @@ class Connection:
         self._receiving = trio.CancelScope()
         self._messages: trio.MemorySendChannel[ASGIReceiveEvent] | None = None
         self._loan: SocketLoan | None = None
-        state = {"peer": peer_of(stream.socket), "stopping": context.terminated, "lend": self.lend}
+        state = {
+            "peer": peer_of(stream.socket),
+            "stopping": context.terminated,
+            "lend": self.lend,
+            "connections": open_connections,
+        }
         self._protocol = _Http11(
             ASGIWrapper(app),
             config,

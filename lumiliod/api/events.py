@@ -48,7 +48,7 @@ async def send_events(exchange: Exchange, live: Source) -> None:
     Raises:
         Retryable: too many watch already.
     """
-    with live.watched():
+    with live.watched(), exchange.tally.telling():
         await exchange.begin(200, _HEADERS)
         if exchange.method != "HEAD":
             async with trio.open_nursery() as nursery:

@@ -1,6 +1,7 @@
 """One request and its answer at the level of ASGI, for the routes that move whole files."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -10,11 +11,23 @@ from werkzeug.datastructures import Headers
 from werkzeug.sansio.utils import get_content_length
 
 from lumiliod.api.body import RequestBody
+from lumiliod.api.tally import Tally
+from lumiliod.domain.ids import uuid7
 
 DRAIN_BYTES = 1 << 20
 """Unread body bytes worth reading to keep a connection, and to let a client notice an early answer."""
 
 DRAIN_S = 2.0
+
+
+REQUEST_ID = "X-Request-ID"
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
+
+
+def request_id(told: str | None) -> str:
+    """Return the id that a client gave its request, or a new one where it gave none, or one that is none."""
+    return told if told is not None and _REQUEST_ID.fullmatch(told) else uuid7().hex
 
 
 class Exchange:
@@ -30,10 +43,13 @@ class Exchange:
         receive: ASGIReceiveCallable,
         send: ASGISendCallable,
         arguments: Mapping[str, Any],
+        tally: Tally | None = None,
     ) -> None:
         self.method = scope["method"]
         self.headers = Headers([(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]])
         self.arguments = arguments
+        self.tally = tally or Tally()
+        self.open_connections: Callable[[], int] = scope["state"].get("connections", lambda: 0)
         query_string = scope["query_string"].decode("latin-1")
         self.query = parse_qsl(query_string, keep_blank_values=True, errors="backslashreplace")
         self.body = RequestBody(receive, scope["state"].get("lend"))
@@ -43,6 +59,8 @@ class Exchange:
         """Whether the client has gone, as far as :meth:`gone` knows."""
         self._stopping = scope["state"].get("stopping")
         self._send = send
+        self.id = request_id(self.headers.get(REQUEST_ID))
+        """What the log calls this request, and its answer."""
 
     @property
     def announced_bytes(self) -> int | None:
@@ -59,7 +77,10 @@ class Exchange:
 
     async def send(self, message: ASGISendEvent) -> None:
         """Pass on an ASGI message, noting when the answer begins."""
-        self.has_begun = self.has_begun or message["type"] == "http.response.start"
+        if message["type"] == "http.response.start":
+            self.has_begun = True
+            self.tally.answered(self.method, message["status"])
+            message["headers"] = [*message["headers"], (REQUEST_ID.lower().encode(), self.id.encode())]
         await self._send(message)
 
     async def gone(self) -> None:

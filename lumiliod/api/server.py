@@ -72,7 +72,7 @@ async def serve(
         async with trio.open_nursery() as connections:
 
             def admit(stream: trio.SocketStream) -> None:
-                connection = Connection(app, config, context, stream, door.changed)
+                connection = Connection(app, config, context, stream, door.changed, door.count)
                 door.admit(connection)
                 connections.start_soon(door.serve, connection)
 
@@ -108,6 +108,10 @@ class _Door:
         """Wake who waits for room: a connection ended, or became idle."""
         self._change.set()
         self._change = trio.Event()
+
+    def count(self) -> int:
+        """Return how many connections are open."""
+        return len(self._open)
 
     def admit(self, connection: Connection) -> None:
         """Count a connection until :meth:`serve` is done with it."""

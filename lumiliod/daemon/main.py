@@ -46,7 +46,7 @@ def run(config_path: str | None, state_dir: str | None) -> None:
 
     load = partial(configuration.load, config_path, state_dir=state_dir, environ=os.environ)
     config = load()
-    logs.configure(config.log.level, config.log.format)
+    logs.configure(config.log.level, config.log.format, per_minute=config.log.limit_per_minute)
 
     async def main() -> None:
         stop = trio.Event()
@@ -83,7 +83,7 @@ def worker(config_path: str | None, state_dir: str | None, queues: tuple[str, ..
     from lumiliod.daemon import worker as hands
 
     config = configuration.load(config_path, state_dir=state_dir, environ=os.environ)
-    logs.configure(config.log.level, config.log.format)
+    logs.configure(config.log.level, config.log.format, per_minute=config.log.limit_per_minute)
     concurrency = dict(map(_lane, queues))
 
     async def main() -> None:

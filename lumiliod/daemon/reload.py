@@ -41,6 +41,7 @@ LIVE = frozenset(
         "watch.debounce_ms",
         "log.level",
         "log.format",
+        "log.limit_per_minute",
     }
 )
 """What is asked for whenever it is needed. ``transcode`` and ``develop`` have worker processes: they need a restart."""
@@ -85,8 +86,8 @@ async def take_over(rt: Runtime, read: Config, lanes: Callable[[Config], dict[st
     now = [key for key in differing if key in LIVE]
     later = [key for key in differing if key not in LIVE]
     rt.in_force.config = after = merged(before, read, now)
-    if {"log.level", "log.format"} & set(now):
-        logs.configure(after.log.level, after.log.format)
+    if any(key.startswith("log.") for key in now):
+        logs.configure(after.log.level, after.log.format, per_minute=after.log.limit_per_minute)
     rt.jobs.queues.configure(lanes(after))
     if "storage.trash_days" in now:
         await rt.jobs.call(schedules.declare_trash, after.storage.trash_days)

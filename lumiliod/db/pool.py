@@ -84,6 +84,19 @@ class Database:
         except psycopg.Error as error:
             raise as_ours(error) from cause(error)
 
+    @property
+    def connections(self) -> dict[str, int]:
+        """Return how many connections are in use, how many wait for their next, and how many callers wait for one."""
+        with self._lock:
+            idle = len(self._idle)
+        told = self._limiter.statistics()
+        return {"in_use": told.borrowed_tokens, "idle": idle, "waiting": told.tasks_waiting}
+
+    @property
+    def size(self) -> int:
+        """Return how many connections may be in use at once."""
+        return int(self._limiter.total_tokens)
+
     async def call(self, fn: Callable[[Connection, *Ts], T], *args: *Ts) -> T:
         """Run ``fn(connection, *args)`` as one transaction and return its result.
 

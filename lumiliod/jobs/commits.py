@@ -1,9 +1,11 @@
 """Group commit: the results that wait at the same moment share one transaction."""
 
 import time
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from math import inf
 from typing import Any
 
 import outcome
@@ -36,12 +38,23 @@ TRIES_MAX = 5
 """How often the end of a job is tried that the database refuses for a reason of its own."""
 
 
+DURATIONS_MS = (5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1e3, 2.5e3, 5e3, 1e4, 3e4, 6e4, 3e5, 1.8e6, inf)
+"""Upper bounds by which durations of jobs are counted."""
+
+
 @dataclass
 class StageTotal:
-    """Work finished by one kind in this process."""
+    """Work finished by one kind in this process; ``durations`` counts it by ``DURATIONS_MS``."""
 
     completed: int = 0
     run_ms: float = 0.0
+    durations: list[int] = field(default_factory=lambda: [0] * len(DURATIONS_MS))
+
+    def add(self, run_ms: float) -> None:
+        """Count one."""
+        self.completed += 1
+        self.run_ms += run_ms
+        self.durations[bisect_left(DURATIONS_MS, run_ms)] += 1
 
 
 _UNWRITTEN = outcome.Error(Retryable("the result was not written"))
@@ -129,9 +142,7 @@ class Commits:
                 await self._settle(plain)
             for request in (*group, *plain):
                 if isinstance(request.value, outcome.Value):
-                    total = self.totals[request.job.kind]
-                    total.completed += 1
-                    total.run_ms += request.run_ms
+                    self.totals[request.job.kind].add(request.run_ms)
                     self._completed(request.job, request.value.value)
             await trio.lowlevel.checkpoint_if_cancelled()
 

@@ -5,6 +5,7 @@ of this process starts without a look at the database.
 """
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Protocol, TypeVar, TypeVarTuple
@@ -41,6 +42,10 @@ TELLING_S = 90.0
 """How long other processes are told what ends here after one asked; it asks again in time."""
 
 TELL_PERIOD_S = 0.5
+
+CAUSES_MAX = 500
+OTHER = ("other", "other")
+"""More kinds and codes than that are counted as this."""
 
 BACKLOG_MAX = 2000
 """Ends not yet written, beyond which nothing more is claimed."""
@@ -97,6 +102,8 @@ class Engine:
         self._lease_s = lease_s
         self.lease = Lease(database, lease_s, self.lost.set)
         self.endings = Endings()
+        self.failures: Counter[tuple[str, str]] = Counter()
+        """Attempts that failed in this process, by kind and code."""
         self.commits = Commits(self._write_results, self._written, self.endings.completed)
         self.keeper = Keeper(self, keeper_period_s, lease_s, history_days)
 
@@ -366,6 +373,8 @@ class Engine:
                 troubled = True
                 await trio.sleep(FAILURE_WRITE_PERIOD_S)
         if ours:
+            cause = (job.kind, failed.code)
+            self.failures[cause if cause in self.failures or len(self.failures) < CAUSES_MAX else OTHER] += 1
             told = {"job": str(job.id), "kind": job.kind, "code": failed.code, "retry": again}
             log.log(logging.INFO if again else logging.WARNING, "job failed", extra=told)
         if ours and not again:

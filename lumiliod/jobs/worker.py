@@ -11,6 +11,7 @@ import trio
 from lumiliod.db import jobs as db_jobs
 from lumiliod.domain.errors import LumilioError, Retryable
 from lumiliod.domain.jobs import ClaimedJob
+from lumiliod.domain.logged import logged
 from lumiliod.jobs.buffer import Buffer, Floors, Pace, shares
 from lumiliod.jobs.engine import BACKLOG_MAX, Engine, Fenced, Running
 from lumiliod.jobs.failures import log_defect, single
@@ -274,7 +275,8 @@ class _Lane:
         self.units.add(unit)
         self.active[kind.name] += 1
         try:
-            await self._run_jobs(unit)
+            with logged(kind=kind.name, job=",".join(str(job.id) for job in jobs)):
+                await self._run_jobs(unit)
         except BaseExceptionGroup as group:
             # cancelled; what was raised on the way out is told, and its jobs are given back like the others
             cancelled, rest = group.split(trio.Cancelled)

@@ -108,7 +108,9 @@ async def working(
     repositories = Repositories()
     repositories.put(row, None)
     engine = Engine(database, kinds, lease_s=lease_s)
-    rt = cast(Runtime, SimpleNamespace(health=HealthBoard(), repositories=repositories, db=database, jobs=engine))
+    rt = cast(
+        Runtime, SimpleNamespace(health=HealthBoard(), repositories=repositories, db=database, jobs=engine, watched={})
+    )
     queues = {kind.queue: concurrency for kind in engine.kinds.values()} or {"work": concurrency}
     stop = trio.Event()
     async with trio.open_nursery() as nursery:

@@ -1,0 +1,218 @@
+"""The log: what it says in each style, what the journal is told, and how often the same is said."""
+
+import json
+import logging
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from lumiliod.daemon import journal, log_limits, logs
+from lumiliod.daemon.log_limits import Limits
+from lumiliod.domain.logged import logged
+
+ODD = "two\nlines \x1b[31m \u202e \udcff"
+
+
+@pytest.fixture
+def root() -> Iterator[logging.Logger]:
+    """Return the root logger, put back afterwards."""
+    logger = logging.getLogger()
+    handlers, level = logger.handlers[:], logger.level
+    yield logger
+    for handler in logger.handlers:
+        if handler not in handlers:
+            handler.close()
+    logger.handlers[:], logger.level = handlers, level
+    logging.captureWarnings(capture=False)
+
+
+class Journald:
+    """A socket that takes what the journal is sent."""
+
+    def __init__(self, path: Path) -> None:
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.bind(str(path))
+        self.socket.settimeout(20.0)
+
+    def take(self) -> dict[str, str]:
+        """Return the fields of the next record."""
+        data, files, _, _ = socket.recv_fds(self.socket, 1 << 20, 1)
+        for file in files:
+            with os.fdopen(file, "rb") as sealed:
+                sealed.seek(0)
+                data = sealed.read()
+        fields: dict[str, str] = {}
+        while data:
+            line, _, data = data.partition(b"\n")
+            name, separator, value = line.partition(b"=")
+            if not separator:
+                length = int.from_bytes(data[:8], "little")
+                value, data = data[8 : 8 + length], data[9 + length :]
+            fields[name.decode()] = value.decode()
+        return fields
+
+
+@pytest.fixture
+def journald(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Journald]:
+    taking = Journald(tmp_path / "journal")
+    monkeypatch.setattr(journal, "SOCKET", str(tmp_path / "journal"))
+    yield taking
+    taking.socket.close()
+
+
+def said(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    return capsys.readouterr().err.splitlines()
+
+
+def test_a_line_is_one_line(root: logging.Logger, capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure("info", "text")
+    with logged(request="r1"), logged(job="j1", kind="ingest"):
+        logging.getLogger("a").warning("it failed", extra={"path": ODD, "kind": "its own"})
+    [line] = said(capsys)
+    assert line.split(" ", 1)[1] == (
+        r"warning it failed request=r1 job=j1 kind=its own path=two\nlines \x1b[31m \u202e \udcff"
+    )
+    logging.getLogger("a").info("outside")
+    assert said(capsys)[0].endswith(" info outside")
+
+
+def test_frames_are_lines(root: logging.Logger, capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure("info", "text")
+    logging.getLogger("a").error("job raised", extra={"frames": "  File a\n  File b\n", "code": 7})
+    first, *frames = said(capsys)
+    assert first.endswith("error job raised code=7")
+    assert frames == ["  File a", "  File b"]
+
+
+def test_json_is_one_object_a_line(root: logging.Logger, capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure("info", "json")
+    with logged(request="r1"):
+        logging.getLogger("a").warning("it failed", extra={"path": "two\nlines"})
+    [line] = said(capsys)
+    entry = json.loads(line)
+    assert {name: entry[name] for name in ("level", "logger", "message", "request", "path")} == {
+        "level": "warning", "logger": "a", "message": "it failed", "request": "r1", "path": "two\nlines",
+    }  # fmt: skip
+
+
+async def test_tasks_and_threads_say_for_whom(root: logging.Logger, capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure("info", "text")
+    with logged(request="r1"):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.to_thread.run_sync, logging.getLogger("a").info, "in a thread")
+    [line] = said(capsys)
+    assert line.endswith("in a thread request=r1")
+
+
+def test_the_journal_gets_fields(root: logging.Logger, journald: Journald) -> None:
+    logs.configure("info", "journal", program="lumilio-test")
+    with logged(job="j1"):
+        logging.getLogger("lumiliod.a").warning("it failed", extra={"path": ODD, "odd name é": 1})
+    told = journald.take()
+    assert told["MESSAGE"].startswith("it failed job=j1 path=two\\nlines")
+    assert (told["PRIORITY"], told["SYSLOG_IDENTIFIER"], told["LOGGER"]) == ("4", "lumilio-test", "lumiliod.a")
+    assert (told["LUMILIO_JOB"], told["LUMILIO_ODD_NAME__"]) == ("j1", "1")
+    assert told["LUMILIO_PATH"] == "two\nlines \x1b[31m \u202e \\udcff"
+    try:
+        raise ValueError("no")
+    except ValueError:
+        logging.getLogger("lumiliod.a").exception("it raised")
+    told = journald.take()
+    assert told["PRIORITY"] == "3"
+    assert told["MESSAGE"].startswith("it raised\nTraceback")
+
+
+def test_a_record_larger_than_a_datagram_is_a_file(root: logging.Logger, journald: Journald) -> None:
+    logs.configure("info", "journal")
+    logging.getLogger("a").warning("large", extra={"what": "x" * 1_000_000})
+    assert journald.take()["LUMILIO_WHAT"] == "x" * 1_000_000
+
+
+def test_a_journal_that_went_is_replaced(
+    root: logging.Logger, journald: Journald, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logs.configure("info", "journal")
+    journald.socket.close()
+    logging.getLogger("a").warning("nobody listens")
+    [line] = said(capsys)
+    assert json.loads(line)["message"] == "nobody listens"
+
+
+def test_a_journal_that_is_not_there_is_json(
+    root: logging.Logger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(journal, "SOCKET", str(tmp_path / "none"))
+    logs.configure("info", "journal")
+    logging.getLogger("a").warning("here")
+    assert json.loads(said(capsys)[0])["message"] == "here"
+
+
+def test_the_journal_is_known_by_what_it_reads(tmp_path: Path) -> None:
+    with (tmp_path / "f").open("w") as file:
+        found = os.fstat(file.fileno())
+        stream = f"{found.st_dev}:{found.st_ino}"
+        assert journal.is_ours({"JOURNAL_STREAM": stream}, file.fileno())
+        assert not journal.is_ours({"JOURNAL_STREAM": f"{found.st_dev}:{found.st_ino + 1}"}, file.fileno())
+        assert not journal.is_ours({"JOURNAL_STREAM": "nonsense"}, file.fileno())
+        assert not journal.is_ours({}, file.fileno())
+    assert not journal.is_ours({"JOURNAL_STREAM": stream}, 1_000_000)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def record(message: str, level: int = logging.WARNING, **fields: Any) -> logging.LogRecord:
+    made = {"name": "a", "msg": message, "levelno": level, "levelname": logging.getLevelName(level)}
+    return logging.makeLogRecord({**made, **fields})
+
+
+def test_the_same_is_said_a_few_times_and_then_counted() -> None:
+    told: list[logging.LogRecord] = []
+    clock = Clock()
+    limits = Limits(3, told.append, clock)
+    passed = [limits.filter(record("no", code="a", n=n)) for n in range(10)]
+    assert passed == [True] * 3 + [False] * 7
+    assert limits.filter(record("no", code="b"))
+    assert limits.filter(record("no", logging.ERROR, code="a"))
+    assert all(limits.filter(record("no", logging.CRITICAL)) for _ in range(10))
+    assert all(limits.filter(record("no", logging.DEBUG)) for _ in range(10))
+    assert told == []
+    clock.now_s = log_limits.WINDOW_S
+    assert limits.filter(record("no", code="a"))
+    [summary] = told
+    assert vars(summary).items() >= {"said": "no", "code": "a", "count": 7, "levelno": logging.WARNING}.items()
+    for _ in range(4):
+        limits.filter(record("yes"))
+    limits.close()
+    assert [vars(one)["count"] for one in told] == [7, 1]
+
+
+def test_what_is_left_out_is_told_though_nothing_else_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_limits, "WINDOW_S", 0.01)
+    monkeypatch.setattr(log_limits, "CAUSES_MAX", 1)
+    told: list[logging.LogRecord] = []
+    summed_up = threading.Event()
+
+    def tell(one: logging.LogRecord) -> None:
+        told.append(one)
+        summed_up.set()
+
+    clock = Clock()
+    limits = Limits(1, tell, clock)
+    assert [limits.filter(record("no")) for _ in range(3)] == [True, False, False]
+    assert all(limits.filter(record(f"another {n}")) for n in range(3))
+    clock.now_s = 1.0
+    assert summed_up.wait(60.0)
+    assert vars(told[0])["count"] == 2
+    limits.close()
