@@ -5,8 +5,10 @@ from quart import Blueprint
 from quart_trio.wrappers.response import TrioResponse
 
 from lumiliod.api.routes import Operation, answer, describes
+from lumiliod.contract.doctor import Checkup
 from lumiliod.contract.status import Health, Live, Status
 from lumiliod.domain.errors import Retryable
+from lumiliod.library import doctor as library_doctor
 from lumiliod.library import status as library_status
 from lumiliod.runtime import Runtime
 
@@ -46,5 +48,11 @@ def blueprint(rt: Runtime) -> Blueprint:
     async def status() -> TrioResponse:
         """Tell what is in the library and what is still to do."""
         return answer(await library_status.status(rt))
+
+    @room.get("/doctor")
+    @describes(Operation(answers={200: Checkup}))
+    async def doctor() -> TrioResponse:
+        """Look at what may keep the library from working, each thing with what helps; nothing is changed."""
+        return answer(await library_doctor.checkup(rt))
 
     return room

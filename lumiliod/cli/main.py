@@ -5,6 +5,7 @@ import click
 from lumiliod import __version__
 from lumiliod.cli.assets import assets, search
 from lumiliod.cli.derivatives import derivatives
+from lumiliod.cli.doctor import doctor
 from lumiliod.cli.events import events
 from lumiliod.cli.held import COMMANDS as HELD
 from lumiliod.cli.integrity import integrity, verify
@@ -44,6 +45,7 @@ for command in (
     status,
     wait,
     events,
+    doctor,
     repos,
     scan,
     sync,

@@ -20,6 +20,7 @@ from lumiliod.client.sync import Sync
 from lumiliod.client.trash import Trash
 from lumiliod.client.uploads import Uploads
 from lumiliod.contract.assets import Asset, AssetDetail, AssetPage, NearDuplicates, SearchPage, UploadTicket
+from lumiliod.contract.doctor import Checkup
 from lumiliod.contract.jobs import (
     Backfilled,
     BackfillRequest,
@@ -98,6 +99,10 @@ class Client:
     def status(self) -> Status:
         """Return what is in the library and what is still to do."""
         return self._connection.get("/status", Status)
+
+    def doctor(self) -> Checkup:
+        """Return what the daemon found when it looked at itself and its machine."""
+        return self._connection.get("/doctor", Checkup)
 
     def repositories(self) -> list[Repository]:
         """Return all repositories, by name."""

@@ -172,21 +172,19 @@ def default() -> None:
 @cli.command()
 @_config_option
 @_state_option
-def doctor(config_path: str | None, state_dir: str | None) -> None:
-    """Say which tools and libraries are found, and what is degraded."""
-    from lumiliod.daemon import appliance
-    from lumiliod.media import media
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def doctor(config_path: str | None, state_dir: str | None, as_json: bool) -> None:
+    """Say what is found and what is lacking on this machine.
 
-    settings = appliance.media_settings(configuration.load(config_path, state_dir=state_dir, environ=os.environ))
+    lumilio doctor asks a running daemon, too. The exit status is 0 when all is well, 1 when something is lacking, 2
+    when something does not work.
+    """
+    from lumiliod.daemon import examination
 
-    async def main() -> None:
-        async with media.opened(settings, appliance.media_types()) as room:
-            for name, version in sorted(room.tools.items()):
-                click.echo(f"{name:24} {version}")
-            for reason in filter(None, (room.degraded, room.left_out, room.unprotected)):
-                click.echo(f"degraded: {reason}")
-
-    trio.run(main)
+    config = configuration.load(config_path, state_dir=state_dir, environ=os.environ)
+    found = trio.run(examination.examine, config, os.environ)
+    click.echo(examination.told(found, as_json=as_json))
+    sys.exit(examination.status(found))
 
 
 def main() -> None:
