@@ -1,11 +1,13 @@
 """What the running daemon is made of, frozen; read by ``setup`` functions, the library and the API."""
 
 import datetime as dt
+import os
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from pathlib import Path
 from uuid import UUID
 
 import trio
@@ -277,6 +279,14 @@ class _Service:
     restarts: int
 
 
+def _resident_bytes() -> int:
+    """Return what this process has in memory; the kernel tells it without a disk."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
 class HealthBoard:
     """How every service is, with its reason; written by the supervisor, read without I/O."""
 
@@ -325,6 +335,7 @@ class HealthBoard:
             started_at=self._started,
             uptime_s=round(time.monotonic() - self._clock, 3),
             loop_lag_ms=round(self.loop_lag_ms, 3),
+            memory_bytes=_resident_bytes(),
             services=[
                 ServiceHealth(name=name, state=s.state, reason=s.reason, since=s.since, restarts=s.restarts)
                 for name, s in sorted(self._services.items())

@@ -24,10 +24,18 @@ from lumiliod.api.routes import (
     streams,
 )
 from lumiliod.api.sending import send_file
-from lumiliod.contract.assets import AssetDetail, AssetPage, NearDuplicates, SearchPage, SearchRequest
+from lumiliod.contract.assets import (
+    AssetDetail,
+    AssetPage,
+    LikeChange,
+    NearDuplicates,
+    RatingChange,
+    SearchPage,
+    SearchRequest,
+)
 from lumiliod.domain.assets import ServedFile
 from lumiliod.domain.errors import Shape
-from lumiliod.library import browse, derived, motion, search
+from lumiliod.library import browse, derived, motion, opinions, search
 from lumiliod.runtime import Runtime
 
 DISTANCE, MAX_DISTANCE = 8, 16
@@ -95,6 +103,18 @@ def blueprint(rt: Runtime) -> Blueprint:
     async def show(asset_id: UUID) -> TrioResponse:
         """Show one asset with everything its file says of itself, its stack and its companions, and why they are."""
         return answer(await browse.show(rt, asset_id))
+
+    @room.put("/assets/<uuid:asset_id>/rating")
+    @describes(Operation(answers={200: AssetDetail}, body=RatingChange))
+    async def rate(asset_id: UUID) -> TrioResponse:
+        """Give one asset 0 to 5 stars, or none."""
+        return answer(await opinions.rate(rt, asset_id, (await read_body(RatingChange)).rating))
+
+    @room.put("/assets/<uuid:asset_id>/like")
+    @describes(Operation(answers={200: AssetDetail}, body=LikeChange))
+    async def like(asset_id: UUID) -> TrioResponse:
+        """Say whether one asset is liked."""
+        return answer(await opinions.like(rt, asset_id, (await read_body(LikeChange)).liked))
 
     @room.get("/assets/<uuid:asset_id>/near-duplicates")
     @describes(Operation(answers={200: NearDuplicates}, query=NearQuery))

@@ -22,7 +22,16 @@ from lumiliod.api.routes import (
     streams,
 )
 from lumiliod.contract.events import MEDIA_TYPE
-from lumiliod.contract.jobs import Backfilled, BackfillRequest, CauseList, Job, JobPage, JobsChanged, JobSelection
+from lumiliod.contract.jobs import (
+    Backfilled,
+    BackfillRequest,
+    CauseList,
+    Job,
+    JobPage,
+    JobsChanged,
+    JobSelection,
+    JobSort,
+)
 from lumiliod.contract.live import LiveJobs, Trouble
 from lumiliod.domain.jobs import JobFilter
 from lumiliod.library import live, task_control, tasks
@@ -30,7 +39,7 @@ from lumiliod.runtime import Runtime
 
 
 class JobsQuery(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """Query parameters of the job list; ``repository`` is a name or an id."""
+    """Query parameters of the job list; ``repository`` is a name or an id, ``last`` asks for the last page."""
 
     state: str | None = None
     kind: str | None = None
@@ -39,6 +48,8 @@ class JobsQuery(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     repository: str | None = None
     asset: UUID | None = None
     tag: str | None = None
+    sort: JobSort = "-created"
+    last: bool = False
     limit: Limit = 50
     cursor: Cursor | None = None
 
@@ -62,7 +73,7 @@ def _add_looks(rt: Runtime, room: Blueprint) -> None:
     @room.get("/jobs")
     @describes(Operation(answers={200: JobPage}, query=JobsQuery))
     async def page() -> TrioResponse:
-        """List jobs, newest first."""
+        """List jobs, newest first or as `sort` says; all but `created` leave out those that have ended."""
         query = read_query(JobsQuery)
         wanted = tasks.chosen(
             rt,
@@ -74,7 +85,9 @@ def _add_looks(rt: Runtime, room: Blueprint) -> None:
             asset=query.asset,
             tag=query.tag,
         )
-        return answer(await tasks.page(rt, wanted, limit=query.limit, cursor=query.cursor))
+        return answer(
+            await tasks.page(rt, wanted, limit=query.limit, cursor=query.cursor, sort=query.sort, last=query.last)
+        )
 
     @room.get("/jobs/<uuid:job_id>")
     @describes(Operation(answers={200: Job}))

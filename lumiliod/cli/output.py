@@ -9,24 +9,16 @@ from typing import Any
 import click
 import msgspec
 
-from lumiliod.domain.text import size_text
+from lumiliod.domain import text
+from lumiliod.domain.text import HIDDEN
 
-_HIDDEN = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
-"""Unicode categories that could move the cursor, reverse text or show nothing."""
-
-
-def visible(value: object) -> str:
-    r"""Return ``value`` as text that cannot control a terminal: such characters appear as ``\x1b``."""
-    text = str(value)
-    if text.isprintable():
-        return text
-    return "".join(c.encode("unicode_escape").decode() if unicodedata.category(c) in _HIDDEN else c for c in text)
+visible = text.visible
 
 
 def print_json(value: Any) -> None:
     """Print ``value`` as one JSON document on standard output; what could control a terminal is escaped."""
-    text = msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
-    click.echo(text if text.isprintable() else "".join(_in_json(c) for c in text))
+    written = msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
+    click.echo(written if written.isprintable() else "".join(_in_json(c) for c in written))
 
 
 def print_items(found: Sequence[object]) -> None:
@@ -36,7 +28,7 @@ def print_items(found: Sequence[object]) -> None:
 
 def _in_json(character: str) -> str:
     # the line ends of the layout are the only control characters that stand in JSON outside of a text
-    if character == "\n" or unicodedata.category(character) not in _HIDDEN:
+    if character == "\n" or unicodedata.category(character) not in HIDDEN:
         return character
     units = character.encode("utf-16-be")
     return "".join(f"\\u{units[n]:02x}{units[n + 1]:02x}" for n in range(0, len(units), 2))
@@ -64,7 +56,7 @@ def note(message: str) -> None:
     click.echo(visible(message), err=True)
 
 
-size = size_text
+size = text.size_text
 """How people are told a number of bytes."""
 
 

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import msgspec
 
-from lumiliod.client.connection import UNLIMITED, ApiError, Connection, given, segment
+from lumiliod.client.connection import ANSWER_S, UNLIMITED, ApiError, Connection, given, segment
 from lumiliod.client.derivatives import Derivatives
 from lumiliod.client.feed import Feed
 from lumiliod.client.integrity import Integrity
@@ -19,7 +19,16 @@ from lumiliod.client.repositories import Repositories
 from lumiliod.client.sync import Sync
 from lumiliod.client.trash import Trash
 from lumiliod.client.uploads import Uploads
-from lumiliod.contract.assets import Asset, AssetDetail, AssetPage, NearDuplicates, SearchPage, UploadTicket
+from lumiliod.contract.assets import (
+    Asset,
+    AssetDetail,
+    AssetPage,
+    LikeChange,
+    NearDuplicates,
+    RatingChange,
+    SearchPage,
+    UploadTicket,
+)
 from lumiliod.contract.doctor import Checkup
 from lumiliod.contract.jobs import (
     Backfilled,
@@ -30,6 +39,7 @@ from lumiliod.contract.jobs import (
     JobPage,
     JobsChanged,
     JobSelection,
+    JobSort,
 )
 from lumiliod.contract.live import LiveJobs, Trouble
 from lumiliod.contract.queues import QueueChange, QueueList, Worker, WorkerList
@@ -58,12 +68,13 @@ Progress = Callable[[int], None]
 class Client:
     """A connection to the daemon; close it, or use it as a context manager. Safe to share between threads.
 
-    Every method raises :class:`ApiError` or :class:`Unreachable`.
+    Every method raises :class:`ApiError` or :class:`Unreachable`; the latter, too, when nothing of an answer came for
+    ``answer_s`` seconds, except for what takes as long as it takes.
     """
 
-    def __init__(self, path: str = DEFAULT_SOCKET) -> None:
+    def __init__(self, path: str = DEFAULT_SOCKET, *, answer_s: float = ANSWER_S) -> None:
         self.socket = path
-        self._connection = Connection(path)
+        self._connection = Connection(path, answer_s=answer_s)
         self.uploads = Uploads(self._connection)
         self.trash = Trash(self._connection)
         self.integrity = Integrity(self._connection)
@@ -148,6 +159,20 @@ class Client:
         """Return one asset with everything its file says of itself."""
         return self._connection.get(f"/assets/{asset_id}", AssetDetail)
 
+    def thumbnail(self, asset_id: UUID, size: int) -> bytes:
+        """Return the thumbnail of an asset, ``size`` pixels on its long side: a JPEG or WebP file."""
+        return self._connection.content(f"/assets/{asset_id}/thumbnail", size=size)
+
+    def rate(self, asset_id: UUID, rating: int | None) -> Asset:
+        """Give an asset 0 to 5 stars, or none."""
+        content = msgspec.json.encode(RatingChange(rating=rating))
+        return self._connection.call("PUT", f"/assets/{asset_id}/rating", Asset, content=content)
+
+    def like(self, asset_id: UUID, *, liked: bool) -> Asset:
+        """Say whether an asset is liked."""
+        content = msgspec.json.encode(LikeChange(liked=liked))
+        return self._connection.call("PUT", f"/assets/{asset_id}/like", Asset, content=content)
+
     def near_duplicates(self, asset_id: UUID, *, distance: int | None = None, limit: int = 50) -> NearDuplicates:
         """Return assets that look like one, the nearest first; their hashes differ in ``distance`` bits at most."""
         path = f"/assets/{asset_id}/near-duplicates"
@@ -167,12 +192,15 @@ class Client:
         repository: str | None = None,
         asset: UUID | None = None,
         tag: str | None = None,
+        sort: JobSort | None = None,
+        last: bool = False,
         limit: int = 50,
         cursor: str | None = None,
     ) -> JobPage:
-        """Return one page of jobs, newest first; ``repository`` is a name or an id."""
+        """Return one page of jobs, newest first unless ``sort`` says otherwise; ``repository`` is a name or an id."""
+        order = given(sort=sort, last="true" if last else None)
         wanted = given(state=state, kind=kind, queue=queue, cause=cause, repository=repository, asset=asset, tag=tag)
-        return self._connection.call("GET", "/jobs", JobPage, params=wanted | given(limit=limit, cursor=cursor))
+        return self._connection.call("GET", "/jobs", JobPage, params=wanted | order | given(limit=limit, cursor=cursor))
 
     def job(self, job_id: UUID) -> Job:
         """Return one job."""

@@ -23,7 +23,8 @@ from lumiliod.contract import events as server_sent
 from lumiliod.contract.problems import Problem
 
 _CONNECT_S = 5.0
-_ANSWER_S = 120.0
+ANSWER_S = 120.0
+"""How long nothing of an answer may come."""
 _SILENCE_S = 60.0
 """Events come, or a sign of life, every 15 seconds."""
 
@@ -59,13 +60,14 @@ class Connection:
     Every method raises :class:`ApiError` or :class:`Unreachable`.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, answer_s: float = ANSWER_S) -> None:
         self.socket = path
+        self._answer_s = answer_s
         self._http = httpx.Client(
             # nothing is encrypted on a socket; httpx would load every authority for it, which takes 0.1 s
             transport=httpx.HTTPTransport(uds=path, verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)),
             base_url="http://lumilio/api/v1",
-            timeout=httpx.Timeout(_ANSWER_S, connect=_CONNECT_S),
+            timeout=httpx.Timeout(answer_s, connect=_CONNECT_S),
             trust_env=False,
         )
 
@@ -89,7 +91,7 @@ class Connection:
     ) -> Generator[tuple[str, int, Any], None, None]:
         """Yield events as :meth:`events` does, with their numbers; behind the event ``after`` if that is known."""
         headers = {} if after is None else {"Last-Event-ID": str(after)}
-        timeout = httpx.Timeout(_ANSWER_S, connect=_CONNECT_S, read=_SILENCE_S)
+        timeout = httpx.Timeout(self._answer_s, connect=_CONNECT_S, read=_SILENCE_S)
         try:
             self._knock()
             with self._http.stream("GET", path, params=given(**query), headers=headers, timeout=timeout) as response:
@@ -99,7 +101,7 @@ class Connection:
                 for event in server_sent.read(response.iter_bytes()):
                     if event.name in kinds:
                         yield event.name, event.number, msgspec.json.decode(event.data, type=kinds[event.name])
-        except (httpx.TransportError, OSError) as error:
+        except (httpx.RequestError, OSError) as error:
             raise Unreachable(_why(error, self.socket)) from error
         except msgspec.MsgspecError as error:
             raise ApiError(_odd(200, f"lumiliod's answer is not understood: {error}")) from error
@@ -109,6 +111,10 @@ class Connection:
     def get(self, path: str, kind: type[T], **query: object) -> T:
         """Ask for ``path`` and decode the answer as ``kind``."""
         return self.call("GET", path, kind, params=given(**query))
+
+    def content(self, path: str, **query: object) -> bytes:
+        """Ask for ``path`` and return the answer as it is."""
+        return self._request("GET", path, params=given(**query)).content
 
     def headers(self, method: str, path: str, **options: Any) -> Headers:
         """Send one request and return the head of its answer, names in any case."""
@@ -126,7 +132,7 @@ class Connection:
         try:
             self._knock()
             response = self._asked(method, path, **options)
-        except (httpx.TransportError, OSError) as error:
+        except (httpx.RequestError, OSError) as error:
             if isinstance(error, OSError) and error.filename is not None:
                 raise  # the file being uploaded
             raise Unreachable(_why(error, self.socket)) from error
@@ -155,7 +161,7 @@ def _odd(status: int, detail: str) -> Problem:
     return Problem(title="Unexpected answer", status=status, code="unexpected_answer", detail=detail)
 
 
-def _why(error: httpx.TransportError | OSError, path: str) -> Problem:
+def _why(error: httpx.RequestError | OSError, path: str) -> Problem:
     """Say in a sentence why nobody answered."""
     number = _errno(error)
     code = "unreachable"

@@ -1,10 +1,10 @@
 """Assets on the wire."""
 
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 
 class Stack(Struct, kw_only=True):
@@ -58,6 +58,7 @@ class Asset(Struct, kw_only=True):
     exposure_s: float | None
     focal_length_mm: float | None
     rating: int | None
+    liked: bool
     title: str | None
     description: str | None
     keywords: list[str]
@@ -203,6 +204,18 @@ class SearchRequest(Struct, kw_only=True, forbid_unknown_fields=True):
     query: str = ""
     limit: int = 50
     cursor: str | None = None
+
+
+class RatingChange(Struct, kw_only=True, forbid_unknown_fields=True):
+    """Body of ``PUT /assets/{id}/rating``: 0 to 5 stars, null for none."""
+
+    rating: Annotated[int, Meta(ge=0, le=5)] | None
+
+
+class LikeChange(Struct, kw_only=True, forbid_unknown_fields=True):
+    """Body of ``PUT /assets/{id}/like``."""
+
+    liked: bool
 
 
 class UploadTicket(Struct, kw_only=True):

@@ -1,13 +1,33 @@
 """Jobs on the wire."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from msgspec import Meta, Struct
 
 MAX_IDS = 10_000
 MAX_AGE_S = 3.2e9
+
+JobSort = Literal[
+    "-created",
+    "created",
+    "kind",
+    "-kind",
+    "queue",
+    "-queue",
+    "state",
+    "-state",
+    "cause",
+    "-cause",
+    "priority",
+    "-priority",
+    "attempt",
+    "-attempt",
+    "scheduled",
+    "-scheduled",
+]
+"""What jobs are sorted by; ``-`` is the other way round. All but ``created`` leave out jobs that have ended."""
 
 
 class JobError(Struct, kw_only=True, omit_defaults=True):
@@ -40,7 +60,8 @@ class Job(Struct, kw_only=True):
 
     ``state`` is ``available | scheduled | running | retryable | completed | cancelled | discarded``.
     ``cause`` groups jobs that failed for the same reason. ``waits_on`` are the jobs and groups that must
-    end before it begins, ``parent_id`` is the job that it came from.
+    end before it begins, ``parent_id`` is the job that it came from. ``about`` is for people: the path of the file in
+    its repository, or the name of an upload.
     """
 
     id: UUID
@@ -67,13 +88,15 @@ class Job(Struct, kw_only=True):
     group_id: UUID | None
     waits_on: list[UUID]
     worker_id: UUID | None
+    about: str | None = None
 
 
 class JobPage(Struct, kw_only=True):
-    """One page of jobs, newest first."""
+    """One page of jobs in the order that was asked for; a cursor leads on, or back, in that order."""
 
     items: list[Job]
     next_cursor: str | None = None
+    prev_cursor: str | None = None
 
 
 class JobSelection(Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):

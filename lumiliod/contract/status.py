@@ -25,6 +25,8 @@ class Health(Struct, kw_only=True):
     uptime_s: float
     loop_lag_ms: float
     """Worst delay of the event loop in the last ten seconds, milliseconds."""
+    memory_bytes: int = 0
+    """What the daemon's own process has in memory, shared pages included; 0 where that is not known."""
     services: list[ServiceHealth]
 
 

@@ -191,6 +191,16 @@ def show(conn: Connection, asset_id: AssetId) -> tuple[AssetRow, AssetDetails] |
     return (found[0], details) if details else None
 
 
+def rate(conn: Connection, asset_id: AssetId, rating: int | None) -> None:
+    """Give an asset 0 to 5 stars, or none; one in the trash is left as it is."""
+    conn.execute(Q["rate"], {"id": asset_id, "rating": rating})
+
+
+def like(conn: Connection, asset_id: AssetId, *, liked: bool) -> None:
+    """Say whether an asset is liked; one in the trash is left as it is."""
+    conn.execute(Q["like"], {"id": asset_id, "liked": liked})
+
+
 def counts(conn: Connection) -> list[tuple[str, str, int]]:
     """Count assets outside the trash by type and status."""
     return [(type_, status, count) for type_, status, count in conn.execute(Q["counts"])]

@@ -93,7 +93,7 @@ SELECT a.id, a.owner_id, a.type, a.status, a.status_reason, a.original_filename,
        r.name AS repository, f.path, a.digest, a.size_bytes, a.mime_type, a.width, a.height, a.duration_s,
        a.taken_at, a.taken_at_local, a.tz_source, a.taken_source, a.latitude, a.longitude, a.altitude_m,
        a.camera_make, a.camera_model, a.lens_model, a.iso, a.f_number, a.exposure_s, a.focal_length_mm,
-       a.rating, a.title, a.description, a.keywords, a.added_at,
+       a.rating, a.liked, a.title, a.description, a.keywords, a.added_at,
        ARRAY(SELECT substr(d.kind, 11)::int FROM derivatives d
              WHERE d.asset_id = a.id AND d.kind LIKE 'thumbnail\_%%' ORDER BY 1) AS thumbnails,
        ap.thumbhash, dt.recipe AS thumbnail_recipe, dt.created_at AS thumbnails_made_at, a.motion_offset, a.motion_bytes
@@ -136,3 +136,11 @@ JOIN assets a ON a.id = w.id JOIN file_records f ON f.asset_id = a.id AND f.outc
 WHERE a.deleted_at IS NULL
   AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.asset_id = a.id AND j.kind = 'thumbnails')
 ORDER BY a.id LIMIT %(count)s::int
+
+-- name: rate
+-- what a person says; the file's own rating, said, is kept beside it
+UPDATE assets SET rating = %(rating)s::smallint, updated_at = now()
+WHERE id = %(id)s::uuid AND deleted_at IS NULL
+
+-- name: like
+UPDATE assets SET liked = %(liked)s::boolean, updated_at = now() WHERE id = %(id)s::uuid AND deleted_at IS NULL

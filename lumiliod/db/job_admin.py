@@ -191,12 +191,6 @@ def show(conn: Connection, job_id: JobId) -> JobRow | None:
         return cursor.execute(Q["show"], {"id": job_id}).fetchone()
 
 
-def page(conn: Connection, wanted: JobFilter, *, before: UUID | None, count: int) -> list[JobRow]:
-    """Return the jobs that ``wanted`` names, newest first, created before ``before``; ids and age do not count."""
-    with conn.cursor(row_factory=class_row(JobRow)) as cursor:
-        return cursor.execute(Q["page"], {**asdict(wanted), "before": before, "count": count}).fetchall()
-
-
 def running(conn: Connection, *, count: int = 500) -> list[RunningRow]:
     """Return the jobs that run now, the oldest attempt first."""
     with conn.cursor(row_factory=class_row(RunningRow)) as cursor:

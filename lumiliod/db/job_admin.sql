@@ -167,39 +167,6 @@ SELECT id, kind, queue, state, priority, attempt, max_attempts, args, result, er
 FROM job_history WHERE id = %(id)s::uuid
 LIMIT 1
 
--- name: page
--- newest first; the id is a UUIDv7, so its order is the order of creation
-SELECT * FROM (
-    (SELECT id, kind, queue, state, priority, attempt, max_attempts, args, NULL::jsonb AS result, errors, asset_id,
-            repository_id, created_at, scheduled_at, attempted_at, finished_at, progress, unique_key, cause, tags,
-            parent_id, group_id, worker_id,
-            ARRAY(SELECT on_id FROM job_waits WHERE job_waits.job_id = jobs.id) AS waits_on
-     FROM jobs
-     WHERE (%(before)s::uuid IS NULL OR id < %(before)s::uuid)
-       AND (%(state)s::text IS NULL OR state = %(state)s::text)
-       AND (%(kind)s::text IS NULL OR kind = %(kind)s::text)
-       AND (%(queue)s::text IS NULL OR queue = %(queue)s::text)
-       AND (%(cause)s::text IS NULL OR (cause = %(cause)s::text AND state IN ('retryable', 'discarded')))
-       AND (%(repository_id)s::uuid IS NULL OR repository_id = %(repository_id)s::uuid)
-       AND (%(asset_id)s::uuid IS NULL OR asset_id = %(asset_id)s::uuid)
-       AND (%(tag)s::text IS NULL OR %(tag)s::text = ANY (tags))
-     ORDER BY id DESC LIMIT %(count)s::int)
-    UNION ALL
-    (SELECT id, kind, queue, state, priority, attempt, max_attempts, args, result, errors, asset_id,
-            repository_id, created_at, scheduled_at, attempted_at, finished_at, NULL, unique_key, NULL, tags,
-            parent_id, group_id, NULL, '{}'
-     FROM job_history
-     WHERE %(cause)s::text IS NULL
-       AND (%(before)s::uuid IS NULL OR id < %(before)s::uuid)
-       AND (%(state)s::text IS NULL OR state = %(state)s::text)
-       AND (%(kind)s::text IS NULL OR kind = %(kind)s::text)
-       AND (%(queue)s::text IS NULL OR queue = %(queue)s::text)
-       AND (%(repository_id)s::uuid IS NULL OR repository_id = %(repository_id)s::uuid)
-       AND (%(asset_id)s::uuid IS NULL OR asset_id = %(asset_id)s::uuid)
-       AND (%(tag)s::text IS NULL OR %(tag)s::text = ANY (tags))
-     ORDER BY id DESC LIMIT %(count)s::int)
-) AS jobs ORDER BY id DESC LIMIT %(count)s::int
-
 -- name: running
 -- what is done at this moment, the oldest first
 SELECT id, kind, queue, priority, attempt, attempted_at, progress, repository_id, asset_id, worker_id

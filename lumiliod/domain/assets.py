@@ -97,6 +97,7 @@ class AssetRow:
     exposure_s: float | None
     focal_length_mm: float | None
     rating: int | None
+    liked: bool
     title: str | None
     description: str | None
     keywords: list[str]

@@ -15,6 +15,18 @@ MAX_WORDS = 2000
 """Bounds of what is indexed of one asset; nobody searches by the rest."""
 
 
+HIDDEN = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
+"""Unicode categories that could move the cursor, reverse text or show nothing."""
+
+
+def visible(value: object) -> str:
+    r"""Return ``value`` as text that cannot control a terminal: such characters appear as ``\x1b``."""
+    text = str(value)
+    if text.isprintable():
+        return text
+    return "".join(c.encode("unicode_escape").decode() if unicodedata.category(c) in HIDDEN else c for c in text)
+
+
 def fold(text: str) -> str:
     """Return ``text`` without case, accents and compatibility forms (NFKD, marks removed, casefolded)."""
     return _plain(text).casefold()

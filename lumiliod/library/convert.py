@@ -110,9 +110,10 @@ def _asset_fields(row: AssetRow, stack: stacks.Stack | None) -> dict[str, Any]:
     return fields
 
 
-def job(row: JobRow) -> Job:
-    """Return the wire form of a job."""
-    fields = {name: getattr(row, name) for name in Job.__struct_fields__}
+def job(row: JobRow, about: str | None = None) -> Job:
+    """Return the wire form of a job that is ``about`` something."""
+    fields = {name: getattr(row, name) for name in Job.__struct_fields__ if hasattr(row, name)}
+    fields["about"] = about
     fields["errors"] = msgspec.convert(row.errors, list[JobError])
     fields["progress"] = _progress(row.progress)
     return Job(**fields)

@@ -9,7 +9,7 @@ from uuid import UUID
 import trio
 
 from lumiliod.contract.assets import AssetDetail
-from lumiliod.db import assets, derivatives, job_admin, trash
+from lumiliod.db import assets, derivatives, job_admin, job_pages, trash
 from lumiliod.db.derivatives import Derivative
 from lumiliod.db.pool import Connection
 from lumiliod.domain.assets import ServedFile
@@ -232,7 +232,7 @@ def _progress_of(conn: Connection, asset_id: AssetId) -> tuple[bool | None, job_
 def _last_job(conn: Connection, spec: JobSpec, asset_id: AssetId) -> job_admin.JobRow | None:
     """Return the newest job of a kind about an asset, open or ended."""
     wanted = JobFilter(kind=spec.kind, asset_id=asset_id)
-    return next(iter(job_admin.page(conn, wanted, before=None, count=1)), None)
+    return next(iter(job_pages.page(conn, wanted, before=None, count=1)), None)
 
 
 def _gave_up(job: job_admin.JobRow | None) -> str | None:

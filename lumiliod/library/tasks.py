@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from uuid import UUID
 
-from lumiliod.contract.jobs import Backfilled, CauseList, Job, JobPage
-from lumiliod.db import job_admin
+from lumiliod.contract.jobs import Backfilled, CauseList, Job, JobPage, JobSort
+from lumiliod.db import job_admin, job_pages
 from lumiliod.db.job_admin import CauseRow, JobRow
+from lumiliod.db.job_pages import Place
 from lumiliod.db.pool import Connection
 from lumiliod.domain.errors import NotFound, Shape
 from lumiliod.domain.ids import JobId
@@ -49,16 +50,35 @@ def chosen(
     )
 
 
-async def page(rt: Runtime, wanted: JobFilter, *, limit: int, cursor: str | None) -> JobPage:
-    """Return the jobs that ``wanted`` names, newest first.
+async def page(
+    rt: Runtime,
+    wanted: JobFilter,
+    *,
+    limit: int,
+    cursor: str | None = None,
+    sort: JobSort = "-created",
+    last: bool = False,
+) -> JobPage:
+    """Return jobs that ``wanted`` names in the order of ``sort``: one page, the first, the ``last`` or a cursor's.
 
     Raises:
-        Shape: a bad limit or cursor.
+        Shape: a bad limit or cursor; jobs that have ended (``bad_sort``) are sorted by age alone.
     """
-    before = convert.from_cursor(cursor, tuple[UUID])[0] if cursor else None
-    rows = await rt.db.call(_page, wanted, before, convert.limited(limit) + 1)
-    next_cursor = convert.cursor(rows[limit - 1].id) if len(rows) > limit else None
-    return JobPage(items=[convert.job(row) for row in rows[:limit]], next_cursor=next_cursor)
+    by, is_falling = sort.removeprefix("-"), sort.startswith("-")
+    if by != "created" and wanted.state in (JobState.COMPLETED, JobState.CANCELLED):
+        raise Shape("jobs that have ended are sorted by `created` or `-created` alone", code="bad_sort")
+    after, back = _place(cursor, by) if cursor else (None, last)
+    count = convert.limited(limit) + 1
+    found, about = await rt.db.call(_page, wanted, by, after, count, is_falling is not back)
+    has_more, found = len(found) == count, found[: count - 1]
+    if back:
+        found.reverse()
+    first, final = (_cursor(found[0], back=True), _cursor(found[-1], back=False)) if found else (None, None)
+    return JobPage(
+        items=[convert.job(row, about.get(row.id)) for row, _ in found],
+        next_cursor=final if (cursor is not None if back else has_more) else None,
+        prev_cursor=first if (has_more if back else cursor is not None) else None,
+    )
 
 
 async def show(rt: Runtime, job_id: UUID) -> Job:
@@ -67,10 +87,10 @@ async def show(rt: Runtime, job_id: UUID) -> Job:
     Raises:
         NotFound: there is none with this id, or it ended too long ago.
     """
-    row = await rt.db.call(job_admin.show, JobId(job_id))
+    row, about = await rt.db.call(_show, JobId(job_id))
     if row is None:
         raise NotFound(f"there is no job {job_id}", code="job_not_found")
-    return convert.job(row)
+    return convert.job(row, about)
 
 
 async def causes(rt: Runtime, kind: str | None) -> CauseList:
@@ -87,8 +107,35 @@ async def backfill(rt: Runtime, kind: str | None) -> Backfilled:
     return Backfilled(added=await adopt.missing(rt, kind))
 
 
-def _page(conn: Connection, wanted: JobFilter, before: UUID | None, count: int) -> list[JobRow]:
-    return job_admin.page(conn, wanted, before=before, count=count)
+def _place(cursor: str, by: str) -> tuple[Place, bool]:
+    """Return where a cursor points, and whether it looks back."""
+    found = convert.from_cursor(cursor, tuple[UUID, str | None, bool])
+    if (found[1] is None) is not (by == "created"):
+        raise Shape("this cursor is of another order", code="bad_cursor")
+    return Place(found[0], found[1]), found[2]
+
+
+def _cursor(found: tuple[JobRow, str | None], *, back: bool) -> str:
+    row, rank = found
+    return convert.cursor(row.id, rank, back)
+
+
+def _page(
+    conn: Connection, wanted: JobFilter, by: str, after: Place | None, count: int, falling: bool
+) -> tuple[list[tuple[JobRow, str | None]], dict[JobId, str]]:
+    found: list[tuple[JobRow, str | None]]
+    if by != "created":
+        found = [*job_pages.ranked(conn, wanted, by, after=after, count=count, back=falling)]
+    elif falling:
+        found = [(row, None) for row in job_pages.page(conn, wanted, before=after.id if after else None, count=count)]
+    else:
+        found = [(row, None) for row in job_pages.oldest(conn, wanted, after=after.id if after else None, count=count)]
+    return found, job_pages.about(conn, [row for row, _ in found])
+
+
+def _show(conn: Connection, job_id: JobId) -> tuple[JobRow | None, str | None]:
+    row = job_admin.show(conn, job_id)
+    return row, job_pages.about(conn, [row]).get(row.id) if row else None
 
 
 def _causes(conn: Connection, kind: str | None) -> list[CauseRow]:

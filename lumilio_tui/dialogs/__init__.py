@@ -1,0 +1,1 @@
+"""What is shown over a screen until it is answered."""

@@ -1,0 +1,272 @@
+"""What a console meets: no daemon, no permission, half an answer, none at all, small and poor terminals, foul names."""
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable, Coroutine, Iterator
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lumilio_tui import app
+from lumilio_tui.app import Console, helpful
+from lumilio_tui.desk import Look
+from tests.conftest import Daemon
+from tests.tui.canned import NOW, Canned, canned
+from tests.tui.driving import driving
+
+
+@pytest.fixture
+def said(short_dir: Path, request: pytest.FixtureRequest) -> Iterator[Canned]:
+    folder = short_dir / f"c{abs(hash(request.node.nodeid)) % 10**8}"
+    folder.mkdir()
+    with canned(folder) as server:
+        yield server
+
+
+def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    asyncio.run(main())
+
+
+def test_a_daemon_that_is_not_there() -> None:
+    async def main() -> None:
+        async with driving("/nonexistent/s") as tui:
+            await tui.until(lambda: "not running" in tui.text("#away"))
+            assert "Trying again" in tui.text("#away")
+            for key in ("2", "3", "4", "5", "6", "1", "question_mark", "escape"):
+                await tui.press(key)
+            await tui.press("q")
+        assert tui.console.return_code == 0
+
+    run(main)
+
+
+def test_a_daemon_goes_away_and_comes_back(daemon: Daemon) -> None:
+    async def main() -> None:
+        async with driving(daemon.socket) as tui:
+            await tui.until(lambda: tui.listing("queues").rows)
+            before = tui.cells("queues")
+            await asyncio.to_thread(daemon.stop)
+            await tui.until(lambda: "not running" in tui.text("#away"))
+            assert "Last seen" in tui.text("#away")
+            assert tui.listing("queues").is_old
+            assert tui.cells("queues") == before
+            await asyncio.to_thread(daemon.start)
+            # by itself
+            await tui.until(lambda: not tui.listing("queues").is_old)
+            assert not tui.console.query_one("#heading").has_class("-away")
+
+    run(main)
+
+
+def test_a_socket_that_nobody_listens_on(short_dir: Path) -> None:
+    path = short_dir / "stale"
+    with socket.socket(socket.AF_UNIX) as stale:
+        stale.bind(str(path))
+
+    async def main() -> None:
+        async with driving(str(path)) as tui:
+            await tui.until(lambda: "nobody listens" in tui.text("#away"))
+
+    run(main)
+
+
+def test_permission_denied_says_what_would_help(monkeypatch: pytest.MonkeyPatch, said: Canned) -> None:
+    assert helpful("/nonexistent/s") == "What helps: sudo usermod -aG lumilio-admin $USER, then sign in again."
+    path = Path(said.socket)
+    path.chmod(0o660)
+    assert f"-aG {path.group()} " in helpful(said.socket)
+    if os.geteuid() == 0:
+        pytest.skip("root may use every socket")
+    path.chmod(0)
+
+    async def main() -> None:
+        async with driving(said.socket) as tui:
+            await tui.until(lambda: "usermod -aG" in tui.text("#away"))
+
+    run(main)
+
+
+def half(handler: BaseHTTPRequestHandler) -> None:
+    handler.send_response(200)
+    handler.send_header("Content-Length", "5000")
+    handler.end_headers()
+    handler.wfile.write(b'{"items": [')
+
+
+def noise(handler: BaseHTTPRequestHandler) -> None:
+    handler.wfile.write(os.urandom(200))
+
+
+def squeezed(handler: BaseHTTPRequestHandler) -> None:
+    handler.send_response(200)
+    handler.send_header("Content-Encoding", "gzip")
+    handler.send_header("Content-Length", "5")
+    handler.end_headers()
+    handler.wfile.write(b"plain")
+
+
+def refusing(handler: BaseHTTPRequestHandler) -> None:
+    body = b'{"title": "No", "status": 500, "code": "internal", "detail": "it \\u001b[31mbroke"}'
+    handler.send_response(500)
+    handler.send_header("Content-Length", str(len(body)))
+    handler.end_headers()
+    handler.wfile.write(body)
+
+
+@pytest.mark.parametrize(
+    "answer", [b"", b"null", b"[1, 2", b'{"items": 7}', b"\xff\xfe", half, noise, squeezed, refusing]
+)
+def test_what_is_no_answer_is_a_line_and_no_end(said: Canned, answer: Any) -> None:
+    async def main() -> None:
+        async with driving(said.socket) as tui:
+            await tui.until(lambda: tui.listing("queues").rows)
+            said.instead["*"] = answer
+            tui.console.known.hasten()
+            for number in "23456":
+                await tui.press(number)
+                await tui.press("ctrl+r", "enter", "r", "s", "t", "escape")
+            await tui.press("4")
+            await tui.until(lambda: tui.text("#wrong") or tui.console.query_one("#heading").has_class("-away"))
+            assert "\x1b" not in tui.text("#wrong")
+            said.instead.clear()
+            await tui.press("1", "ctrl+r")
+            await tui.until(lambda: not tui.console.query_one("#heading").has_class("-away"))
+            await tui.press("3")
+            await tui.until(lambda: tui.listing("causes").rows)
+
+    run(main)
+
+
+def test_a_daemon_that_never_answers_keeps_nobody_waiting(said: Canned) -> None:
+    async def main() -> None:
+        async with driving(said.socket) as tui:
+            tui.console.asker.answer_s = 0.2
+            said.instead["*"] = said.stall
+            tui.console.known.hasten()
+            await tui.press("ctrl+r")
+            await tui.until(lambda: "does not answer" in tui.text("#away"))
+            for number in "23456":
+                await tui.press(number)  # each is dealt with while nothing is answered
+            assert tui.console.number == 6
+            said.instead.clear()
+            said.released.set()
+            await tui.until(lambda: not tui.console.query_one("#heading").has_class("-away"))
+
+    run(main)
+
+
+@pytest.mark.parametrize("size", [(20, 10), (1, 1), (39, 11), (40, 12), (60, 15), (80, 24), (300, 90)])
+def test_every_screen_in_every_size(said: Canned, size: tuple[int, int]) -> None:
+    async def main() -> None:
+        async with driving(said.socket, size=size) as tui:
+            for number in "123456":
+                await tui.press(number, "j", "k", "G", "g", "enter", "escape", "tab", "question_mark", "escape")
+            is_small = size[0] < app.SMALL[0] or size[1] < app.SMALL[1]
+            assert tui.console.screen.query_one("#small").display is is_small
+            if is_small:
+                assert "Lumilio needs" in tui.text("#small")
+            # and while it changes
+            await tui.pilot.resize_terminal(100, 30)
+            assert not tui.console.screen.query_one("#small").display
+            await tui.pilot.resize_terminal(20, 10)
+            assert tui.console.screen.query_one("#small").display
+            assert "needs" in tui.drawn()
+
+    run(main)
+
+
+def test_names_cannot_control_the_terminal(said: Canned) -> None:
+    async def main() -> None:
+        async with driving(said.socket, size=(160, 50)) as tui:
+            for number in "12345":
+                await tui.press(number)
+                await tui.until(lambda: len(said.asked) > 5)
+                await tui.pilot.pause()
+                drawn = tui.drawn()
+                assert "\x1b" not in drawn
+                assert "\u202e" not in drawn
+            await tui.press("2")
+            await tui.until(lambda: tui.listing("jobs").rows)
+            about = [cells[6] for cells in tui.cells("jobs")]
+            assert "inbox/evil\\x1b[31mred.jpg" in about
+            assert "a\\u202egpj.exe" in about
+            assert "שלום.jpg\u200e" in about
+
+    run(main)
+
+
+def test_a_terminal_that_knows_ascii_alone(said: Canned) -> None:
+    async def main() -> None:
+        async with driving(said.socket, size=(120, 40), look=Look(ascii_only=True, now=lambda: NOW)) as tui:
+            for number in "123456":
+                await tui.press(number)
+                await tui.pilot.pause()
+            await tui.press("2")
+            await tui.until(lambda: tui.listing("jobs").rows)
+            await tui.pilot.pause()
+            lines = tui.drawn()
+            assert lines.isascii(), [line for line in lines.split("\n") if not line.isascii()]
+            assert "\\u05e9" in lines
+
+    run(main)
+
+
+def test_without_colour(said: Canned, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+
+    async def main() -> None:
+        async with driving(said.socket) as tui:
+            assert tui.console.no_color
+            await tui.until(lambda: tui.listing("queues").rows)
+            assert [cells[1] for cells in tui.cells("queues")][-1] == "paused"  # said in words
+
+    run(main)
+
+
+def test_no_log_says_what_would_help(said: Canned, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    async def main() -> None:
+        async with driving(said.socket) as tui:
+            await tui.press("6")
+            await tui.until(lambda: "--log-file" in tui.text("#screen-6 #shown"))
+        async with driving(said.socket, log_file=str(tmp_path / "none")) as tui:
+            await tui.press("6")
+            await tui.until(lambda: "No such file" in tui.text("#screen-6 #shown"))
+
+    run(main)
+
+
+def test_every_theme_can_be_drawn(said: Canned) -> None:
+    async def main() -> None:
+        async with driving(said.socket) as tui:
+            await tui.until(lambda: tui.listing("queues").rows)
+            for theme in sorted(Console("/s").available_themes):
+                tui.console.theme = theme
+                await tui.pilot.pause()
+                assert "Queues" in tui.drawn()
+
+    run(main)
+
+
+def test_held_deletions_are_approved_by_four_keys(said: Canned) -> None:
+    said.instead["/repositories/00000000-0000-0000-0000-000000000001/held/approve"] = (
+        b'{"task_id": "00000000-0000-0000-0000-000000000003"}'
+    )
+
+    async def main() -> None:
+        async with driving(said.socket, size=(160, 50)) as tui:
+            await tui.press("4")
+            await tui.until(lambda: tui.listing("repositories").rows)
+            assert "12,408 of 52,881 files of home are missing" in tui.text("#held")
+            await tui.press("a")
+            await tui.until(lambda: tui.front == "Confirm")
+            assert "2019/01 Album/IMG_1.jpg" in tui.drawn()
+            await tui.press("y")
+            await tui.until(lambda: any("Approved" in told for told in tui.told))
+            assert ("POST", "/repositories/00000000-0000-0000-0000-000000000001/held/approve") in said.asked
+
+    run(main)
