@@ -13,7 +13,7 @@ import pytest
 import trio
 
 from lumiliod.api import app as api
-from lumiliod.db import assets, derivatives, files, job_admin
+from lumiliod.db import assets, derivatives, files, job_pages
 from lumiliod.domain.assets import FileRecord, Outcome
 from lumiliod.domain.derivatives import version
 from lumiliod.domain.ids import AssetId, Digest, RepoPath
@@ -176,7 +176,7 @@ async def test_a_thumbnail_is_kept_for_ever_by_its_own_name_only(
         ID, library.repository.id, relative, "r1", "image/jpeg", 5, now, now, False, None, "a.jpg"
     )
     monkeypatch.setattr(derivatives, "get", lambda *_: made)
-    monkeypatch.setattr(job_admin, "page", lambda *_, **__: [])
+    monkeypatch.setattr(job_pages, "page", lambda *_, **__: [])
     url = f"/api/v1/assets/{ID}/thumbnail?size=300"
     async with library.served(socket_path) as server:
         plain = await server.ask("GET", url)

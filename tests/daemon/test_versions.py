@@ -38,7 +38,9 @@ def test_an_edited_photograph_is_the_same_asset(make_daemon: Callable[..., Daemo
     def now() -> AssetDetail | None:
         with daemon.client as client:
             ready = [one for one in client.assets().items if one.status == "ready"]
-            return client.asset(ready[0].id) if ready else None
+            found = client.asset(ready[0].id) if ready else None
+            # it may have become another in between
+            return found if found is not None and found.status == "ready" else None
 
     wait_until(lambda: now() is not None)
     first = now()
