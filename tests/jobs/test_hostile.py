@@ -290,7 +290,7 @@ async def run(conninfo):
     service.STUBBORN_S = 0.2
     engine, stop = Engine(Database(conninfo), [Kind("work", "work", each(stubborn))]), trio.Event()
     async with trio.open_nursery() as nursery:
-        await nursery.start(main._wait_for_signals, stop, nursery.cancel_scope, 2.0)
+        await nursery.start(main._wait_for_signals, main.ENDING, stop, nursery.cancel_scope, 2.0)
         await service.serve(engine, {"work": 1}, stop=stop, grace_s=0.2)
 
 trio.run(run, sys.argv[1])
