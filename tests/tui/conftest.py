@@ -1,9 +1,7 @@
 """One daemon with a small library for all tests of the console that do not end it."""
 
-import gc
 import shutil
 import tempfile
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,15 +27,6 @@ class Home:
     def socket(self) -> str:
         """Return where it listens."""
         return self.daemon.socket
-
-
-@pytest.fixture(autouse=True)
-def collected() -> Iterator[None]:
-    """Collect what a console has left that did not wait for the last answers: their connections are closed with it."""
-    yield
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
 
 
 @pytest.fixture(scope="module")
