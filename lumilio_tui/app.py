@@ -27,6 +27,7 @@ from lumilio_tui.dialogs.help import Help
 from lumilio_tui.dialogs.lines import Lines
 from lumilio_tui.dialogs.prompt import Prompt
 from lumilio_tui.heading import Heading
+from lumilio_tui.hearing import Ear
 from lumilio_tui.known import Known
 from lumilio_tui.palette import Verbs
 from lumilio_tui.screens import SCREENS
@@ -39,6 +40,9 @@ T = TypeVar("T")
 
 TICK_S = 2.0
 """How often a screen asks anew; what costs the daemon more is asked for more seldom."""
+
+SOON_S = 0.3
+"""How long after something happened the daemon is asked: what happens then, too, is seen at once."""
 
 WRONG_S = 5.0
 """How long it is said what went wrong, unless it does again."""
@@ -80,6 +84,10 @@ class Console(App[None]):
         self.views: list[View] = []
         self.number = 1
         self._wrong_at = 0.0
+        self.heard = 0
+        """How many events were heard."""
+        self._is_due = False
+        self._ear = Ear(socket, self._hear)
         self._ticking = OneAtATime(self._tick)
         self.known = Known()
         self._heading = Heading(self.known, [name for name, _ in SCREENS], readonly=readonly)
@@ -105,9 +113,11 @@ class Console(App[None]):
         self.set_class(self.look.ascii_only, "-ascii")
         self.action_go(1)
         self.set_interval(TICK_S, self.tick)
+        self._ear.start()
 
     async def on_unmount(self) -> None:
         """Close the connections."""
+        self._ear.stop()
         await self.asker.close()
 
     def on_resize(self, event: Resize) -> None:
@@ -126,6 +136,20 @@ class Console(App[None]):
         return self.views[self.number - 1]
 
     # asking
+
+    def _hear(self, event: str) -> None:
+        self.heard += 1
+        if not self._is_due and self.is_running:
+            self._is_due = True
+            self.set_timer(SOON_S, self._look)
+
+    def _look(self) -> None:
+        # counts that are not due yet are asked for when they are
+        wait_s = self.known.due_in_s
+        self._is_due = wait_s > 0
+        if self._is_due:
+            self.set_timer(wait_s + SOON_S, self._look)
+        self.tick()
 
     def tick(self) -> None:
         """Ask anew, unless an answer is still awaited."""

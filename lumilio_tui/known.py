@@ -20,6 +20,11 @@ class Known:
         self._again_at = 0.0
 
     @property
+    def due_in_s(self) -> float:
+        """Return in how many seconds everything may be counted again."""
+        return max(0.0, self._again_at - time.monotonic())
+
+    @property
     def is_due(self) -> bool:
         """Tell whether everything may be counted again: it takes a twentieth of the daemon's time at most."""
         return time.monotonic() >= self._again_at
