@@ -86,7 +86,10 @@ class Terminal:
         self.written = ""
         began = time.monotonic()
         os.write(self.descriptor, key.encode())
-        at, found = self.until(ROW, but=row)
+        try:
+            at, found = self.until(ROW, but=row)
+        except RuntimeError as error:
+            raise RuntimeError(f"{name}, on row {row}: {error}") from error
         self.keys_ms.setdefault(name, []).append((at - began) * 1000)
         return found
 
@@ -109,7 +112,7 @@ def _measure(root: Path, jobs: int, rounds: int) -> None:
         with Client(str(daemon.socket)) as client:
             client.pause_queue("*")
         began = time.monotonic()
-        server = embedded.prepare(root / "state" / "postgres")
+        server = embedded.prepare(root / "state")
         with psycopg.connect(server.conninfo, autocommit=True) as conn:
             conn.execute(FILL, {"jobs": jobs})
             conn.execute("VACUUM ANALYZE jobs")

@@ -76,7 +76,7 @@ class Heading(Vertical):
         self._draw()
 
     def _draw(self) -> None:
-        self._tabs_line.update(self._tabs(self.size.width or 80))
+        self._tabs_line.update(self._tabs(self.size.width or 80), layout=False)
 
     def _tabs(self, width: int) -> Text:
         right = Text(self._state())

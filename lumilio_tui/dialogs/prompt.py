@@ -5,6 +5,7 @@ from typing import ClassVar
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
+from textual.events import Key
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
@@ -17,14 +18,20 @@ class Prompt(ModalScreen[str | None]):
     def __init__(self, title: str, value: str = "", hint: str = "") -> None:
         super().__init__()
         self._title = title
-        self._value = value
-        self._hint = hint
+        self._line = Input(value, placeholder=hint, select_on_focus=False)
 
     def compose(self) -> ComposeResult:
         """Lay out the title and the line."""
         with Vertical(id="dialog", classes="line"):
             yield Static(self._title, id="title", markup=False)
-            yield Input(self._value, placeholder=self._hint, select_on_focus=False)
+            yield self._line
+
+    def on_key(self, event: Key) -> None:
+        """Take what is typed before the line has the focus, too."""
+        if not self._line.has_focus and event.is_printable and event.character:
+            event.stop()
+            self._line.value += event.character
+            self._line.cursor_position = len(self._line.value)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """Give the line."""

@@ -135,9 +135,7 @@ class Failures(Vertical):
                 await self._desk.tell(lambda client: client.causes())
                 return
         if window is self._window:
-            self._draw_files()
-            if is_new:
-                self._listing("files").put(0)
+            self._draw_files(at=0 if is_new else None)
 
     async def _fetch(self, cursor: str | None, last: bool) -> Page[Job]:
         cause = self._causes.get(self._shown_cause)
@@ -178,10 +176,7 @@ class Failures(Vertical):
         except ClientError:
             return  # it is asked for again with the next key
         if window is self._window:
-            self._draw_files(by)
-            if where in ("first", "last"):
-                files = self._listing("files")
-                files.put(0 if where == "first" else len(files.rows) - 1)
+            self._draw_files(by, at={"first": 0, "last": -1}.get(where))
 
     def on_listing_chosen(self, event: Listing.Chosen) -> None:
         """Go to the files of a cause, or show everything about a file."""
@@ -253,7 +248,7 @@ class Failures(Vertical):
             rows.append(Row(REFUSED, self._safe((number, number, "upload", REFUSED, age(last, now), reason))))
         self._listing("causes").show(rows)
 
-    def _draw_files(self, shift: int = 0) -> None:
+    def _draw_files(self, shift: int = 0, at: int | None = None) -> None:
         now = self._desk.look.now()
         rows = []
         if self._shown_cause == REFUSED:
@@ -264,17 +259,17 @@ class Failures(Vertical):
         else:
             self._jobs = {str(job.id): job for job in self._window.items} if self._shown_cause else {}
             for key, job in self._jobs.items():
-                at = job.errors[-1].at if job.errors else job.created_at
+                failed = job.errors[-1].at if job.errors else job.created_at
                 cells = (
                     job.about or str(job.id),
                     f"{job.attempt}/{job.max_attempts}",
-                    age(at, now),
+                    age(failed, now),
                     job_words.why(job),
                 )
                 rows.append(Row(key, self._safe(cells)))
-        self._listing("files").show(rows, shift=shift)
+        self._listing("files").show(rows, shift=shift, at=at)
         told = f"Files of {self._shown_cause}" if self._shown_cause else ""
-        self._parts.line("shown").update(safe(told, ascii_only=self._desk.look.ascii_only))
+        self._parts.line("shown").update(safe(told, ascii_only=self._desk.look.ascii_only), layout=False)
 
     # doing
 

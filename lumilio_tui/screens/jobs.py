@@ -123,16 +123,15 @@ class Jobs(Vertical):
         page = await self._desk.ask(question)
         return Page(page.items, page.next_cursor, page.prev_cursor)
 
-    async def _loaded(self, load: Callable[[], Awaitable[None]]) -> bool:
+    async def _loaded(self, load: Callable[[], Awaitable[None]], at: int | None = None) -> None:
         window = self._window
         try:
             await load()
         except ClientError:
             await self._desk.tell(lambda client: client.jobs(**self._wanted.query, sort=self._sort, limit=1))
-            return False
+            return
         if window is self._window:
-            self._draw()
-        return True
+            self._draw(at=at)
 
     def on_listing_wanting(self, event: Listing.Wanting) -> None:
         """Load what lies beyond the end that is near."""
@@ -166,8 +165,7 @@ class Jobs(Vertical):
             self._listing.put(len(self._listing.rows) - 1)
             return
         load = self._window.first if where == "first" else partial(self._window.last, self._total())
-        if await self._loaded(load):
-            self._listing.put(0 if where == "first" else len(self._listing.rows) - 1)
+        await self._loaded(load, 0 if where == "first" else -1)
 
     def grow_old(self, is_old: bool) -> None:
         """Show in grey what is no longer known to be so."""
@@ -211,14 +209,13 @@ class Jobs(Vertical):
     async def _begin_anew(self) -> None:
         self._window = Window[Job](self._fetch)
         self._draw_shown()
-        if await self._loaded(self._window.first):
-            self._listing.put(0)
+        await self._loaded(self._window.first, 0)
 
     @property
     def _listing(self) -> Listing:
         return self._parts.listing("jobs")
 
-    def _draw(self, shift: int = 0) -> None:
+    def _draw(self, shift: int = 0, at: int | None = None) -> None:
         now = self._desk.look.now()
         self._jobs = {str(job.id): job for job in self._window.items}
         rows = []
@@ -234,7 +231,7 @@ class Jobs(Vertical):
                 job_words.why(job),
             )
             rows.append(Row(key, tuple(safe(cell, ascii_only=self._desk.look.ascii_only) for cell in cells)))
-        self._listing.show(rows, shift=shift)
+        self._listing.show(rows, shift=shift, at=at)
         self._draw_shown()
 
     def on_listing_moved(self) -> None:
@@ -260,7 +257,7 @@ class Jobs(Vertical):
 
     def _draw_shown(self) -> None:
         above, total = self._window.above, self._total()
-        place = count(above + self._listing.cursor + 1) if above is not None and self._listing.rows else "-"
+        place = count(above + self._listing.cursor + 1) if above is not None and self._window.items else "-"
         status = self._desk.known.status
         of = f" of {count(total)}" if total is not None else f"   {count(status.open_jobs)} open" if status else ""
         told = [
@@ -273,7 +270,7 @@ class Jobs(Vertical):
             told.append("ALL MATCHING are meant")
         elif self._listing.marked:
             told.append(f"{len(self._listing.marked)} marked")
-        self._parts.line("shown").update(safe("   ".join(told), ascii_only=self._desk.look.ascii_only))
+        self._parts.line("shown").update(safe("   ".join(told), ascii_only=self._desk.look.ascii_only), layout=False)
 
     def _total(self) -> int | None:
         """Return how many open jobs there are that are shown, where the counts tell."""

@@ -243,7 +243,7 @@ class Library(Vertical):
             told.append(f"purged {item.purge_at:%Y-%m-%d} at the earliest")
         if not self._items:
             told.append("nothing here")
-        self._shown.update(self._safe("   ".join(part for part in told if part)))
+        self._shown.update(self._safe("   ".join(part for part in told if part)), layout=False)
 
     # doing
 

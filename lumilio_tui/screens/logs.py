@@ -178,7 +178,7 @@ class Logs(Vertical):
             except NoLog as error:
                 told = str(error)
             told += f"   {LEVELS[self._level]} and graver   {'following' if self._follows else 'not following'}"
-        self._parts.line("shown").update(safe(told, ascii_only=self._desk.look.ascii_only))
+        self._parts.line("shown").update(safe(told, ascii_only=self._desk.look.ascii_only), layout=False)
 
 
 def _line(found: Entry) -> str:

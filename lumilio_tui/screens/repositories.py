@@ -229,7 +229,7 @@ class Repositories(Vertical):
             told += f"   {current.status}: {current.status_reason}"
         elif current and current.watch and current.watch.reason:
             told += f"   {current.watch.state}: {current.watch.reason}"
-        self._parts.line("shown").update(safe(told, ascii_only=self._desk.look.ascii_only))
+        self._parts.line("shown").update(safe(told, ascii_only=self._desk.look.ascii_only), layout=False)
 
     # doing
 

@@ -149,15 +149,17 @@ class Listing(Widget, can_focus=True):
         """Return what the current row is known by, nothing when there is none."""
         return self.current.key if self.current else ""
 
-    def show(self, rows: Sequence[Row], *, shift: int = 0) -> None:
+    def show(self, rows: Sequence[Row], *, shift: int = 0, at: int | None = None) -> None:
         """Show other rows; the current one stays current while it is among them.
 
-        Where it is not, its place counts, moved by ``shift``.
+        Where it is not, its place counts, moved by ``shift``. With ``at`` that row is current, -1 is the last.
         """
         before, height = self.key, self.cursor - self.top
         self.rows = list(rows)
         place = self.cursor + shift
-        if before:
+        if at is not None:
+            place, self._owed = at % max(1, len(self.rows)), 0
+        elif before:
             known = next((number for number, row in enumerate(self.rows) if row.key == before), None)
             place = place if known is None else known
         self.cursor = max(0, min(place, len(self.rows) - 1))
