@@ -8,7 +8,7 @@ unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 PY := .venv/bin/python
 export PHOTOS
 
-.PHONY: help setup demo run test check format bench soak deb test-deb lock clean
+.PHONY: help setup demo run test coverage check format bench soak deb test-deb lock clean
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | while IFS=$$'\t' read -r name what; do \
@@ -23,8 +23,11 @@ demo: setup ## Run the daemon on a sample library, show what becomes of it, and 
 run: setup ## Run the daemon on your folder: make run PHOTOS=~/Pictures
 	@$(PY) -m scripts.run
 
-test: setup ## Run all tests, with coverage
+test: setup ## Run all tests
 	@scripts/test.sh
+
+coverage: setup ## Run all tests and say how much of the code they reach
+	@COVERAGE=1 scripts/test.sh
 
 check: setup ## Run the linters, the type checkers and the import rules
 	@scripts/check.sh
