@@ -183,9 +183,9 @@ class _Lane:
                         continue
                 if self.below:
                     until_s = max(self.floors.full_due_s - trio.current_time(), 0.0)
-                elif self.confirm and not self.above:
-                    self.confirm = False
-                    self.confirm_at_s = trio.current_time() + CONFIRM_S
+            if self.confirm and not (self.above or self.below):
+                self.confirm = False
+                self.confirm_at_s = trio.current_time() + CONFIRM_S
             if until_s is None and self.confirm_at_s < math.inf:
                 until_s = max(self.confirm_at_s - trio.current_time(), 0.0)
             await self._pause(until_s)
