@@ -59,3 +59,23 @@ def test_the_project_finds_all_it_requires() -> None:
             if ";" not in requirement:
                 required = re.sub(r"[-_.]+", "-", re.split(r"[^A-Za-z0-9._-]", requirement)[0]).lower()
                 assert required in names, f"{name} requires {requirement}"
+
+
+def test_every_package_comes_with_its_licence() -> None:
+    """Beside it, as its makers put it there; of others the package's own list has it."""
+    project = (ROOT / "pyproject.toml").read_text()
+    kept = needed((ROOT / "requirements.lock").read_text(), wanted(project, ["s3"]))
+    told = (ROOT / "packaging/deb/debian/copyright").read_text()
+    seen = 0
+    for name in re.findall(r"^[a-z0-9][\w.-]*(?===)", kept, re.MULTILINE):
+        try:
+            files = importlib.metadata.files(name) or []
+        except importlib.metadata.PackageNotFoundError:
+            continue  # another system's
+        seen += 1
+        has_licence = any(re.search("licen[cs]e|copying|notice", str(file), re.IGNORECASE) for file in files)
+        assert has_licence or f"/site-packages/{name}/*" in told, name
+    assert seen > 20
+    # one that another package carries within
+    assert "/site-packages/prometheus_client/decorator.py" in told
+    assert "Michele Simionato" in told
