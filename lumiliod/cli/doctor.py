@@ -167,7 +167,8 @@ def _of_daemon(path: str) -> list[Check]:
 
 def _from_outside(config: str | None, state_dir: str | None) -> list[Check]:
     """Have the daemon's program look, in a process of its own: no daemon can be asked."""
-    command = [sys.executable, "-m", "lumiliod.daemon", "doctor", "--json"]
+    # -P: whoever asks may stand in a folder of somebody else's modules
+    command = [sys.executable, "-P", "-m", "lumiliod.daemon", "doctor", "--json"]
     for option, value in (("--config", config), ("--state-dir", state_dir)):
         command += [option, value] if value is not None else []
     try:

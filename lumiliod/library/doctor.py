@@ -2,6 +2,7 @@
 
 import datetime as dt
 import os
+import shlex
 from collections.abc import Iterator, Mapping
 from functools import partial
 
@@ -105,7 +106,7 @@ async def _repository(rt: Runtime, row: RepositoryRow) -> list[Check]:
     if not rt.repositories.is_open(row.id):
         if row.status == "detached":
             return [Check(area="repositories", name=row.name, state="ok", told="detached, as somebody asked")]
-        fix = f"Mount its disk; where it lies elsewhere now: lumilio repos relocate {row.name} PATH"
+        fix = f"Mount its disk; where it lies elsewhere now: lumilio repos relocate {shlex.quote(row.name)} PATH"
         told = f"offline: {row.status_reason}"
         return [Check(area="repositories", name=row.name, state="fail", told=told, fix=fix)]
     checks: list[Check] = []

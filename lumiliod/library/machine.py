@@ -3,6 +3,7 @@
 import datetime as dt
 import os
 import platform
+import shlex
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -79,19 +80,23 @@ def _folder(name: str, path: str, *, is_private: bool) -> Check:
     try:
         found = os.stat(path)  # noqa: PTH116
     except OSError as error:
-        return check("fail", f"{path}: {error.strerror}", f"Make it, owned by who runs the daemon: mkdir -p {path}")
+        return check(
+            "fail", f"{path}: {error.strerror}", f"Make it, owned by who runs the daemon: mkdir -p {shlex.quote(path)}"
+        )
     mode = stat.S_IMODE(found.st_mode)
     told = f"{path} belongs to user {found.st_uid}, mode {mode:04o}"
     if not stat.S_ISDIR(found.st_mode):
         return check("fail", f"{path} is no folder", "Move it away, or name another in the configuration.")
     if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
         return check(
-            "fail", f"{told}; user {os.geteuid()} may not write there", f"chown it: chown {os.geteuid()} {path}"
+            "fail",
+            f"{told}; user {os.geteuid()} may not write there",
+            f"chown it: chown {os.geteuid()} {shlex.quote(path)}",
         )
     if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
-        return check("warn", f"{told}: everybody may write there", f"chmod o-w {path}")
+        return check("warn", f"{told}: everybody may write there", f"chmod o-w {shlex.quote(path)}")
     if is_private and mode & stat.S_IWGRP:
-        return check("warn", f"{told}: its group may write there", f"chmod g-w {path}")
+        return check("warn", f"{told}: its group may write there", f"chmod g-w {shlex.quote(path)}")
     return check("ok", told)
 
 

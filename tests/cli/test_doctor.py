@@ -1,14 +1,21 @@
 """``lumilio doctor``, with a daemon and without one."""
 
+import grp
 import json
 import os
+import pwd
 import socket
+import subprocess
+import sys
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from lumiliod.cli import doctor
 from lumiliod.cli.doctor import lines, of_socket
 from lumiliod.contract.doctor import Check, Checkup
 from tests.conftest import Daemon
@@ -97,3 +104,78 @@ def test_what_people_read() -> None:
     assert "\x1b[2J" not in "".join(said)
     assert said[1].strip() == "Make room."
     assert said[-1] == "1 ok, 0 to look at, 1 that do not work"
+
+
+def test_modules_that_lie_where_one_stands_are_left_alone(make_daemon: Callable[..., Daemon], tmp_path: Path) -> None:
+    """A folder of photographs is somebody else's to fill, and root may stand there."""
+    for name in ("msgspec", "trio", "lumiliod"):
+        (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()")
+    daemon = make_daemon()
+    command = [sys.executable, "-P", "-m", "lumiliod.cli", "--socket", daemon.socket, "--json", "doctor"]
+    done = subprocess.run(
+        [*command, "--state-dir", str(daemon.state_dir)], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert ("sandbox", "protections") in by_name(json.loads(done.stdout)), done.stderr
+    assert not (tmp_path / "ran").exists()
+
+
+def of_groups(path: Path) -> Check:
+    [found] = [one for one in doctor._of_user(str(path)) if one.area == "groups"]
+    return found
+
+
+def test_who_is_no_admin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Said of the group's members as the system knows them, and of those who have to sign in again."""
+    path = tmp_path / "none"
+    monkeypatch.setattr(os, "geteuid", lambda: 65_533)
+    monkeypatch.setattr(os, "getgroups", list)
+    monkeypatch.setattr(os, "getegid", lambda: 65_533)
+    monkeypatch.setattr(pwd, "getpwuid", lambda number: pwd.struct_passwd(("ada", "x", number, 0, "", "/", "/")))
+    group = grp.struct_group(("lumilio-admin", "x", 65_532, ["bob"]))
+    monkeypatch.setattr(grp, "getgrnam", lambda _name: group)
+    found = of_groups(path)
+    assert (found.state, found.told) == ("warn", "ada is not in it")
+    assert "usermod -aG lumilio-admin ada" in str(found.fix)
+
+    group = grp.struct_group(("lumilio-admin", "x", 65_532, ["ada"]))
+    assert of_groups(path).fix == "Sign out and in again."
+    monkeypatch.setattr(os, "getgroups", lambda: [65_532])
+    assert of_groups(path).state == "ok"
+
+    def none(name: str) -> grp.struct_group:
+        raise KeyError(name)
+
+    monkeypatch.setattr(grp, "getgrnam", none)
+    assert "groupadd" in str(of_groups(path).fix)
+
+
+@pytest.mark.parametrize(("is_kept", "state"), [(True, "ok"), (None, "ok"), (False, "warn")])
+def test_a_clock_that_nobody_keeps(is_kept: bool | None, state: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "_synchronised", lambda: is_kept)
+    found = doctor._of_clock()
+    assert (found.state, found.fix is None) == (state, state == "ok")
+
+
+def test_a_daemon_that_answers_nonsense(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(str(path))
+        listener.listen()
+
+        def answer() -> None:
+            with suppress(OSError):
+                while True:
+                    connection, _ = listener.accept()
+                    with connection:
+                        connection.recv(1 << 16)
+                        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nConnection: close\r\n\r\n{")
+
+        answering = threading.Thread(target=answer)
+        answering.start()
+        try:
+            [found] = doctor._of_daemon(str(path))
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            answering.join()
+    assert (found.area, found.name, found.state) == ("daemon", "answer", "fail")
+    assert "journalctl" in str(found.fix)
