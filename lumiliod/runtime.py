@@ -302,6 +302,9 @@ class HealthBoard:
 
     def set(self, name: str, state: str, reason: str | None = None, *, restarts: int = 0) -> None:
         """Say how a service is: ``starting | ready | degraded | failed | stopped``."""
+        if reason is not None:
+            # names of files are bytes, and what is told of them is UTF-8
+            reason = reason.encode("utf-8", "backslashreplace").decode()
         before = self._services.get(name)
         self._services[name] = _Service(state, reason, dt.datetime.now(dt.UTC), restarts)
         if before is None or (before.state, before.reason) != (state, reason):

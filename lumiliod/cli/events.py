@@ -6,10 +6,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import click
-import msgspec
 
 from lumiliod.cli.live import progress_text, queue_line
-from lumiliod.cli.output import visible
+from lumiliod.cli.output import print_line, visible
 from lumiliod.cli.program import Command, Options, connected
 from lumiliod.cli.words import SYNC_STATUSES, SYNC_TYPES, said
 from lumiliod.contract.feed import TOPICS, AssetsEvent, HealthEvent, JobsEvent, ResetEvent, SyncEvent
@@ -43,7 +42,7 @@ def events(options: Options, topics: list[Any], after: int | None) -> None:
     with connected(options) as client:
         for told in client.feed.follow(topics, after=after):
             if options.json:
-                click.echo(msgspec.json.encode({"event": told.name, "id": told.number, "data": told.data}))
+                print_line({"event": told.name, "id": told.number, "data": told.data})
                 continue
             for line in lines(told):
                 click.echo(visible(f"{datetime.now(UTC).astimezone():%H:%M:%S}  {told.name:<7}  {line}"))

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
 import click
-import msgspec
 
-from lumiliod.cli.output import note, print_json, visible
+from lumiliod.cli.output import note, print_json, print_line, visible
 from lumiliod.cli.polling import FINISHED, progress
 from lumiliod.cli.program import FAILURE, Command, Options, connected
 from lumiliod.cli.schedule import duration_text
@@ -94,7 +93,7 @@ class _Lines:
 
     def show(self, told: LiveJobs | Trouble) -> None:
         if self._as_json:
-            click.echo(msgspec.json.encode(told))
+            print_line(told)
             return
         if isinstance(told, Trouble):
             click.echo(_stamped(told.message))

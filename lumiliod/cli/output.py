@@ -21,6 +21,12 @@ def print_json(value: Any) -> None:
     click.echo(written if written.isprintable() else "".join(_in_json(c) for c in written))
 
 
+def print_line(value: Any) -> None:
+    """Print ``value`` as one JSON document on a line of its own, escaped like that of :func:`print_json`."""
+    written = msgspec.json.encode(value).decode()
+    click.echo(written if written.isprintable() else "".join(_in_json(c) for c in written))
+
+
 def print_items(found: Sequence[object]) -> None:
     """Print what a command lists as the API does: an object with ``items``, in which more can stand one day."""
     print_json({"items": found})

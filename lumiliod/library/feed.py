@@ -149,9 +149,8 @@ class Reader:
             await self._feed.wait(self._seen)
             if self._seen + 1 < self._feed.oldest:
                 message = "This reader fell too far behind; it may come again."
-                return _moment(
-                    "dropped", self._feed.newest, DroppedEvent(code="reader_too_slow", message=message), last=True
-                )
+                # with the number that it had reached: when it comes again it hears that something was missed
+                return _moment("dropped", self._seen, DroppedEvent(code="reader_too_slow", message=message), last=True)
             self._seen += 1
             event = self._feed.event(self._seen)
             if event.name in self._topics:

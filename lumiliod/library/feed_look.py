@@ -66,11 +66,13 @@ class Looks:
 
     async def look(self, topics: frozenset[str]) -> list[tuple[Topic, msgspec.Struct]]:
         """Return what is new of ``topics``; what the database knows only while it can be asked."""
-        gathered = await self._gathered()
+        await self._listen()
+        runs, scans = await self._asked("jobs" in topics, "sync" in topics)
+        # from here on nothing waits: who looks for all may go at any moment, and others would miss what was taken
+        gathered = self._rt.jobs.endings.take()
         told: list[tuple[Topic, msgspec.Struct]] = []
         if "health" in topics and (health := self._health()) is not None:
             told.append(("health", health))
-        runs, scans = await self._asked("jobs" in topics, "sync" in topics)
         if "jobs" in topics and (jobs := self._jobs(gathered)) is not None:
             told.append(("jobs", jobs))
         if "assets" in topics and (assets := _assets(gathered)) is not None:
@@ -95,15 +97,13 @@ class Looks:
             self._count_at_s = trio.current_time() + cost_s / COUNTS_SHARE - PERIOD_S
         return rows, scans
 
-    async def _gathered(self) -> Gathered:
-        """Return what ended, here and, if they were asked in time, elsewhere."""
-        endings = self._rt.jobs.endings
-        endings.listen(LINGER_S + PERIOD_S)
+    async def _listen(self) -> None:
+        """Have gathered what ends, here and elsewhere."""
+        self._rt.jobs.endings.listen(LINGER_S + PERIOD_S)
         if trio.current_time() >= self._ask_at_s:
             with suppress(LumilioError):
                 if await self._rt.jobs.listen():
                     self._ask_at_s = trio.current_time() + ASK_PERIOD_S
-        return endings.take()
 
     def _jobs(self, gathered: Gathered) -> JobsEvent | None:
         now = JobsEvent(

@@ -6,6 +6,7 @@ from pathlib import Path
 from uuid import UUID
 
 import msgspec
+import psycopg
 import pytest
 import trio
 
@@ -94,18 +95,18 @@ async def test_a_bad_event_id_is_refused(database: Database, socket_path: str, t
 
 async def test_who_comes_back_goes_on_where_it_was(database: Database, socket_path: str) -> None:
     async with working(database, socket_path, []) as library:
-        async with library.events("/events") as other:
-            async with library.events("/events") as reading:
+        async with library.events("/events?topics=health") as other:
+            async with library.events("/events?topics=health") as reading:
                 library.health.set("disk", "degraded", "before")
                 await reading.until(partial(is_sick, reason="before"))
                 seen = reading.number
             library.health.set("disk", "degraded", "meanwhile")
             await other.until(partial(is_sick, reason="meanwhile"))
-            async with library.events("/events", after=seen) as again:
+            async with library.events("/events?topics=health", after=seen) as again:
                 name, data = await again.next()
                 assert is_sick(name, data, "meanwhile")
                 assert again.number == other.number > seen
-        async with library.events("/events", after=again.number) as alone:
+        async with library.events("/events?topics=health", after=again.number) as alone:
             library.health.set("disk", "ready", "after all had gone")
             name, data = await alone.next()
             assert is_sick(name, data, "after all had gone")
@@ -166,9 +167,8 @@ async def test_who_is_too_slow_is_dropped(
         assert len(found) < 12
         with pytest.raises(EOFError):
             await slow.next()
-        library.health.set("disk", "ready")
         async with library.events("/events?topics=health", after=slow.number) as again:
-            assert (await again.next())[0] == "health"
+            assert await again.next() == ("reset", {"reason": "gap"})
 
 
 async def test_there_are_not_too_many_readers(
@@ -185,6 +185,66 @@ async def test_there_are_not_too_many_readers(
         with trio.fail_after(20):
             while (await library.server.ask("HEAD", "/api/v1/events")).status != 200:
                 await trio.lowlevel.checkpoint()
+
+
+async def waiting(conninfo: str) -> set[tuple[int, object]]:
+    """Return who waits for a lock in the database, each with when it began to ask."""
+
+    def ask() -> set[tuple[int, object]]:
+        with psycopg.connect(conninfo, autocommit=True) as conn:
+            return set(
+                conn.execute("SELECT pid, query_start FROM pg_stat_activity WHERE wait_event_type = 'Lock'").fetchall()
+            )
+
+    return await trio.to_thread.run_sync(ask)
+
+
+async def test_who_goes_in_the_middle_of_a_look_takes_nothing_along(
+    database: Database, socket_path: str, conninfo: str
+) -> None:
+    """One reader looks for all: what it had seen by then is told to the others all the same."""
+    steps = Steps()
+    steps.go.set()
+    with psycopg.connect(conninfo) as blocking:
+        async with (
+            working(database, socket_path, [steps.kind]) as library,
+            library.events("/events") as looks,
+        ):
+            await looks.until(lambda name, _: name == "health" or name == "jobs")
+            async with library.events("/events") as stays:
+                await stays.next()
+                lock = partial(blocking.execute, "LOCK sync_operations IN ACCESS EXCLUSIVE MODE")
+                await trio.to_thread.run_sync(lock)
+                with trio.fail_after(20):
+                    while not (first := await waiting(conninfo)):
+                        await trio.sleep(0.01)
+                # both are seen by the next look, which does not get to its end
+                library.health.set("disk", "degraded", "it hums")
+                await library.enqueue(job())
+                await until_done(library)
+                with trio.fail_after(20):
+                    while not ((second := await waiting(conninfo)) and second.isdisjoint(first)):
+                        await trio.sleep(0.01)
+                await looks.client.stream.aclose()
+                with trio.fail_after(20):
+                    while not ((third := await waiting(conninfo)) and third.isdisjoint(second)):
+                        await trio.sleep(0.01)
+                await trio.to_thread.run_sync(blocking.rollback)
+                seen = set[str]()
+                while seen != {"health", "assets"}:
+                    name, data = await stays.next()
+                    if is_sick(name, data, "it hums") or name == "assets":
+                        seen.add(name)
+
+
+async def test_names_that_are_no_text_are_told(database: Database, socket_path: str) -> None:
+    """A reason may name a file, whose name is any bytes; and none begins an event of its own."""
+    async with working(database, socket_path, []) as library, library.events("/events") as reading:
+        library.health.set("disk", "degraded", "a\udcff\n\nevent: reset\ndata: {}\n\n\u2028\r")
+        told = await reading.until(lambda name, data: name == "health" and data["status"] == "degraded")
+        [disk] = [one for one in told["services"] if one["name"] == "disk"]
+        assert disk["reason"] == "a\\udcff\n\nevent: reset\ndata: {}\n\n\u2028\r"
+        assert disk in (await library.ask("GET", "/health"))["services"]
 
 
 async def test_readers_do_not_hold_up_the_end(database: Database, socket_path: str) -> None:

@@ -158,7 +158,7 @@ class Events:
     async def next(self) -> tuple[str, Any]:
         """Return the name and the data of the next event; comments are passed over."""
         while True:
-            lines = [line for line in (await self.block()).splitlines() if not line.startswith((":", "retry:"))]
+            lines = [line for line in (await self.block()).split("\n") if not line.startswith((":", "retry:"))]
             if lines:
                 told = dict(line.split(": ", 1) for line in lines)
                 self.number = int(told["id"])

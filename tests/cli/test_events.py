@@ -4,11 +4,13 @@ import datetime as dt
 from typing import Any
 from uuid import UUID
 
+import msgspec
 import pytest
 from click.testing import CliRunner
 
 from lumiliod.cli.events import lines
 from lumiliod.cli.main import program
+from lumiliod.cli.output import print_line
 from lumiliod.client import Happening
 from lumiliod.contract.feed import AssetChange, AssetsEvent, DroppedEvent, HealthEvent, JobsEvent, ResetEvent, SyncEvent
 from lumiliod.contract.jobs import Progress
@@ -39,6 +41,14 @@ def test_exit_codes(line: str, code: int) -> None:
     result = CliRunner(env={"LUMILIO_SOCKET": "/nonexistent/s"}).invoke(program, line.split())
     assert result.exit_code == code, result.output
     assert "Traceback" not in result.output
+
+
+def test_json_is_a_line_that_controls_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    run = msgspec.structs.replace(RUN, folder="\x9b2J\u202e\x7f\n")
+    print_line({"event": "sync", "data": SyncEvent(phase="begun", operation=run, progress=None)})
+    text = capsys.readouterr().out.removesuffix("\n")
+    assert text.isprintable()
+    assert msgspec.json.decode(text)["data"]["operation"]["folder"] == run.folder
 
 
 @pytest.mark.parametrize(
