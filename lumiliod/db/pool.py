@@ -64,6 +64,7 @@ class Database:
         self.conninfo = conninfo
         self.parameters = _parameters(conninfo, statement_timeout_s)
         self._limiter = trio.CapacityLimiter(pool_size)
+        self._glances = trio.CapacityLimiter(1)
         self._lock = threading.Lock()
         self._idle: list[Connection] = []
         self._closed = False
@@ -74,8 +75,11 @@ class Database:
         Raises:
             Unavailable: the server cannot be reached.
         """
+        return self._connect(self.parameters, autocommit=autocommit)
+
+    def _connect(self, parameters: dict[str, Any], *, autocommit: bool) -> Connection:
         try:
-            return psycopg.connect("", autocommit=autocommit, **self.parameters)
+            return psycopg.connect("", autocommit=autocommit, **parameters)
         except psycopg.OperationalError as error:
             # nothing but where and why: there are no rows yet, and libpq never repeats a password
             reason = " ".join(str(error).split())[:200]
@@ -96,6 +100,11 @@ class Database:
     def size(self) -> int:
         """Return how many connections may be in use at once."""
         return int(self._limiter.total_tokens)
+
+    @property
+    def glances(self) -> int:
+        """Return how many glances are under way, those included that nobody waits for any longer."""
+        return int(self._glances.borrowed_tokens)
 
     async def call(self, fn: Callable[[Connection, *Ts], T], *args: *Ts) -> T:
         """Run ``fn(connection, *args)`` as one transaction and return its result.
@@ -123,6 +132,33 @@ class Database:
         """
         async with self._limiter:
             return await self._run(_Transaction(autocommit=True), fn, args)
+
+    async def glance(self, within_s: float, fn: Callable[[Connection, *Ts], T], *args: *Ts) -> T:
+        """Run ``fn(connection, *args)``, which only reads, on a connection of its own; who is cancelled leaves at once.
+
+        Not so :meth:`call`, which waits for the server to hear of it: one that hangs holds up nobody here. There is
+        one glance at a time, and who comes meanwhile waits for it, even where nobody else does any more.
+
+        Args:
+            within_s: longest time one statement may take.
+            fn: reads.
+            args: what it is given.
+
+        Raises:
+            Unavailable: the database is away. Retryable: it is busy or too slow.
+        """
+        look = partial(self._glance, within_s, fn, args)
+        return await trio.to_thread.run_sync(look, abandon_on_cancel=True, limiter=self._glances)
+
+    def _glance(self, within_s: float, fn: Callable[..., T], args: tuple[Any, ...]) -> T:
+        limit = f"-c statement_timeout={int(within_s * 1000)}"
+        conn = self._connect({**self.parameters, "options": f"{self.parameters['options']} {limit}"}, autocommit=False)
+        try:
+            return fn(conn, *args)
+        except psycopg.Error as error:
+            raise as_ours(error) from cause(error)
+        finally:
+            conn.close()
 
     async def _run(self, transaction: "_Transaction", fn: Callable[..., T], args: tuple[Any, ...]) -> T:
         await trio.lowlevel.checkpoint_if_cancelled()

@@ -8,7 +8,6 @@ import math
 import platform
 import time
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 import trio
@@ -28,7 +27,7 @@ from lumiliod.db import sync as db_sync
 from lumiliod.db.held import HeldRow
 from lumiliod.db.pool import Connection
 from lumiliod.db.sync import OperationRow
-from lumiliod.domain.errors import LumilioError
+from lumiliod.domain.errors import LumilioError, Unavailable
 from lumiliod.domain.ids import RepositoryId
 from lumiliod.jobs.commits import DURATIONS_MS
 from lumiliod.library.live import COUNTS_SHARE
@@ -95,13 +94,18 @@ class Metrics:
             self._memory_at_s = trio.current_time() + MEMORY_LEAST_S
         if trio.current_time() < self._count_at_s:
             return
-        self._counts, counts = None, self._counts
-        with trio.move_on_after(DATABASE_S) as limit, suppress(LumilioError):
-            self._counts, cost_s = await self._rt.db.call(_read)
-            self._count_at_s = trio.current_time() + max(COUNTS_LEAST_S, cost_s / COUNTS_SHARE)
-        if limit.cancelled_caught:
-            # busy, not away: what it said last is better than nothing
-            self._counts, self._count_at_s = counts, trio.current_time() + DATABASE_S / COUNTS_SHARE
+        try:
+            with trio.move_on_after(DATABASE_S) as limit:
+                self._counts, cost_s = await self._rt.db.glance(DATABASE_S, _read)
+                self._count_at_s = trio.current_time() + max(COUNTS_LEAST_S, cost_s / COUNTS_SHARE)
+            is_busy = limit.cancelled_caught
+        except Unavailable:
+            self._counts, is_busy = None, False
+        except LumilioError:
+            is_busy = True
+        if is_busy:
+            # not away: what it said last is better than nothing
+            self._count_at_s = trio.current_time() + DATABASE_S / COUNTS_SHARE
 
     def _of_process(self) -> Iterable[Metric]:
         health = self._rt.health.snapshot()

@@ -1,6 +1,8 @@
 """What is measured, as Prometheus' own parser reads it."""
 
 import math
+import os
+import signal
 
 import psycopg
 import pytest
@@ -120,6 +122,54 @@ async def test_no_database_is_no_reason_to_say_nothing(
         assert "lumilio_assets" not in found
         assert "lumilio_jobs" not in found
         assert value(found, "lumilio_up") == 1
+
+
+async def test_a_database_that_hangs_does_not_hold_up_a_scrape(
+    database: Database, socket_path: str, conninfo: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even where its process does not hear of it that nobody waits any longer; what was told last is told again."""
+    monkeypatch.setattr(metrics, "COUNTS_LEAST_S", 0.0)
+    monkeypatch.setattr(metrics, "COUNTS_SHARE", 1e9)
+    async with working(database, socket_path, [KIND], idle=True) as library:
+        assert "lumilio_assets" in await scraped(library)
+        with psycopg.connect(conninfo) as blocking, psycopg.connect(conninfo, autocommit=True) as looking:
+            blocking.execute("LOCK assets IN ACCESS EXCLUSIVE MODE")
+            answers = dict[str, Metric]()
+
+            async def scrape() -> None:
+                answers.update(await scraped(library))
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(scrape)
+                stopped = 0
+                with trio.fail_after(20):
+                    while not stopped:
+                        waits = "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+                        stopped = next((pid for (pid,) in looking.execute(waits)), 0)
+                        await trio.sleep(0.01)
+                os.kill(stopped, signal.SIGSTOP)
+                try:
+                    with trio.fail_after(60):
+                        while not answers:
+                            await trio.sleep(0.01)
+                        # and the next does not wait for it either
+                        monkeypatch.setattr(metrics, "DATABASE_S", 0.05)
+                        assert "lumilio_assets" in await scraped(library)
+                finally:
+                    os.kill(stopped, signal.SIGCONT)
+        assert "lumilio_assets" in answers
+        with trio.fail_after(60):
+            while database.glances:
+                await trio.sleep(0.01)
+
+
+async def test_a_name_is_one_label(database: Database, socket_path: str) -> None:
+    name = 'a"} 1\nlumilio_up{x="\\ \u2028 \x1b[2J'
+    async with working(database, socket_path, [KIND]) as library:
+        library.health.set(name, "degraded", "it hums")
+        found = await scraped(library)
+    assert value(found, "lumilio_service_state", service=name, state="degraded") == 1
+    assert len(found["lumilio_up"].samples) == 1
 
 
 async def test_a_head_and_what_is_wrong(database: Database, socket_path: str) -> None:
