@@ -1,5 +1,6 @@
 """The journal's native protocol: one datagram a record, with fields (https://systemd.io/JOURNAL_NATIVE_PROTOCOL/)."""
 
+import errno
 import logging
 import os
 import re
@@ -75,19 +76,21 @@ class Journal:
         """Send one record.
 
         Raises:
-            OSError: the journal is away.
+            BlockingIOError: the journal is held up.
+            OSError: it is away.
         """
         data = encoded(fields)
         try:
             self._socket.send(data)
-        except ConnectionError:
-            # journald was started anew
-            self._socket.connect(self._path)
-            self._socket.send(data)
         except OSError as error:
-            if not _is_too_large(error):
+            if _is_too_large(error):
+                self._send_file(data)
+            elif isinstance(error, ConnectionError) or error.errno == errno.ENOTCONN:
+                # journald was started anew, or was away when that was tried last
+                self._socket.connect(self._path)
+                self._socket.send(data)
+            else:
                 raise
-            self._send_file(data)
 
     def close(self) -> None:
         """Close the socket."""
@@ -108,6 +111,4 @@ class Journal:
 
 
 def _is_too_large(error: OSError) -> bool:
-    import errno
-
     return error.errno in (errno.EMSGSIZE, errno.ENOBUFS)

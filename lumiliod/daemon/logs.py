@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import sys
+import textwrap
 from functools import partial
 from typing import Literal
 
@@ -45,7 +46,8 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             entry["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(entry, default=str, ensure_ascii=False)
+        written = json.dumps(entry, default=str, ensure_ascii=False)
+        return written if written.isprintable() else "".join(map(_in_json, written))
 
 
 class JournalHandler(logging.Handler):
@@ -57,11 +59,19 @@ class JournalHandler(logging.Handler):
         self._program = program
         self._instead = logging.StreamHandler()
         self._instead.setFormatter(JsonFormatter())
+        self.lost = 0
+        """Records that the journal, held up, did not take; it is told when it takes the next."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Send one record."""
         try:
+            if self.lost:
+                self._journal.send(self._told(_lost(self.lost)))
+                self.lost = 0
             self._journal.send(self._told(record))
+        except BlockingIOError:
+            # standard error is the same journal's, and would hold up whoever logs
+            self.lost += 1
         except OSError:
             self._instead.emit(record)
         except Exception:
@@ -127,15 +137,17 @@ def _handler(style: Style, program: str) -> logging.Handler:
 def _said(record: logging.LogRecord) -> str:
     """Return the message with its fields, on one line."""
     fields = {name: value for name, value in _fields(record).items() if name != FRAMES}
-    return record.getMessage() + "".join(f" {name}={one_line(value)}" for name, value in fields.items())
+    return one_line(record.getMessage()) + "".join(f" {name}={one_line(value)}" for name, value in fields.items())
 
 
 def _below(record: logging.LogRecord, formatter: logging.Formatter) -> str:
     """Return what stands on lines of its own: where an error came from."""
     parts = [str(getattr(record, FRAMES, "")).rstrip()]
     if record.exc_info:
-        parts.append(formatter.formatException(record.exc_info))
-    return "".join(f"\n{part}" for part in parts if part)
+        # what an exception says may have lines, too: none begins as a record does
+        parts.append(textwrap.indent(formatter.formatException(record.exc_info), "  "))
+    lines = [line for part in parts if part for line in part.split("\n")]
+    return "".join(f"\n{one_line(line)}" for line in lines)
 
 
 def _emit(handler: logging.Handler, record: logging.LogRecord) -> None:
@@ -153,6 +165,19 @@ def one_line(value: object) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+
+
+def _in_json(character: str) -> str:
+    """Return a character of a JSON text as it may stand there: what could control a terminal is escaped."""
+    if character.isprintable():
+        return character
+    units = character.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[n]:02x}{units[n + 1]:02x}" for n in range(0, len(units), 2))
+
+
+def _lost(count: int) -> logging.LogRecord:
+    made = {"name": __name__, "levelno": logging.WARNING, "levelname": "WARNING", "count": count}
+    return logging.makeLogRecord({**made, "msg": "the journal was held up, and lines were lost"})
 
 
 def _fields(record: logging.LogRecord) -> dict[str, object]:

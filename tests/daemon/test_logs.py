@@ -101,6 +101,33 @@ def test_json_is_one_object_a_line(root: logging.Logger, capsys: pytest.CaptureF
     }  # fmt: skip
 
 
+def test_json_controls_no_terminal(root: logging.Logger, capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure("info", "json")
+    name = "é\x9b2J\x7f \u202e \u2028 \udcff \U000e0001"
+    logging.getLogger("a").warning("it failed", extra={"path": name})
+    text = capsys.readouterr().err.removesuffix("\n")
+    assert text.isprintable()
+    assert "é" in text
+    assert json.loads(text)["path"] == name
+
+
+@pytest.mark.parametrize("style", ["text", "json"])
+def test_what_an_error_says_begins_no_line(
+    root: logging.Logger, capsys: pytest.CaptureFixture[str], style: logs.Style
+) -> None:
+    """The name of a file can neither look like a record nor control a terminal."""
+    logs.configure("info", style)
+    try:
+        raise ValueError("no file a\n12:00:00 info all is well \x1b[2J\udcff\x9b")
+    except ValueError:
+        logging.getLogger("a").exception("it raised\n12:00:00 info too")
+    text = capsys.readouterr().err
+    first, *below = text.splitlines()
+    assert all(line.startswith("  ") for line in below)
+    assert "12:00:00 info all is well" in text
+    assert "".join([first, *below]).isprintable()
+
+
 async def test_tasks_and_threads_say_for_whom(root: logging.Logger, capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure("info", "text")
     with logged(request="r1"):
@@ -125,7 +152,7 @@ def test_the_journal_gets_fields(root: logging.Logger, journald: Journald) -> No
         logging.getLogger("lumiliod.a").exception("it raised")
     told = journald.take()
     assert told["PRIORITY"] == "3"
-    assert told["MESSAGE"].startswith("it raised\nTraceback")
+    assert told["MESSAGE"].startswith("it raised\n  Traceback")
 
 
 def test_a_record_larger_than_a_datagram_is_a_file(root: logging.Logger, journald: Journald) -> None:
@@ -142,6 +169,45 @@ def test_a_journal_that_went_is_replaced(
     logging.getLogger("a").warning("nobody listens")
     [line] = said(capsys)
     assert json.loads(line)["message"] == "nobody listens"
+
+
+def test_a_journal_that_comes_back_is_used(
+    root: logging.Logger, journald: Journald, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """However often something was said while it was away."""
+    logs.configure("info", "journal")
+    journald.socket.close()
+    (tmp_path / "journal").unlink()
+    for _ in range(3):
+        logging.getLogger("a").warning("nobody listens")
+    assert len(said(capsys)) == 3
+    again = Journald(tmp_path / "journal")
+    logging.getLogger("a").warning("back")
+    assert again.take()["MESSAGE"] == "back"
+    again.socket.close()
+
+
+def test_a_journal_that_is_held_up_holds_up_nobody(
+    root: logging.Logger, journald: Journald, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logs.configure("info", "journal")
+    logger = logging.getLogger("a")
+    [handler] = root.handlers
+    assert isinstance(handler, logs.JournalHandler)
+    sent = 0
+    while not handler.lost:
+        logger.warning("one more")
+        sent += 1
+    logger.warning("lost, too")
+    assert said(capsys) == []
+    for _ in range(sent - 1):
+        assert journald.take()["MESSAGE"] == "one more"
+    logger.warning("the next")
+    told = journald.take()
+    assert told["MESSAGE"].startswith("the journal was held up")
+    assert told["LUMILIO_COUNT"] == "2"
+    assert journald.take()["MESSAGE"] == "the next"
+    assert handler.lost == 0
 
 
 def test_a_journal_that_is_not_there_is_json(
