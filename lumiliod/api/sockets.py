@@ -6,7 +6,7 @@ import socket
 import stat
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -78,10 +78,21 @@ def _inherited() -> tuple[socket.socket, ...]:
         return ()
     sockets: list[socket.socket] = []
     for fd in range(_FIRST_INHERITED_FD, _FIRST_INHERITED_FD + int(count)):
-        os.set_inheritable(fd, False)
-        sock = socket.socket(fileno=fd)
+        try:
+            os.set_inheritable(fd, False)
+            sock = socket.socket(fileno=fd)
+        except OSError as error:
+            message = f"LISTEN_FDS promises {count} sockets, and descriptor {fd} is none: {error.strerror}."
+            raise ConfigError(message, code="socket_unusable") from error
         if sock.type != socket.SOCK_STREAM or not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-            raise ConfigError(f"The socket systemd passed as descriptor {fd} is not a listening stream socket.")
+            message = f"The socket systemd passed as descriptor {fd} is not a listening stream socket."
+            raise ConfigError(message, code="socket_unusable")
+        if sock.family != socket.AF_UNIX:
+            message = (
+                f"The socket systemd passed as descriptor {fd} is on a network, where everybody would be an "
+                "administrator; let ListenStream= in lumiliod.socket name a path."
+            )
+            raise ConfigError(message, code="socket_unusable")
         sock.setblocking(False)
         sockets.append(sock)
     return tuple(sockets)
@@ -111,9 +122,22 @@ def _bound(path: str, mode: int, group: str) -> socket.socket:
         except BaseException:
             sock.close()
             raise
+    except PermissionError as error:
+        raise ConfigError(_forbidden(path, error), code="socket_unusable") from error
     except OSError as error:
         raise ConfigError(f"Cannot listen on {path}: {error.strerror or error}.", code="socket_unusable") from error
     return sock
+
+
+def _forbidden(path: str, error: OSError) -> str:
+    """Say whose what is in the way is, and what would help."""
+    told, us = f"Cannot listen on {path}: {error.strerror}.", os.geteuid()
+    with suppress(OSError):
+        owner = os.lstat(path).st_uid
+        if owner != us:
+            whose = f"It belongs to user {owner}, and this is user {us}"
+            return f"{told} {whose}: end what uses it and remove it, or name another in server.socket."
+    return f"{told} Let its folder belong to user {us}, or name another in server.socket."
 
 
 def _group_id(name: str) -> int:

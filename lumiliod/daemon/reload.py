@@ -13,7 +13,7 @@ import trio
 
 from lumiliod.config import Config
 from lumiliod.daemon import logs, status_line, systemd
-from lumiliod.domain.errors import ConfigError
+from lumiliod.domain.errors import ConfigError, LumilioError
 from lumiliod.pipeline import schedules
 from lumiliod.runtime import Runtime
 
@@ -70,29 +70,40 @@ async def on_hangup(
     async for _ in hangups:
         systemd.reloading("reading the configuration again")
         try:
-            read = await trio.to_thread.run_sync(load)
+            await take_over(rt, await trio.to_thread.run_sync(load), lanes)
         except ConfigError as error:
             log.error("the configuration is wrong; nothing is changed", extra={"reason": error.message})
             rt.health.set(status_line.CONFIGURATION, "degraded", f"nothing was changed: {error.message}")
-        else:
-            await take_over(rt, read, lanes)
-        systemd.ready(status_line.line(rt))
+        except LumilioError as error:
+            log.error("the configuration cannot be taken over; nothing is changed", extra={"reason": error.message})
+            reason = f"nothing was changed, reload again when it can be: {error.message}"
+            rt.health.set(status_line.CONFIGURATION, "degraded", reason)
+        finally:
+            # whatever came of it the service manager waits for this, unless it was told meanwhile that the daemon stops
+            if not rt.health.is_stopping:
+                systemd.ready(status_line.line(rt))
 
 
 async def take_over(rt: Runtime, read: Config, lanes: Callable[[Config], dict[str, int]]) -> None:
-    """Put what may change now in force, and say what needs a restart."""
+    """Put what may change now in force, and say what needs a restart.
+
+    Raises:
+        LumilioError: the database does not take a schedule; nothing is in force then.
+    """
     before = rt.config
     differing = differences(before, read)
     now = [key for key in differing if key in LIVE]
     later = [key for key in differing if key not in LIVE]
-    rt.in_force.config = after = merged(before, read, now)
-    if any(key.startswith("log.") for key in now):
-        logs.configure(after.log.level, after.log.format, per_minute=after.log.limit_per_minute)
-    rt.jobs.queues.configure(lanes(after))
+    after = merged(before, read, now)
+    # first what may fail: a schedule that could not be written is written by the next signal
     if "storage.trash_days" in now:
         await rt.jobs.call(schedules.declare_trash, after.storage.trash_days)
     if "integrity.scrub_days" in now:
         await rt.jobs.call(schedules.declare_scrub, after.integrity.scrub_days)
+    rt.in_force.config = after
+    if any(key.startswith("log.") for key in now):
+        logs.configure(after.log.level, after.log.format, per_minute=after.log.limit_per_minute)
+    rt.jobs.queues.configure(lanes(after))
     log.info("configuration read again", extra={"changed": ", ".join(now), "needs_restart": ", ".join(later)})
     if later:
         rt.health.set(status_line.CONFIGURATION, "ready", f"a restart is needed for {', '.join(later)}")

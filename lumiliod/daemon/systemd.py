@@ -11,6 +11,9 @@ from lumiliod.runtime import HealthBoard
 
 log = logging.getLogger(__name__)
 
+LINE_MAX = 900
+"""Characters of a status: systemd passes over a whole message of more than 4096 bytes, with what else it says."""
+
 EXTEND_PERIOD_S, EXTEND_BY_S = 10.0, 60.0
 """While it starts and turns its loop the daemon asks for more time: a database may recover for minutes."""
 
@@ -59,7 +62,11 @@ async def watchdog(health: HealthBoard, *, task_status: trio.TaskStatus[None] = 
     the period the service manager ends the daemon and starts it anew.
     """
     period_us = os.environ.get("WATCHDOG_USEC", "")
-    asked = period_us.isdigit() and os.environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
+    asked = (
+        period_us.isdecimal()
+        and int(period_us) > 0
+        and os.environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
+    )
     task_status.started()
     while asked:
         dead = health.dead()
@@ -80,4 +87,5 @@ async def extend_start(started: trio.Event, *, task_status: trio.TaskStatus[None
 
 
 def _line(text: str) -> str:
-    return "".join(char if char.isprintable() else " " for char in text)
+    line = "".join(char if char.isprintable() else " " for char in text)
+    return line if len(line) <= LINE_MAX else f"{line[: LINE_MAX - 1]}…"

@@ -67,6 +67,58 @@ def test_a_stale_socket_of_another_in_a_shared_folder(passable: Path) -> None:
     assert path.exists()
 
 
+@as_root
+def test_what_is_in_the_way_of_another_is_told_with_what_helps(passable: Path) -> None:
+    folder = passable / "told"
+    folder.mkdir()
+    folder.chmod(0o1777)
+    path = folder / "s"
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path))
+    told = _as_nobody(path, "''")
+    assert f"belongs to user 0, and this is user {NOBODY}" in told
+    assert "server.socket" in told
+    folder.chmod(0o755)
+    path.unlink()
+    assert f"Let its folder belong to user {NOBODY}" in _as_nobody(path, "''")
+
+
+def _inherits(family: socket.AddressFamily, address: str | tuple[str, int], count: str = "1") -> str:
+    """Return what a process says that is to serve a socket it was given as systemd does."""
+    program = """
+import os, sys
+os.dup2(int(sys.argv[1]), 3)
+os.environ.update(LISTEN_FDS=sys.argv[2], LISTEN_PID=str(os.getpid()))
+from lumiliod.api.sockets import listening
+from lumiliod.domain.errors import ConfigError
+try:
+    with listening("/nonexistent/s", 0o660) as sockets:
+        print("serves", len(sockets))
+except ConfigError as error:
+    print(error.code, error.message)
+"""
+    with socket.socket(family) as listener:
+        listener.bind(address)
+        listener.listen()
+        done = subprocess.run(
+            [sys.executable, "-c", program, str(listener.fileno()), count],
+            pass_fds=(listener.fileno(),),
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    return done.stdout
+
+
+def test_sockets_that_are_passed_on(short_dir: Path) -> None:
+    assert _inherits(socket.AF_UNIX, str(short_dir / "passed")) == "serves 1\n"
+    # who may use it is said by the permissions of a file, and a port has none
+    told = _inherits(socket.AF_INET, ("127.0.0.1", 0))
+    assert told.startswith("socket_unusable")
+    assert "ListenStream" in told
+    assert _inherits(socket.AF_UNIX, str(short_dir / "many"), "4000").startswith("socket_unusable")
+
+
 def _as_nobody(path: Path, group: str) -> str:
     """Return the code of the error that nobody gets for listening there."""
     program = f"""
@@ -78,6 +130,6 @@ try:
     with listening({str(path)!r}, 0o660, {group}):
         print("listens")
 except ConfigError as error:
-    print(error.code)
+    print(error.code, error.message)
 """
     return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout

@@ -1,12 +1,19 @@
 """SIGHUP: what can change live changes, what cannot is named, and a wrong file changes nothing."""
 
 import signal
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import msgspec
+import pytest
 
 from lumiliod import config as configuration
-from lumiliod.daemon.reload import LIVE, differences, merged
+from lumiliod.daemon.reload import LIVE, differences, merged, on_hangup
+from lumiliod.db.pool import Database
+from lumiliod.jobs.engine import Engine
+from lumiliod.runtime import HealthBoard, InForce, Repositories, Runtime
 from tests.conftest import Daemon
 from tests.daemon.manager import Manager, managing
 
@@ -68,6 +75,35 @@ def test_a_running_daemon(make_daemon: Callable[..., Daemon]) -> None:
         assert "restart" not in hung_up(daemon, manager)
         assert ingesting(daemon) == before
         assert daemon.stop() == 0
+
+
+async def test_a_database_that_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is taken over by halves, the service manager is told, and the next signal makes up for it."""
+    before = configuration.parse("")
+    rt = cast(
+        Runtime,
+        SimpleNamespace(
+            config=before,
+            in_force=InForce(before),
+            jobs=Engine(Database(f"host={tmp_path} dbname=none"), []),
+            health=HealthBoard(),
+            repositories=Repositories(),
+        ),
+    )
+
+    async def once() -> AsyncIterator[int]:
+        yield signal.SIGHUP
+
+    def load() -> configuration.Config:
+        return configuration.parse("[storage]\ntrash_days = 5\nmin_free_mb = 7\n")
+
+    with managing() as manager:
+        monkeypatch.setenv("NOTIFY_SOCKET", manager.environ["NOTIFY_SOCKET"])
+        await on_hangup(rt, once(), load, lambda _config: {})
+        manager.until(lambda line: line == "READY=1")
+        assert "nothing was changed" in manager.until(lambda line: line.startswith("STATUS="))
+    assert rt.in_force.config == before
+    assert rt.health.snapshot().status == "degraded"
 
 
 def test_only_what_may_change_is_taken_over() -> None:

@@ -76,6 +76,24 @@ async def test_the_watchdog_hears_of_what_has_ended(
             nursery.cancel_scope.cancel()
 
 
+async def test_a_long_line_does_not_cost_the_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    """systemd reads 4096 bytes of a message, and none of a longer one: not even that the daemon is ready."""
+    with managing() as manager:
+        monkeypatch.setenv("NOTIFY_SOCKET", manager.environ["NOTIFY_SOCKET"])
+        assert systemd.ready("serving; " + "\U0001f4f7" * 5000)
+        manager.until(lambda line: line == "READY=1")
+        line = manager.until(lambda line: line.startswith("STATUS=serving"))
+    assert line.endswith("…")
+    assert len(f"READY=1\n{line}".encode()) < 4096
+
+
+@pytest.mark.parametrize("period", ["0", "", "-1", "no", "²"])
+async def test_a_watchdog_that_does_not_ask(period: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WATCHDOG_USEC", period)
+    with trio.fail_after(20):
+        await systemd.watchdog(HealthBoard())
+
+
 def test_without_a_manager_nothing_is_said(daemon: Daemon) -> None:
     with daemon.client as client:
         health = client.health()
