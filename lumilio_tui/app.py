@@ -14,12 +14,13 @@ from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.events import Resize
+from textual.screen import ModalScreen
 from textual.widget import Widget
 from textual.widgets import ContentSwitcher, Footer, Static
 
 from lumilio_tui.asking import CHANGE_S, Asker, OneAtATime
 from lumilio_tui.commands import everywhere
-from lumilio_tui.desk import Look, Question, Verb, View
+from lumilio_tui.desk import Look, Prepared, Question, Verb, View
 from lumilio_tui.dialogs.asset import AssetView
 from lumilio_tui.dialogs.confirm import Confirm
 from lumilio_tui.dialogs.folders import FolderPicker
@@ -87,8 +88,9 @@ class Console(App[None]):
         self.heard = 0
         """How many events were heard."""
         self._is_due = False
-        self._ear = Ear(socket, self._hear)
+        self._ear = Ear(self.asker.client, self._hear)
         self._ticking = OneAtATime(self._tick)
+        self._is_small = False
         self.known = Known()
         self._heading = Heading(self.known, [name for name, _ in SCREENS], readonly=readonly)
 
@@ -112,6 +114,7 @@ class Console(App[None]):
         """Show the first screen and begin to ask."""
         self.set_class(self.look.ascii_only, "-ascii")
         self.action_go(1)
+        self.tick()
         self.set_interval(TICK_S, self.tick)
         self._ear.start()
 
@@ -123,8 +126,8 @@ class Console(App[None]):
     def on_resize(self, event: Resize) -> None:
         """Say so where there is no room, instead of drawing scraps."""
         width, height = event.size
-        is_small = width < SMALL[0] or height < SMALL[1]
-        self.screen_stack[0].set_class(is_small, "-small")
+        self._is_small = width < SMALL[0] or height < SMALL[1]
+        self.screen_stack[0].set_class(self._is_small, "-small")
         self.screen_stack[0].set_class(width < 110, "-narrow")
         needed = f"Lumilio needs\n{SMALL[0]}x{SMALL[1]} characters;\nhere are {width}x{height}.\nq quits."
         for small in self.screen_stack[0].query("#small").results(Static):
@@ -153,6 +156,8 @@ class Console(App[None]):
 
     def tick(self) -> None:
         """Ask anew, unless an answer is still awaited."""
+        if len(self.screen_stack) == 1 or self._heading.is_away:
+            self.view.reload()
         self._run_tick()
 
     @work
@@ -163,8 +168,6 @@ class Console(App[None]):
         if time.monotonic() > self._wrong_at + WRONG_S:
             self._wrong("")
         await self._heading.ask(self)
-        if len(self.screen_stack) == 1 or self._heading.is_away:
-            self.view.reload()
 
     async def ask(self, question: Callable[[Client], T], *, patience_s: float | None = None) -> T:
         """Ask the daemon, and note whether it answers."""
@@ -180,17 +183,20 @@ class Console(App[None]):
         """Ask, and show what went wrong as a line."""
         try:
             return await self.ask(question)
-        except Unreachable:
-            return None  # the heading says so
         except ClientError as error:
-            self._wrong(str(error))
+            self.note(error)
             return None
 
-    async def act(self, does: Callable[[Client], str], *, question: Question | None = None) -> bool:
+    def note(self, error: ClientError) -> None:
+        """Show what went wrong as a line; what nobody answered the heading says."""
+        if not isinstance(error, Unreachable):
+            self._wrong(str(error))
+
+    async def act(self, does: Callable[[Client], str], *, question: Question | Prepared | None = None) -> bool:
         """Have something done; see :class:`lumilio_tui.desk.Desk`."""
         if self.refuses():
             return False
-        if question is not None and not await self.push_screen_wait(Confirm(question)):
+        if question is not None and not await self._show(Confirm(self, question)):
             return False
         try:
             told = await self.ask(does, patience_s=CHANGE_S)
@@ -204,10 +210,12 @@ class Console(App[None]):
         return True
 
     def refuses(self) -> bool:
-        """Say, in read-only mode, that nothing is changed, and return True."""
+        """Say, in read-only mode and where nothing can be shown, that nothing is changed, and return True."""
         if self.readonly:
             self.say("Read-only: nothing is changed. Start lumilio-tui without --readonly for that.", wrong=True)
-        return self.readonly
+        elif self._is_small:
+            self.say("Nothing is changed that cannot be seen.", wrong=True)
+        return self.readonly or self._is_small
 
     def _found(self) -> None:
         if self._heading.is_away:
@@ -221,7 +229,7 @@ class Console(App[None]):
         reason = str(error)
         if error.problem.code == "socket_forbidden":
             reason += f" {helpful(self.asker.socket)}"
-        self._heading.lost(reason, self.look.now())
+        self._heading.lost(safe(reason, ascii_only=self.look.ascii_only))
 
     def _grow_old(self, is_old: bool) -> None:
         for view in self.views:
@@ -247,19 +255,25 @@ class Console(App[None]):
 
     async def show_lines(self, title: str, lines: Sequence[tuple[str, str]], copied: str = "") -> None:
         """Show names and values until the person has read them."""
-        await self.push_screen_wait(Lines(self, title, lines, copied))
+        await self._show(Lines(self, title, lines, copied))
 
     async def prompt(self, title: str, value: str = "", hint: str = "") -> str | None:
         """Ask for a line of text."""
-        return await self.push_screen_wait(Prompt(title, value, hint))
+        return await self._show(Prompt(title, value, hint))
 
     async def show_asset(self, asset: AssetDetail) -> None:
         """Show one asset until the person has seen it."""
-        await self.push_screen_wait(AssetView(self, asset))
+        await self._show(AssetView(self, asset))
 
     async def pick_folder(self) -> NewRepository | None:
         """Ask for a folder, and how it is to be a repository."""
-        return await self.push_screen_wait(FolderPicker(self))
+        return await self._show(FolderPicker(self))
+
+    async def _show(self, dialog: ModalScreen[T]) -> T | None:
+        """Show a dialog and return what came of it; None, too, while another one is there: it was asked for twice."""
+        if len(self.screen_stack) > 1:
+            return None
+        return await self.push_screen_wait(dialog)
 
     # keys
 
@@ -272,7 +286,6 @@ class Console(App[None]):
         self._heading.show_number(number)
         self._wrong("")
         self.focus_view()
-        self.tick()
         self.view.reload()
 
     def focus_view(self) -> None:
@@ -286,7 +299,6 @@ class Console(App[None]):
     def action_refresh(self) -> None:
         """Ask the daemon now."""
         self.tick()
-        self.view.reload()
 
     def action_step_back(self) -> None:
         """Go a step back within the screen, else to what is not narrowed."""
@@ -329,13 +341,17 @@ class Console(App[None]):
         return [*self.view.verbs(), *everywhere(self, names, self.action_go), *elsewhere]
 
     def _verb_of(self, number: int, verb: Verb) -> Verb:
-        """Return a verb of another screen, which goes there first."""
+        """Return a verb of another screen, which goes there first.
+
+        What would be done at once to what is current there is only led to: nobody has seen what that is.
+        """
 
         async def run() -> None:
             self.action_go(number)
             await self.view.load()
-            done = verb.run()
-            if done is not None:
+            if verb.changes and not verb.asks:
+                self.say(f"{verb.keys} does it: {verb.help}.")
+            elif (done := verb.run()) is not None:
                 await done
 
         return replace(verb, run=run, keys="")

@@ -12,7 +12,6 @@ from lumiliod.client import Client, ClientError, Unreachable
 from lumiliod.contract.problems import Problem
 
 T = TypeVar("T")
-V = TypeVar("V")
 
 ANSWER_S = 10.0
 """How long an answer may take, whatever comes of it meanwhile."""
@@ -21,7 +20,7 @@ CHANGE_S = 60.0
 """How long the console waits for a change; the daemon goes on with it afterwards."""
 
 CLOSE_S = 0.3
-"""How long quitting waits for answers; a connection in use cannot be closed."""
+"""How long quitting waits for threads to note that their questions have ended."""
 
 THREADS = 16
 """So many questions are open at most; a daemon that answers none must not take more."""
@@ -36,56 +35,62 @@ class Asker:
     def __init__(self, socket: str, *, answer_s: float = ANSWER_S) -> None:
         self.socket = socket
         self.answer_s = answer_s
-        self._client = Client(socket, answer_s=answer_s)
+        self.client = Client(socket, answer_s=answer_s)
         self._open = 0
 
     async def close(self) -> None:
-        """Close the connections, having given open questions a moment."""
+        """Close the connections; what is still asked ends without an answer."""
+        self.client.close()
         give_up_at = time.monotonic() + CLOSE_S
         while self._open and time.monotonic() < give_up_at:
-            await asyncio.sleep(0.01)
-        self._client.close()
+            await asyncio.sleep(0.001)
 
     async def ask(self, question: Callable[[Client], T], *, patience_s: float | None = None) -> T:
         """Return what ``question`` returns of the client, within ``patience_s`` seconds.
 
         Raises:
-            ClientError: the daemon said no, nobody answered, or not in time.
+            ClientError: the daemon said no, nobody answered or not in time, or what was asked cannot be sent.
         """
         if self._open >= THREADS:
             raise Unreachable(_late(self.socket, "Too many questions are open already."))
-        loop = asyncio.get_running_loop()
-        told: asyncio.Future[T] = loop.create_future()
-        thread = threading.Thread(target=self._answer, args=(loop, told, question), name="lumilio-ask", daemon=True)
         self._open += 1
-        thread.start()
+        told = aside(partial(question, self.client), self._ended)
         try:
             async with asyncio.timeout(self.answer_s if patience_s is None else patience_s):
                 return await told
         except TimeoutError:
             raise Unreachable(_late(self.socket)) from None
+        except OSError as error:
+            raise Unreachable(_late(self.socket, str(error))) from error
+        except ValueError as error:  # a name that is no text, for one
+            problem = Problem(title="Not sent", status=400, code="bad_text", detail=f"That cannot be sent: {error}")
+            raise ClientError(problem) from error
 
-    def _answer(
-        self, loop: asyncio.AbstractEventLoop, told: "asyncio.Future[T]", question: Callable[[Client], T]
-    ) -> None:
-        try:
-            answer = question(self._client)
-        except (ClientError, OSError, RuntimeError, ValueError) as error:
-            # the client is being closed, or what is to be sent is no text
-            failed = error if isinstance(error, ClientError) else Unreachable(_late(self.socket, str(error)))
-            _tell(loop, partial(self._ended, told, told.set_exception, failed))
-        else:
-            _tell(loop, partial(self._ended, told, told.set_result, answer))
-
-    def _ended(self, told: "asyncio.Future[T]", tell: Callable[[V], None], what: V) -> None:
+    def _ended(self) -> None:
         self._open -= 1
+
+
+def aside(work: Callable[[], T], ended: Callable[[], None] | None = None) -> "asyncio.Future[T]":
+    """Have ``work`` done in a thread that keeps nobody from quitting; ``ended`` is called in the event loop then."""
+    loop = asyncio.get_running_loop()
+    told: asyncio.Future[T] = loop.create_future()
+
+    def tell(tell_it: Callable[[], None]) -> None:
+        if ended is not None:
+            ended()
         if not told.done():
-            tell(what)
+            tell_it()
 
+    def run() -> None:
+        try:
+            done = partial(told.set_result, work())
+        except Exception as error:
+            done = partial(told.set_exception, error)
+        with suppress(RuntimeError):  # the console has ended
+            loop.call_soon_threadsafe(tell, done)
 
-def _tell(loop: asyncio.AbstractEventLoop, tell: Callable[[], None]) -> None:
-    with suppress(RuntimeError):  # the console has ended
-        loop.call_soon_threadsafe(tell)
+    threading.Thread(target=run, name="lumilio-aside", daemon=True).start()
+    return told
 
 
 class OneAtATime:

@@ -110,12 +110,11 @@ def _library(desk: Desk) -> list[Verb]:
         return "Derivatives that nobody needs are removed, from now on."
 
     async def purge() -> None:
-        if desk.refuses():
-            return
-        meant = await desk.tell(lambda client: client.trash.purge(PurgeRequest(all=True, dry_run=True)))
-        if meant is None:
-            return
-        question = Question(f"Remove {count(meant.count)} assets of the trash for good?", (), "Purge")
+        async def question() -> Question | None:
+            meant = await desk.tell(lambda client: client.trash.purge(PurgeRequest(all=True, dry_run=True)))
+            if meant is None:
+                return None
+            return Question(f"Remove {count(meant.count)} assets of the trash for good?", (), "Purge")
 
         def does(client: Client) -> str:
             done = client.trash.purge(PurgeRequest(all=True))

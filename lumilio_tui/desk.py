@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Protocol, TypeVar
 
 from lumilio_tui.known import Known
-from lumiliod.client import Client
+from lumiliod.client import Client, ClientError
 from lumiliod.contract.assets import AssetDetail
 from lumiliod.contract.repositories import NewRepository
 
@@ -22,14 +22,22 @@ class Question:
     yes: str = "Do it"
 
 
+Prepared = Callable[[], Awaitable[Question | None]]
+"""What asks the daemon first what a person is to be asked; None when there is nothing to ask, which was said then."""
+
+
 @dataclass(frozen=True)
 class Verb:
-    """Something that can be done, as the command palette lists it; ``changes`` what it does something to."""
+    """Something that can be done, as the command palette lists it; ``changes`` what it does something to.
+
+    What ``asks`` shows what is meant before it does it, so that it can be begun from another screen.
+    """
 
     name: str
     help: str
     run: Callable[[], Awaitable[None] | None]
     changes: bool = True
+    asks: bool = False
     keys: str = ""
 
 
@@ -58,8 +66,15 @@ class Desk(Protocol):
         """Ask, and show what went wrong as a line; None then."""
         ...
 
-    async def act(self, does: Callable[[Client], str], *, question: Question | None = None) -> bool:
-        """Have something done: refused in read-only mode, asked about when there is a question, told when done."""
+    def note(self, error: ClientError) -> None:
+        """Show what went wrong as a line, unless the heading says it."""
+        ...
+
+    async def act(self, does: Callable[[Client], str], *, question: Question | Prepared | None = None) -> bool:
+        """Have something done: refused in read-only mode, asked about when there is a question, told when done.
+
+        While a question is prepared its dialog is there already: no key means anything else, and none is a yes.
+        """
         ...
 
     def refuses(self) -> bool:

@@ -49,22 +49,23 @@ class Heading(Vertical):
     async def ask(self, desk: Desk) -> None:
         """Ask how the daemon is; the desk shows what goes wrong."""
         known = self.known
-        known.health = await desk.tell(lambda client: client.health()) or known.health
-        if known.is_due:
+        health = await desk.tell(lambda client: client.health())
+        if health is not None:
+            known.note_health(health)
+        if not self.is_away and known.is_due:
             began = time.monotonic()
             status = await desk.tell(lambda client: client.status())
-            queues = await desk.tell(lambda client: client.queues())
-            if status is not None and queues is not None:
-                known.note(status, queues, began, time.monotonic())
+            queues = await desk.tell(lambda client: client.queues()) if status is not None else None
+            known.note(status, queues, began, time.monotonic())
         if not self.is_away:
             self._seen_at = desk.look.now()
         self._draw()
 
-    def lost(self, reason: str, now: datetime) -> None:
-        """Say that the daemon is away, and since when."""
+    def lost(self, reason: str) -> None:
+        """Say that the daemon is away, why, and when it was seen last."""
         self.is_away = True
         seen = f" Last seen {self._seen_at:%H:%M:%S}." if self._seen_at is not None else ""
-        self._away_line.update(safe(f"{reason}{seen} Trying again ..."))
+        self._away_line.update(f"{reason}{seen} Trying again ...")
         self.set_class(True, "-away")
         self._draw()
 

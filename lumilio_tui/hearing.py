@@ -19,8 +19,8 @@ class _Enough(Exception):
 class Ear:
     """Follows the daemon's events in a thread of its own; ``hear`` is called in the event loop with their names."""
 
-    def __init__(self, socket: str, hear: Callable[[str], None]) -> None:
-        self._socket = socket
+    def __init__(self, client: Client, hear: Callable[[str], None]) -> None:
+        self._client = client
         self._hear = hear
         self._stop = threading.Event()
 
@@ -30,15 +30,15 @@ class Ear:
         threading.Thread(target=self._run, args=around, name="lumilio-ear", daemon=True).start()
 
     def stop(self) -> None:
-        """Listen no more; the thread ends with the next event, or with the process."""
+        """Listen no more; the thread ends when the client is closed."""
         self._stop.set()
 
     def _run(self, loop: asyncio.AbstractEventLoop, context: Context) -> None:
         # what loop.call_soon_threadsafe raises when the console has ended ends this, too
-        with suppress(_Enough, RuntimeError), Client(self._socket) as client:
+        with suppress(_Enough, RuntimeError):
             while True:
                 with suppress(ClientError, OSError):
-                    for happening in client.feed.follow(sleep=self._wait):
+                    for happening in self._client.feed.follow(sleep=self._wait):
                         self._wait(0)
                         loop.call_soon_threadsafe(self._hear, happening.name, context=context)
                 self._wait(AGAIN_S)

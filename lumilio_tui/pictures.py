@@ -43,7 +43,9 @@ def picture(kind: str) -> "Widget":
         case "sixel":
             return widget.SixelImage(classes="picture")
         case _:
-            return widget.HalfcellImage(classes="picture")
+            from lumilio_tui.halves import Halves
+
+            return Halves(classes="picture")
 
 
 def put(shown: "Widget", data: bytes | None) -> bool:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -12,9 +13,11 @@ from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
+from lumilio_tui.asking import aside
 from lumilio_tui.desk import Desk
 from lumilio_tui.text import safe
-from lumilio_tui.widgets.listing import Column, Listing, Row
+from lumilio_tui.widgets.listing import Listing
+from lumilio_tui.widgets.rows import Column, Row
 from lumiliod.contract.repositories import NewRepository
 
 MOST = 2000
@@ -27,7 +30,7 @@ class FolderPicker(ModalScreen[NewRepository | None]):
     """Show the folders of a folder; Enter goes into one, Ctrl-S takes the one that is shown."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "leave", "Leave it"),
+        Binding("escape,q", "leave", "Leave it"),
         Binding("ctrl+s", "take", "Take it", priority=True),
         Binding("ctrl+l", "layout", "Layout", priority=True),
         Binding("backspace,h", "up", "Up", show=False),
@@ -37,6 +40,7 @@ class FolderPicker(ModalScreen[NewRepository | None]):
         super().__init__()
         self._desk = desk
         self._folder = start or str(Path.home())
+        self._shown = self._folder
         self._layout = 0
         self._path = Input(self._folder, id="path", placeholder="path", select_on_focus=False)
         self._name_line = Input("", id="name", placeholder="name (the folder's, unless given)", select_on_focus=False)
@@ -69,14 +73,14 @@ class FolderPicker(ModalScreen[NewRepository | None]):
         listing = self._folders
         try:
             async with asyncio.timeout(5):
-                names = await asyncio.to_thread(_folders, folder)
+                names = await aside(partial(_folders, folder))
         except (OSError, TimeoutError, ValueError) as error:
             why = error.strerror if isinstance(error, OSError) and error.strerror else "it does not answer"
             self._desk.say(f"{folder}: {why}", wrong=True)
             return
-        self._folder = folder
-        self._path.value = folder
         ascii_only = self._desk.look.ascii_only
+        self._folder, self._shown = folder, safe(folder, ascii_only=ascii_only)
+        self._path.value = self._shown
         rows = [Row("..", ("..",)), *(Row(name, (safe(name, ascii_only=ascii_only),)) for name in names)]
         listing.show(rows)
         listing.put(0)
@@ -90,7 +94,7 @@ class FolderPicker(ModalScreen[NewRepository | None]):
         """Show the folder that was typed, or take what is there."""
         event.stop()
         if event.input.id == "path":
-            self._look(_full(event.value))
+            self._look(self._typed())
             self._folders.focus()
         else:
             self.action_take()
@@ -108,8 +112,12 @@ class FolderPicker(ModalScreen[NewRepository | None]):
     def action_take(self) -> None:
         """Take the folder that is shown."""
         name = self._name_line.value.strip()
-        path = _full(self._path.value)
+        path = self._typed()
         self.dismiss(NewRepository(path=path, name=name or None, storage_strategy=LAYOUTS[self._layout]))
+
+    def _typed(self) -> str:
+        """Return the folder that stands in the line; one whose name cannot be shown as it is stands there otherwise."""
+        return self._folder if self._path.value == self._shown else _full(self._path.value)
 
     def action_leave(self) -> None:
         """Take none."""

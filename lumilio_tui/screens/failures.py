@@ -1,6 +1,6 @@
 """Failures: why jobs failed, grouped; each file with its reason; and uploads that were refused."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import ClassVar
 from uuid import UUID
@@ -15,12 +15,14 @@ from textual.widgets import Static
 from lumilio_tui import job_words
 from lumilio_tui.asking import OneAtATime
 from lumilio_tui.desk import Desk, Question, Verb
-from lumilio_tui.job_verbs import QUESTIONS, changed
+from lumilio_tui.job_verbs import about, changed
 from lumilio_tui.text import age, clock, count, safe, size
-from lumilio_tui.widgets.listing import Column, Listing, Row
+from lumilio_tui.widgets.listing import Listing
+from lumilio_tui.widgets.pager import Pager
 from lumilio_tui.widgets.parts import Parts
-from lumilio_tui.widgets.window import Page, Window
-from lumiliod.client import Client, ClientError
+from lumilio_tui.widgets.rows import Column, Row
+from lumilio_tui.widgets.window import Page
+from lumiliod.client import Client
 from lumiliod.client import Verb as JobVerb
 from lumiliod.contract.jobs import Cause, Job, JobPage, JobSelection
 from lumiliod.contract.uploads import RefusedUpload
@@ -50,12 +52,10 @@ class Failures(Vertical):
         self._causes: dict[str, Cause] = {}
         self._refused: dict[str, RefusedUpload] = {}
         self._jobs: dict[str, Job] = {}
-        self._window = Window[Job](self._fetch)
+        self._pager: Pager[Job] | None = None
         self._shown_cause = ""
-        self._where = ""
         self._reloading = OneAtATime(self._reload)
         self._following = OneAtATime(self._follow)
-        self._moving = OneAtATime(self._move)
 
     def compose(self) -> ComposeResult:
         """Lay out the causes, and the files of one."""
@@ -73,18 +73,21 @@ class Failures(Vertical):
                 "Failures: retry",
                 "all of the current cause; below: what is marked, or current",
                 lambda: self.change("retry"),
+                asks=True,
                 keys="r",
             ),
             Verb(
                 "Failures: forget",
                 "end the jobs; of refused uploads remove what is kept of them",
                 lambda: self.change("cancel"),
+                asks=True,
                 keys="x",
             ),
             Verb(
                 "Failures: discard",
                 "try no more; they stay here until you decide",
                 lambda: self.change("discard"),
+                asks=True,
                 keys="d",
             ),
             Verb("Failures: copy path", "copy the path of the current file", self.copy, changes=False, keys="y"),
@@ -114,34 +117,43 @@ class Failures(Vertical):
     def on_listing_moved(self, event: Listing.Moved) -> None:
         """Show the files of the cause that is current now."""
         if event.listing.id == "causes" and event.listing.key != self._shown_cause:
-            self._go()
+            self._turn()
+            self._look()
+
+    def _turn(self) -> None:
+        """Turn to the current cause; until its files are there none are: nothing is done to those of another."""
+        key = self._listing("causes").key
+        if key == self._shown_cause:
+            return
+        self._shown_cause = key
+        files, cause = self._listing("files"), self._causes.get(key)
+        files.marked.clear()
+        self._pager = None
+        if cause is not None:
+            draw = partial(self._draw_files_of, key)
+            self._pager = Pager[Job](files, partial(self._fetch, cause), draw, self._desk.note)
+        self._draw_files(at=0)
 
     @work
-    async def _go(self) -> None:
+    async def _look(self) -> None:
         await self._following.run()
 
     async def _follow(self) -> None:
-        key = self._listing("causes").key
-        is_new = key != self._shown_cause
-        self._shown_cause = key
-        if is_new:
-            self._window = Window[Job](self._fetch)
-            self._listing("files").marked.clear()
-        window = self._window
-        if key in self._causes:
-            try:
-                await (window.first() if is_new else window.again(self._listing("files").cursor))
-            except ClientError:
-                await self._desk.tell(lambda client: client.causes())
-                return
-        if window is self._window:
-            self._draw_files(at=0 if is_new else None)
+        self._turn()
+        if self._pager is not None:
+            await self._pager.again()
+        else:
+            self._draw_files()
 
-    async def _fetch(self, cursor: str | None, last: bool) -> Page[Job]:
-        cause = self._causes.get(self._shown_cause)
-        if cause is None:
-            return Page(())
+    async def _followed(self) -> None:
+        """Have the files of the current cause: keys come faster than answers."""
+        if not self._listing("causes").rows:
+            await self._reloading.run()
+        self._turn()
+        if self._pager is not None and not self._pager.window.items:
+            await self._following.run()
 
+    async def _fetch(self, cause: Cause, cursor: str | None, last: bool) -> Page[Job]:
         def question(client: Client) -> JobPage:
             return client.jobs(kind=cause.kind, cause=cause.cause, limit=PAGE, cursor=cursor, last=last)
 
@@ -151,32 +163,12 @@ class Failures(Vertical):
     def on_listing_wanting(self, event: Listing.Wanting) -> None:
         """Load what lies beyond the end that is near."""
         event.stop()
-        is_known = self._window.is_at_end if event.where == "next" else self._window.is_at_start
-        if event.where in ("first", "last") or not is_known:
-            self._where = event.where
-            self._go_on()
+        self._go(event.where)
 
     @work
-    async def _go_on(self) -> None:
-        await self._moving.run()
-
-    async def _move(self) -> None:
-        window, where = self._window, self._where
-        by = 0
-        try:
-            match where:
-                case "next":
-                    by = await window.after()
-                case "prev":
-                    by = await window.before()
-                case "first":
-                    await window.first()
-                case _:
-                    await window.last()
-        except ClientError:
-            return  # it is asked for again with the next key
-        if window is self._window:
-            self._draw_files(by, at={"first": 0, "last": -1}.get(where))
+    async def _go(self, where: str) -> None:
+        if self._pager is not None:
+            await self._pager.go(where)
 
     def on_listing_chosen(self, event: Listing.Chosen) -> None:
         """Go to the files of a cause, or show everything about a file."""
@@ -188,6 +180,7 @@ class Failures(Vertical):
 
     @work
     async def _open(self) -> None:
+        await self._followed()
         key = self._listing("files").key
         if upload := self._refused.get(key):
             await self._desk.show_lines("Refused upload", _upload_lines(upload), upload.filename)
@@ -248,6 +241,10 @@ class Failures(Vertical):
             rows.append(Row(REFUSED, self._safe((number, number, "upload", REFUSED, age(last, now), reason))))
         self._listing("causes").show(rows)
 
+    def _draw_files_of(self, cause: str, shift: int, at: int | None) -> None:
+        if cause == self._shown_cause:
+            self._draw_files(shift, at)
+
     def _draw_files(self, shift: int = 0, at: int | None = None) -> None:
         now = self._desk.look.now()
         rows = []
@@ -257,7 +254,7 @@ class Failures(Vertical):
                 reason = f"{upload.code}: {upload.reason}" if upload.state == "refused" else upload.state
                 rows.append(Row(key, self._safe((upload.filename, "", age(upload.refused_at, now), reason))))
         else:
-            self._jobs = {str(job.id): job for job in self._window.items} if self._shown_cause else {}
+            self._jobs = {str(job.id): job for job in self._pager.window.items} if self._pager else {}
             for key, job in self._jobs.items():
                 failed = job.errors[-1].at if job.errors else job.created_at
                 cells = (
@@ -283,39 +280,50 @@ class Failures(Vertical):
         if self._desk.refuses():
             return
         files = self._listing("files")
-        keys = [key for key in (files.marked or {files.key}) if key] if files.has_focus else []
-        if self._shown_cause == REFUSED:
+        is_below = files.has_focus
+        if is_below:
+            await self._followed()
+        cause_key = self._listing("causes").key
+        keys = [key for key in (files.marked or {files.key}) if key] if is_below else []
+        if is_below and not keys:
+            return
+        if cause_key == REFUSED:
             await self._change_refused(verb, keys or list(self._refused))
-            return
-        cause = self._causes.get(self._shown_cause)
-        if cause is None:
-            return
-        if files.has_focus:
-            wanted, number = JobSelection(ids=[UUID(key) for key in keys]), len(keys)
-            lines = [self._jobs[key].about or key for key in keys if key in self._jobs]
-        else:
-            wanted, number = JobSelection(kind=cause.kind, cause=cause.cause), cause.count
+        elif is_below:
+            wanted = JobSelection(ids=[UUID(key) for key in keys])
+            question = about(verb, len(keys), [job.about or key for key, job in self._jobs.items() if key in keys])
+            asks = verb != "retry" or len(keys) > 1
+            await self._act(partial(changed, verb=verb, wanted=wanted), question if asks else None)
+        elif cause := self._causes.get(cause_key):
+            number = cause.count - cause.discarded if verb == "discard" else cause.count
+            if not number:
+                self._desk.say("They are given up already.")
+                return
+            wanted = JobSelection(kind=cause.kind, cause=cause.cause)
+            question = about(verb, number, ())
             lines = [f"{cause.kind}: {cause.message}"]
-        if not number:
-            return
-        jobs = "1 job" if number == 1 else f"{count(number)} jobs"
-        question = Question(QUESTIONS[verb].format(jobs=jobs), lines, verb.capitalize())
-        is_asked = verb != "retry" or not files.has_focus or number > 1
-        if await self._desk.act(partial(changed, verb=verb, wanted=wanted), question=question if is_asked else None):
-            files.marked.clear()
+            await self._act(partial(changed, verb=verb, wanted=wanted), Question(question.title, lines, question.yes))
 
     async def _change_refused(self, verb: JobVerb, keys: Sequence[str]) -> None:
         uploads = [self._refused[key] for key in keys if key in self._refused]
         names = [f"{upload.filename}  ({size(upload.size_bytes)})" for upload in uploads]
         what = "1 upload" if len(uploads) == 1 else f"{count(len(uploads))} uploads"
+        if not uploads:
+            return
         if verb == "retry":
             ids = [upload.task_id for upload in uploads if upload.task_id is not None]
-            wanted = JobSelection(ids=ids)
             question = Question(f"Try {what} again?", names, "Retry")
-            await self._desk.act(partial(changed, verb="retry", wanted=wanted), question=question)
+            await self._act(partial(changed, verb="retry", wanted=JobSelection(ids=ids)), question)
         elif verb == "cancel":
             question = Question(f"Remove {what} for good? Their bytes are kept nowhere else here.", names, "Remove")
-            await self._desk.act(partial(_removed, ids=[str(upload.id) for upload in uploads]), question=question)
+            await self._act(partial(_removed, ids=[str(upload.id) for upload in uploads]), question)
+        else:
+            self._desk.say("They are refused already: r tries them again, x removes them.")
+
+    async def _act(self, does: Callable[[Client], str], question: Question | None) -> None:
+        if await self._desk.act(does, question=question):
+            self._listing("files").marked.clear()
+            self._listing("files").refresh()
 
     def copy(self) -> None:
         """Copy the path of the current file."""

@@ -1,6 +1,6 @@
 """Jobs: a window into any number of them, and what can be done with them."""
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from typing import ClassVar
 from uuid import UUID
@@ -14,18 +14,22 @@ from textual.widgets import Static
 
 from lumilio_tui import job_words
 from lumilio_tui.asking import OneAtATime
-from lumilio_tui.desk import Desk, Question, Verb
+from lumilio_tui.desk import Desk, Verb
 from lumilio_tui.job_filter import JobWanted, NotUnderstood, parse
-from lumilio_tui.job_verbs import QUESTIONS, changed
+from lumilio_tui.job_verbs import Matching, about, changed
 from lumilio_tui.text import age, count, safe
-from lumilio_tui.widgets.listing import Column, Listing, Row
+from lumilio_tui.widgets.listing import Listing
+from lumilio_tui.widgets.pager import Pager
 from lumilio_tui.widgets.parts import Parts
+from lumilio_tui.widgets.rows import Column, Row
 from lumilio_tui.widgets.window import Page, Window
-from lumiliod.client import Client, ClientError
+from lumiliod.client import Client
 from lumiliod.client import Verb as JobVerb
 from lumiliod.contract.jobs import Job, JobPage, JobSelection, JobSort
 
 PAGE = 100
+AGE = 5
+"""Which cell of a row is how old its job is."""
 
 SORTS: dict[str, str] = {
     "T": "created",
@@ -62,10 +66,9 @@ class Jobs(Vertical):
         self._sort: JobSort = "-created"
         self._everything = False
         self._jobs: dict[str, Job] = {}
-        self._window = Window[Job](self._fetch)
-        self._reloading = OneAtATime(self._reload)
-        self._moving = OneAtATime(self._move)
-        self._where = ""
+        self._rows: dict[str, tuple[Job, Row]] = {}
+        self._pager = Pager[Job](self._listing, self._fetch, self._draw, desk.note, self._total)
+        self._reloading = OneAtATime(self._pager.again)
 
     def compose(self) -> ComposeResult:
         """Lay out what is shown, and the table."""
@@ -79,14 +82,20 @@ class Jobs(Vertical):
     @property
     def window(self) -> Window[Job]:
         """Return the rows that are loaded."""
-        return self._window
+        return self._pager.window
 
     def verbs(self) -> list[Verb]:
         """Return what can be done with jobs."""
         return [
             Verb("Jobs: retry", "let what is marked, or current, begin anew", lambda: self.change("retry"), keys="r"),
-            Verb("Jobs: cancel", "end what is marked, or current", lambda: self.change("cancel"), keys="x"),
-            Verb("Jobs: discard", "give up what is marked, or current", lambda: self.change("discard"), keys="d"),
+            Verb("Jobs: cancel", "end what is marked, or current", lambda: self.change("cancel"), asks=True, keys="x"),
+            Verb(
+                "Jobs: discard",
+                "give up what is marked, or current",
+                lambda: self.change("discard"),
+                asks=True,
+                keys="d",
+            ),
             Verb("Jobs: all matching", "mean all that the filter shows", self.action_all, changes=False, keys="a"),
             Verb("Jobs: pause its queue", "pause the queue of the current job, or let it go on", self.pause, keys="p"),
             Verb("Jobs: copy id", "copy the id of the current job", self.copy, changes=False, keys="y"),
@@ -113,9 +122,6 @@ class Jobs(Vertical):
         """Ask anew, and wait for it."""
         await self._reloading.run()
 
-    async def _reload(self) -> None:
-        await self._loaded(partial(self._window.again, self._listing.cursor))
-
     async def _fetch(self, cursor: str | None, last: bool) -> Page[Job]:
         def question(client: Client) -> JobPage:
             return client.jobs(**self._wanted.query, sort=self._sort, limit=PAGE, cursor=cursor, last=last)
@@ -123,49 +129,14 @@ class Jobs(Vertical):
         page = await self._desk.ask(question)
         return Page(page.items, page.next_cursor, page.prev_cursor)
 
-    async def _loaded(self, load: Callable[[], Awaitable[None]], at: int | None = None) -> None:
-        window = self._window
-        try:
-            await load()
-        except ClientError:
-            await self._desk.tell(lambda client: client.jobs(**self._wanted.query, sort=self._sort, limit=1))
-            return
-        if window is self._window:
-            self._draw(at=at)
-
     def on_listing_wanting(self, event: Listing.Wanting) -> None:
         """Load what lies beyond the end that is near."""
         event.stop()
-        if event.where in ("first", "last"):
-            self._leap(event.where)
-        elif not (self._window.is_at_end if event.where == "next" else self._window.is_at_start):
-            self._where = event.where
-            self._go_on()
+        self._go(event.where)
 
     @work
-    async def _go_on(self) -> None:
-        await self._moving.run()
-
-    async def _move(self) -> None:
-        window, where = self._window, self._where
-        rows = len(window.items)
-        try:
-            by = await (window.after() if where == "next" else window.before())
-        except ClientError:
-            return  # it is asked for again with the next key
-        if window is self._window and (by or len(window.items) != rows):
-            self._draw(by)
-
-    @work
-    async def _leap(self, where: str) -> None:
-        if where == "first" and self._window.is_at_start:
-            self._listing.put(0)
-            return
-        if where == "last" and self._window.is_at_end:
-            self._listing.put(len(self._listing.rows) - 1)
-            return
-        load = self._window.first if where == "first" else partial(self._window.last, self._total())
-        await self._loaded(load, 0 if where == "first" else -1)
+    async def _go(self, where: str) -> None:
+        await self._pager.go(where)
 
     def grow_old(self, is_old: bool) -> None:
         """Show in grey what is no longer known to be so."""
@@ -207,32 +178,39 @@ class Jobs(Vertical):
 
     @work
     async def _begin_anew(self) -> None:
-        self._window = Window[Job](self._fetch)
         self._draw_shown()
-        await self._loaded(self._window.first, 0)
+        await self._pager.begin()
 
     @property
     def _listing(self) -> Listing:
         return self._parts.listing("jobs")
 
     def _draw(self, shift: int = 0, at: int | None = None) -> None:
-        now = self._desk.look.now()
-        self._jobs = {str(job.id): job for job in self._window.items}
-        rows = []
+        now, known = self._desk.look.now(), self._rows
+        self._jobs = {str(job.id): job for job in self.window.items}
+        self._rows = {}
         for key, job in self._jobs.items():
-            cells = (
-                job.state,
-                job.kind,
-                job.queue,
-                job.priority,
-                f"{job.attempt}/{job.max_attempts}",
-                age(job.created_at, now),
-                job.about or "",
-                job_words.why(job),
-            )
-            rows.append(Row(key, tuple(safe(cell, ascii_only=self._desk.look.ascii_only) for cell in cells)))
+            old = age(job.created_at, now)
+            row = known.get(key)
+            if row is None or row[0] is not job or row[1].cells[AGE] != old:
+                row = job, self._row(key, job, old)
+            self._rows[key] = row
+        rows = [row for _, row in self._rows.values()]
         self._listing.show(rows, shift=shift, at=at)
         self._draw_shown()
+
+    def _row(self, key: str, job: Job, old: str) -> Row:
+        cells = (
+            job.state,
+            job.kind,
+            job.queue,
+            job.priority,
+            f"{job.attempt}/{job.max_attempts}",
+            old,
+            job.about or "",
+            job_words.why(job),
+        )
+        return Row(key, tuple(safe(cell, ascii_only=self._desk.look.ascii_only) for cell in cells))
 
     def on_listing_moved(self) -> None:
         """Say where the current row is."""
@@ -256,8 +234,8 @@ class Jobs(Vertical):
             await self._desk.show_lines(f"Job: {job.kind}", job_words.lines(job, self._desk.look.now()), str(job.id))
 
     def _draw_shown(self) -> None:
-        above, total = self._window.above, self._total()
-        place = count(above + self._listing.cursor + 1) if above is not None and self._window.items else "-"
+        above, total = self.window.above, self._total()
+        place = count(above + self._listing.cursor + 1) if above is not None and self._listing.rows else "-"
         status = self._desk.known.status
         of = f" of {count(total)}" if total is not None else f"   {count(status.open_jobs)} open" if status else ""
         told = [
@@ -298,39 +276,22 @@ class Jobs(Vertical):
 
     async def change(self, verb: JobVerb) -> None:
         """Retry, cancel or discard what is meant: all matching, what is marked, or the current job."""
-        if self._desk.refuses():
-            return
         if self._everything:
-            dry = self._wanted.selection(dry_run=True)
-            meant = await self._desk.tell(lambda client: client.change_jobs(verb, dry))
-            if meant is None:
-                return
-            if not meant.count:
-                self._desk.say(f"There is nothing to {verb}.")
-                return
-            wanted, number = self._wanted.selection(), meant.count
+            matching = Matching(self._desk, verb, self._wanted)
+            done = await self._desk.act(matching.change, question=matching.question)
         else:
-            ids = [UUID(key) for key in (self._listing.marked or {self._listing.key}) if key]
-            wanted, number = JobSelection(ids=ids), len(ids)
-        if not number:
-            return
-        asks = verb != "retry" or number > 1
-        jobs = "1 job" if number == 1 else f"{count(number)} jobs"
-        question = Question(QUESTIONS[verb].format(jobs=jobs), self._examples(), verb.capitalize()) if asks else None
-        if await self._desk.act(lambda client: changed(client, verb, wanted), question=question):
+            keys = [key for key in (self._listing.marked or {self._listing.key}) if key]
+            if not keys:
+                return
+            wanted = JobSelection(ids=[UUID(key) for key in keys])
+            told = [f"{job.kind}  {job.about or job.id}" for key, job in self._jobs.items() if key in keys]
+            question = about(verb, len(keys), told) if verb != "retry" or len(keys) > 1 else None
+            done = await self._desk.act(partial(changed, verb=verb, wanted=wanted), question=question)
+        if done:
             self._everything = False
             self._listing.marked.clear()
             self._listing.refresh()
-
-    def _examples(self) -> list[str]:
-        if self._everything:
-            query = self._wanted.query
-            return [
-                "All that match " + " ".join(f"{k}:{v}" for k, v in query.items()) if query else "All jobs there are."
-            ]
-        keys = self._listing.marked or {self._listing.key}
-        known = [self._jobs[key] for key in self._jobs if key in keys]
-        return [f"{job.kind}  {job.about or job.id}" for job in known[:100]]
+            self._draw_shown()
 
     @work
     async def action_pause(self) -> None:

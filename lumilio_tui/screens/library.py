@@ -54,11 +54,14 @@ class Library(Vertical):
         self._next: str | None = None
         self._total: int | None = None
         self._items: dict[str, Asset | TrashItem] = {}
+        self._elsewhere: dict[str, Asset | TrashItem] = {}
+        """What is marked on other pages."""
         self._cached: OrderedDict[tuple[str, str], bytes] = OrderedDict()
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._again_at = 0.0
         self._loading = OneAtATime(self._load)
         self._cursor: int | None = None
+        self._changing = asyncio.Lock()
 
     def compose(self) -> ComposeResult:
         """Lay out what is shown, and the grid."""
@@ -76,7 +79,9 @@ class Library(Vertical):
             Verb("Library: rate higher", "a star more for what is marked, or current", lambda: self.rate(1), keys="+"),
             Verb("Library: rate lower", "a star less", lambda: self.rate(-1), keys="-"),
             Verb("Library: like", "like what is marked, or current, or no longer", self.like, keys="f"),
-            Verb("Library: put into the trash", "it can be taken out again for a while", self.trash, keys="t"),
+            Verb(
+                "Library: put into the trash", "it can be taken out again for a while", self.trash, asks=True, keys="t"
+            ),
             Verb("Library: take out of the trash", "restore what is marked, or current", self.restore, keys="u"),
             Verb("Library: show the trash", "or the library again", self.action_show_trash, changes=False, keys="T"),
             Verb("Library: copy path", "copy the path of the current asset", self.copy, changes=False, keys="y"),
@@ -103,25 +108,31 @@ class Library(Vertical):
         limit = self._grid.capacity
         if not limit:
             return
-        began, cursor, in_trash = time.monotonic(), self._cursors[-1], self._in_trash
+        began, wanted = time.monotonic(), self._wanted
+        cursor, in_trash, query = wanted
         place, self._cursor = self._cursor, None
         items: Sequence[Asset | TrashItem]
         if in_trash:
             trash = await self._desk.tell(lambda client: client.trash.page(limit=limit, cursor=cursor))
             if trash is None:
                 return
-            items, self._next, self._total = trash.items, trash.next_cursor, trash.summary.count
+            items, after, total = trash.items, trash.next_cursor, trash.summary.count
         else:
-            query = self._query
             found = await self._desk.tell(lambda client: client.search(query, limit=limit, cursor=cursor))
             if found is None:
                 return
-            items, self._next, self._total = found.items, found.next_cursor, found.total
+            items, after, total = found.items, found.next_cursor, found.total
         ended = time.monotonic()
         self._again_at = ended + (ended - began) / SHARE
-        if (cursor, in_trash) == (self._cursors[-1], self._in_trash):
-            self._items = {_key(item): item for item in items}
+        if wanted == self._wanted:  # else somebody has gone elsewhere, and that is loaded next
+            known = self._elsewhere | self._items
+            self._elsewhere = {key: item for key, item in known.items() if key in self._grid.marked}
+            self._items, self._next, self._total = {_key(item): item for item in items}, after, total
             self._draw(place)
+
+    @property
+    def _wanted(self) -> tuple[str | None, bool, str]:
+        return self._cursors[-1], self._in_trash, self._query
 
     def on_grid_resized(self) -> None:
         """Fill the room there is now, from the beginning."""
@@ -247,9 +258,13 @@ class Library(Vertical):
 
     # doing
 
-    def _meant(self) -> list[str]:
-        keys = self._grid.marked or {self._grid.key}
-        return [key for key in keys if key]
+    def _meant(self) -> dict[str, Asset | TrashItem]:
+        """Return what is marked, on other pages, too, or what is current."""
+        known = self._elsewhere | self._items
+        return {key: known[key] for key in (self._grid.marked or {self._grid.key}) if key in known}
+
+    def _assets(self) -> list[UUID]:
+        return [item.id for item in self._meant().values() if isinstance(item, Asset)]
 
     @work
     async def action_rate(self, by: int) -> None:
@@ -258,9 +273,8 @@ class Library(Vertical):
 
     async def rate(self, by: int) -> None:
         """Give what is meant a star more, or less."""
-        assets = [item for key in self._meant() if isinstance(item := self._items.get(key), Asset)]
-        if assets:
-            await self._changed(partial(_rated, assets=assets, by=by))
+        if ids := self._assets():
+            await self._changed(partial(_rated, ids=ids, by=by))
 
     @work
     async def action_like(self) -> None:
@@ -269,9 +283,8 @@ class Library(Vertical):
 
     async def like(self) -> None:
         """Like what is meant, or no longer when all of it is liked."""
-        assets = [item for key in self._meant() if isinstance(item := self._items.get(key), Asset)]
-        if assets:
-            await self._changed(partial(_liked, assets=assets))
+        if ids := self._assets():
+            await self._changed(partial(_liked, ids=ids))
 
     @work
     async def action_trash(self) -> None:
@@ -280,15 +293,15 @@ class Library(Vertical):
 
     async def trash(self) -> None:
         """Put what is meant into the trash, having asked."""
-        keys = self._meant()
-        if self._in_trash or not keys or self._desk.refuses():
+        meant = self._meant()
+        if self._in_trash or not meant:
             return
-        what = "1 asset" if len(keys) == 1 else f"{count(len(keys))} assets"
-        names = [self._items[key].original_filename for key in keys if key in self._items]
+        what = "1 asset" if len(meant) == 1 else f"{count(len(meant))} assets"
+        names = [item.original_filename for item in meant.values()]
         question = Question(
             f"Put {what} into the trash? Files in folders of yours stay where they are and are hidden.", names, "Trash"
         )
-        wanted = RemoveRequest(ids=[UUID(key) for key in keys])
+        wanted = RemoveRequest(ids=[UUID(key) for key in meant])
         await self._changed(lambda client: _told(client.trash.remove(wanted), "put into the trash"), question)
 
     @work
@@ -298,15 +311,17 @@ class Library(Vertical):
 
     async def restore(self) -> None:
         """Take what is meant out of the trash."""
-        keys = self._meant()
+        meant = self._meant()
         if not self._in_trash:
             self._desk.say("This is the library: T shows the trash.")
-        elif keys:
-            wanted = RestoreRequest(ids=[UUID(key) for key in keys])
+        elif meant:
+            wanted = RestoreRequest(ids=[UUID(key) for key in meant])
             await self._changed(lambda client: _told(client.trash.restore(wanted), "taken out of the trash"))
 
     async def _changed(self, does: Callable[[Client], str], question: Question | None = None) -> None:
-        if await self._desk.act(does, question=question):
+        async with self._changing:  # a key pressed twice is a star and another one
+            done = await self._desk.act(does, question=question)
+        if done:
             self._grid.marked.clear()
             self._load_now()
 
@@ -325,18 +340,18 @@ def _instead(asset: Asset) -> str:
     return f"{asset.type}\n{asset.status_reason or asset.status}"
 
 
-def _rated(client: Client, assets: Sequence[Asset], by: int) -> str:
+def _rated(client: Client, ids: Sequence[UUID], by: int) -> str:
     rating = 0
-    for asset in assets:
-        rating = max(0, min(5, (asset.rating or 0) + by))
-        client.rate(asset.id, rating)
-    return f"{rating} stars." if len(assets) == 1 else f"{len(assets)} rated."
+    for asset_id in ids:
+        rating = max(0, min(5, (client.asset(asset_id).rating or 0) + by))
+        client.rate(asset_id, rating)
+    return f"{rating} stars." if len(ids) == 1 else f"{len(ids)} rated."
 
 
-def _liked(client: Client, assets: Sequence[Asset]) -> str:
-    liked = not all(asset.liked for asset in assets)
-    for asset in assets:
-        client.like(asset.id, liked=liked)
+def _liked(client: Client, ids: Sequence[UUID]) -> str:
+    liked = not all(client.asset(asset_id).liked for asset_id in ids)
+    for asset_id in ids:
+        client.like(asset_id, liked=liked)
     return "Liked." if liked else "No longer liked."
 
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import ClassVar
 
 from textual import work
@@ -16,11 +17,21 @@ from lumilio_tui import log_source
 from lumilio_tui.desk import Desk, Verb
 from lumilio_tui.log_source import LEVELS, Entry, Follower, NoLog
 from lumilio_tui.text import safe
-from lumilio_tui.widgets.listing import Column, Listing, Row
+from lumilio_tui.widgets.listing import Listing
 from lumilio_tui.widgets.parts import Parts
+from lumilio_tui.widgets.rows import Column, Row
 
 KEPT = 5000
 """So many lines are kept."""
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """A line, how it is drawn, and what a filter looks into."""
+
+    entry: Entry
+    row: Row
+    words: str
 
 
 class Logs(Vertical):
@@ -39,8 +50,9 @@ class Logs(Vertical):
         self._text = ""
         self._level = 1
         self._follows = True
-        self._entries: deque[tuple[int, Entry]] = deque(maxlen=KEPT)
+        self._kept: deque[_Kept] = deque(maxlen=KEPT)
         self._number = 0
+        self._is_drawn = True
         self._follower: Follower | None = None
         self._trouble = ""
 
@@ -70,7 +82,9 @@ class Logs(Vertical):
         ]
 
     def reload(self) -> None:
-        """Begin to read, once."""
+        """Begin to read, once, and draw what came while other screens were shown."""
+        if not self._is_drawn:
+            self._draw()
         if self._follower is None:
             self._follower = Follower(self._desk.log_file, self._take, self._miss)
             self._follower.start()
@@ -88,10 +102,15 @@ class Logs(Vertical):
 
     def _take(self, lines: Iterable[str]) -> None:
         self._trouble = ""
+        ascii_only = self._desk.look.ascii_only
         for line in lines:
             self._number += 1
-            self._entries.append((self._number, log_source.entry(line)))
-        if self.is_mounted:
+            found = log_source.entry(line)
+            told = _line(found)
+            row = Row(str(self._number), (found.at, found.level, safe(told, ascii_only=ascii_only)))
+            self._kept.append(_Kept(found, row, told.casefold()))
+        self._is_drawn = False
+        if self.is_mounted and self.display:
             self._draw()
 
     def _miss(self, why: str) -> None:
@@ -152,16 +171,13 @@ class Logs(Vertical):
         return self._parts.listing("log")
 
     def _current(self) -> Entry | None:
-        key = self._listing.key
-        return next((entry for number, entry in self._entries if str(number) == key), None)
+        row = self._listing.current
+        return next((kept.entry for kept in self._kept if kept.row is row), None)
 
     def _draw(self) -> None:
-        wanted, ascii_only = self._text.casefold(), self._desk.look.ascii_only
-        rows = [
-            Row(str(number), (found.at, found.level, safe(_line(found), ascii_only=ascii_only)))
-            for number, found in self._entries
-            if LEVELS.index(found.level) >= self._level and (not wanted or wanted in _line(found).casefold())
-        ]
+        self._is_drawn = True
+        wanted, levels = self._text.casefold(), frozenset(LEVELS[self._level :])
+        rows = [kept.row for kept in self._kept if kept.entry.level in levels and wanted in kept.words]
         follows = self._follows
         self._listing.show(rows)
         if follows:

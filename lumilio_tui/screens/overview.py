@@ -1,5 +1,6 @@
 """How everything is: services, the pipeline, queues, storage, and the daemon itself."""
 
+import asyncio
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -17,8 +18,9 @@ from textual.widgets import Static
 from lumilio_tui.asking import OneAtATime
 from lumilio_tui.desk import Desk, Verb
 from lumilio_tui.text import age, count, safe, size, span, sparkline
-from lumilio_tui.widgets.listing import Column, Listing, Row
+from lumilio_tui.widgets.listing import Listing
 from lumilio_tui.widgets.parts import Parts
+from lumilio_tui.widgets.rows import Column, Row
 from lumiliod.client import Client
 from lumiliod.contract.queues import Queue, QueueChange
 from lumiliod.contract.status import Status
@@ -82,6 +84,7 @@ class Overview(Vertical):
         self._storage = ""
         self._storage_at = -STORAGE_S
         self._asking = OneAtATime(self._ask)
+        self._widening = asyncio.Lock()
 
     def compose(self) -> ComposeResult:
         """Lay out the daemon's own line, then queues, stages and services."""
@@ -91,6 +94,7 @@ class Overview(Vertical):
         """Name the parts."""
         for name in ("queues", "stages", "services"):
             self._listing(name).border_title = {"stages": "Pipeline"}.get(name, name.capitalize())
+        self._known.tell(self._draw_if_seen)
 
     def verbs(self) -> list[Verb]:
         """Return what can be done with queues."""
@@ -104,7 +108,7 @@ class Overview(Vertical):
 
     @work
     async def reload(self) -> None:
-        """Show what the heading was told, and add up storage now and then."""
+        """Show what is known, and add up storage now and then."""
         await self.load()
 
     async def load(self) -> None:
@@ -148,7 +152,8 @@ class Overview(Vertical):
         if (queue := self._current()) is None:
             return
         name = queue.name
-        await self._desk.act(lambda client: _widened(client, name, by))
+        async with self._widening:  # a key pressed twice is one more and another one
+            await self._desk.act(lambda client: _widened(client, name, by))
 
     @work
     async def action_pause(self) -> None:
@@ -172,6 +177,12 @@ class Overview(Vertical):
 
     def _safe(self, value: object) -> str:
         return safe(value, ascii_only=self._desk.look.ascii_only)
+
+    def _draw_if_seen(self) -> None:
+        if self._known.status is not None:
+            self._note(self._known.status)
+        if self.display:
+            self.reload()
 
     def _draw(self) -> None:
         health, status, queues = self._known.health, self._known.status, self._known.queues

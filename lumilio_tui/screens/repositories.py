@@ -11,11 +11,13 @@ from textual.containers import Vertical
 from textual.widget import Widget
 from textual.widgets import Static
 
+from lumilio_tui import repository_words
 from lumilio_tui.asking import OneAtATime
 from lumilio_tui.desk import Desk, Question, Verb
-from lumilio_tui.text import age, clock, count, progress, safe, size, span
-from lumilio_tui.widgets.listing import Column, Listing, Row
+from lumilio_tui.text import age, clock, count, safe, size, span
+from lumilio_tui.widgets.listing import Listing
 from lumilio_tui.widgets.parts import Parts
+from lumilio_tui.widgets.rows import Column, Row
 from lumiliod.client import Client
 from lumiliod.contract.repositories import NewRepository, Repository
 from lumiliod.contract.sync import HeldDeletions, RepositorySync, SyncOperation
@@ -59,13 +61,23 @@ class Repositories(Vertical):
         """Return what can be done with repositories."""
         return [
             Verb("Repository: scan now", "compare the current repository with its disk", self.scan, keys="s"),
-            Verb("Repository: add", "make a repository of a folder, or open the one there", self.add, keys="n"),
-            Verb("Deletions: approve", "believe that what is held is missing", lambda: self.decide(True), keys="a"),
-            Verb("Deletions: reject", "keep the records of what is held", lambda: self.decide(False), keys="x"),
+            Verb(
+                "Repository: add", "make a repository of a folder, or open the one there", self.add, asks=True, keys="n"
+            ),
+            Verb(
+                "Deletions: approve",
+                "believe that what is held is missing",
+                lambda: self.decide(True),
+                asks=True,
+                keys="a",
+            ),
+            Verb(
+                "Deletions: reject", "keep the records of what is held", lambda: self.decide(False), asks=True, keys="x"
+            ),
             Verb(
                 "Repository: copy path", "copy the path of the current repository", self.copy, changes=False, keys="y"
             ),
-            Verb("Repository: detach", "put the current repository away, as it is", self.detach),
+            Verb("Repository: detach", "put the current repository away, as it is", self.detach, asks=True),
         ]
 
     # showing
@@ -119,9 +131,9 @@ class Repositories(Vertical):
     async def _open(self, is_run: bool) -> None:
         now = self._desk.look.now()
         if is_run and (run := self._runs.get(self._listing("runs").key)):
-            await self._desk.show_lines(f"Scan of {run.repository}", _run_lines(run), str(run.id))
+            await self._desk.show_lines(f"Scan of {run.repository}", repository_words.of_run(run), str(run.id))
         elif not is_run and (found := self._current()):
-            lines = _lines(found, self._sync.get(str(found.id)))
+            lines = repository_words.lines(found, self._sync.get(str(found.id)))
             if held := self._held_of(found):
                 lines += [("", ""), ("Held deletions", ""), *await self._held_lines(held)]
             lines.append(("Created", f"{clock(found.created_at)}  ({age(found.created_at, now)} ago)"))
@@ -274,7 +286,10 @@ class Repositories(Vertical):
             title, yes = f"Believe that {numbers} are missing? What has them only there goes to the trash.", "Approve"
         else:
             title, yes = f"Keep the records of {numbers} as they are?", "Reject"
-        question = Question(title, await self._paths(held), yes)
+
+        async def question() -> Question:
+            return Question(title, await self._paths(held), yes)
+
         await self._desk.act(partial(_decided, held=held, approve=approve), question=question)
 
     async def detach(self) -> None:
@@ -313,45 +328,6 @@ def _decided(client: Client, held: HeldDeletions, approve: bool) -> str:
         return f"Approved: a scan of {held.repository} marks what is still missing."
     client.sync.reject(ref, held.plan_id)
     return f"Rejected: the records of {held.repository} stay as they are."
-
-
-def _lines(found: Repository, sync: RepositorySync | None) -> list[tuple[str, str]]:
-    told = [
-        ("Name", found.name),
-        ("Path", found.path),
-        ("Status", found.status + (f": {found.status_reason}" if found.status_reason else "")),
-        ("Layout", found.storage_strategy),
-        ("Assets", count(found.assets)),
-        ("Files", count(found.files)),
-        ("Size", size(found.size_bytes)),
-        ("Id", str(found.id)),
-    ]
-    if found.watch is not None:
-        told.append(("Watch", found.watch.state + (f": {found.watch.reason}" if found.watch.reason else "")))
-    for job in sync.open if sync is not None else ():
-        told.append(("Plan" if job.is_plan else "Scan", f"{job.state} {progress(job.progress)}".rstrip()))
-    return told
-
-
-def _run_lines(run: SyncOperation) -> list[tuple[str, str]]:
-    told = [
-        ("Why", run.type),
-        ("Scope", run.scope),
-        ("Folder", run.folder or "everything"),
-        ("State", run.status),
-        ("Begun", clock(run.started_at)),
-        ("Ended", clock(run.finished_at) if run.finished_at else ""),
-        ("Found", count(run.found)),
-        ("New", count(run.added)),
-        ("Changed", count(run.changed)),
-        ("Moved", count(run.moved)),
-        ("Missing", count(run.missing)),
-        ("Left out", count(run.ignored)),
-        ("Error", run.error or ""),
-        ("Note", run.note or ""),
-        ("Job", str(run.task_id or "")),
-    ]
-    return [(name, value) for name, value in told if value]
 
 
 def _make() -> Iterator[Widget]:

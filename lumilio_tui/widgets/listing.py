@@ -1,67 +1,25 @@
 """A table that draws only the rows that are seen: a window into any number of them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import ClassVar
 
-from rich.cells import cell_len, set_cell_size
 from rich.segment import Segment
 from rich.style import Style
 from textual.binding import Binding, BindingType
+from textual.cache import LRUCache
 from textual.events import Click, MouseScrollDown, MouseScrollUp
+from textual.geometry import Region
 from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
-GAP = 2
+from lumilio_tui.widgets.rows import Column, Row, line, widths
+
 NEAR_ROWS = 60
 """So close to an end of what is loaded, more is asked for."""
 
-TONES = {
-    "ok": "good",
-    "ready": "good",
-    "online": "good",
-    "watching": "good",
-    "completed": "good",
-    "running": "good",
-    "degraded": "fair",
-    "starting": "fair",
-    "polling": "fair",
-    "retryable": "fair",
-    "paused": "fair",
-    "held": "fair",
-    "warning": "fair",
-    "failed": "bad",
-    "stopped": "bad",
-    "offline": "bad",
-    "discarded": "bad",
-    "error": "bad",
-    "critical": "bad",
-}
-"""How words are coloured; they say the same without colour."""
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column: ``width`` cells at least, of what is left ``share`` parts; the highest ``drop`` goes first for room.
-
-    Of what is too long the beginning is shown, or the ``tail``.
-    """
-
-    title: str
-    width: int
-    share: int = 0
-    right: bool = False
-    drop: int = 0
-    tail: bool = False
-
-
-@dataclass(frozen=True)
-class Row:
-    """A row: what it is known by, and its cells, which are safe to draw."""
-
-    key: str
-    cells: tuple[str, ...]
+KEPT_LINES = 2000
+"""So many drawn lines are kept, for they are drawn again and again as somebody goes up and down."""
 
 
 class Listing(Widget, can_focus=True):
@@ -105,7 +63,7 @@ class Listing(Widget, can_focus=True):
             return self.listing
 
     class Chosen(Moved):
-        """The current row was chosen."""
+        """The current row was chosen; there is none where rows are still asked for."""
 
     class Marked(Moved):
         """A row was marked, or no longer is."""
@@ -138,6 +96,11 @@ class Listing(Widget, can_focus=True):
         self._marks = marks
         self._windowed = windowed
         self._owed = 0
+        self._base = Style()
+        self._room_wide = -1
+        self._widths: list[int] = []
+        self._styles_by_name: dict[str, Style] = {}
+        self._lines: LRUCache[tuple[Row, bool, bool, bool], Strip] = LRUCache(KEPT_LINES)
 
     @property
     def current(self) -> Row | None:
@@ -155,6 +118,7 @@ class Listing(Widget, can_focus=True):
         Where it is not, its place counts, moved by ``shift``. With ``at`` that row is current, -1 is the last.
         """
         before, height = self.key, self.cursor - self.top
+        seen = self._seen
         self.rows = list(rows)
         place = self.cursor + shift
         if at is not None:
@@ -164,7 +128,7 @@ class Listing(Widget, can_focus=True):
             place = place if known is None else known
         self.cursor = max(0, min(place, len(self.rows) - 1))
         self.top = self.cursor - height
-        self._settle()
+        self._settle(seen)
         if self.key != before:
             self.post_message(self.Moved(self))
         owed, self._owed = self._owed, 0
@@ -175,11 +139,11 @@ class Listing(Widget, can_focus=True):
 
     def put(self, cursor: int) -> None:
         """Make a row the current one."""
-        before = self.key
+        before, seen = self.key, self._seen
         self.cursor = max(0, min(cursor, len(self.rows) - 1))
         # what lies beyond the rows that are loaded is gone to when they are
         self._owed = cursor - self.cursor if self._windowed else 0
-        self._settle()
+        self._settle(seen)
         if self.key != before:
             self.post_message(self.Moved(self))
         self._want()
@@ -229,8 +193,7 @@ class Listing(Widget, can_focus=True):
 
     def action_choose(self) -> None:
         """Choose the current row."""
-        if self.current:
-            self.post_message(self.Chosen(self))
+        self.post_message(self.Chosen(self))
 
     def on_click(self, event: Click) -> None:
         """Make the row that was clicked the current one; choose it when it is already."""
@@ -255,82 +218,84 @@ class Listing(Widget, can_focus=True):
 
     def on_resize(self) -> None:
         """Keep the current row in sight."""
-        self._settle()
+        self._settle(())
 
     @property
     def _room(self) -> int:
         return max(1, self.size.height - 1)
 
-    def _settle(self) -> None:
+    @property
+    def _seen(self) -> list[tuple[Row, bool]]:
+        """Return the rows that are seen, and which is the current one."""
+        return [(row, n == self.cursor) for n, row in enumerate(self.rows[self.top : self.top + self._room], self.top)]
+
+    def _settle(self, seen: Sequence[tuple[Row, bool]]) -> None:
+        """Keep the current row in sight, and have those lines drawn that show something else than ``seen``."""
         self.top = max(self.cursor - self._room + 1, min(self.top, self.cursor))
         self.top = max(0, min(self.top, len(self.rows) - self._room))
-        self.refresh()
+        now = self._seen
+        if not seen or not now:
+            self.refresh()
+            return
+        changed = [y for y in range(max(len(seen), len(now))) if seen[y : y + 1] != now[y : y + 1]]
+        if changed:
+            self.refresh(*(Region(0, y + 1, self.size.width, 1) for y in changed))
+
+    # drawing: what was drawn is kept, and only lines that have changed are drawn again
+
+    def notify_style_update(self) -> None:
+        """Draw everything anew: a theme, a class or the focus has changed."""
+        super().notify_style_update()
+        self._forget()
+
+    def _forget(self) -> None:
+        self._styles_by_name.clear()
+        self._lines.clear()
+
+    def render_lines(self, crop: Region) -> list[Strip]:
+        """Draw some lines, in the colours there are now."""
+        base, room = self.rich_style, self.size.width - (2 if self._marks else 0)
+        if (base, room) != (self._base, self._room_wide):
+            self._base, self._room_wide = base, room
+            self._widths = widths(self.columns, room)
+            self._forget()
+        return super().render_lines(crop)
 
     def render_line(self, y: int) -> Strip:
         """Draw one line."""
-        width = self.size.width
-        base = self.rich_style
-        if y == 0:
-            style = base + self.get_component_rich_style("listing--head", partial=True)
-            titles = [column.title for column in self.columns]
-            return Strip(
-                [Segment("  " if self._marks else "", style), *self._cells(titles, style)], None
-            ).adjust_cell_length(width, style)
+        width, base = self.size.width, self._base
         number = self.top + y - 1
-        if number >= len(self.rows):
-            if y == 1 and not self.rows:
-                style = base + self.get_component_rich_style("listing--empty", partial=True)
-                return Strip([Segment(self.empty, style)]).adjust_cell_length(width, base)
-            return Strip.blank(width, base)
-        return self._row(self.rows[number], number, base).adjust_cell_length(width, self._style(number, base))
+        if y == 0:
+            style = base + self._named("head")
+            titles = [column.title for column in self.columns]
+            mark = "  " if self._marks else ""
+            return line(self.columns, self._widths, titles, style, mark=mark).adjust_cell_length(width, style)
+        if number < len(self.rows):
+            return self._row(self.rows[number], number == self.cursor)
+        if y == 1 and not self.rows:
+            return Strip([Segment(self.empty, base + self._named("empty"))]).adjust_cell_length(width, base)
+        return Strip.blank(width, base)
 
-    def _row(self, row: Row, number: int, base: Style) -> Strip:
-        style = self._style(number, base)
-        segments = []
-        if self._marks:
-            segments.append(Segment("* " if row.key in self.marked else "  ", style))
-        return Strip([*segments, *self._cells(row.cells, style, tinted=not self.is_old and number != self.cursor)])
-
-    def _style(self, number: int, base: Style) -> Style:
-        names = []
-        if self.is_old:
-            names.append("listing--old")
-        elif self.rows[number].key in self.marked:
-            names.append("listing--marked")
-        if number == self.cursor:
-            names.append("listing--cursor" if self.has_focus else "listing--cursor-idle")
-        for name in names:
-            base += self.get_component_rich_style(name, partial=True)
-        return base
-
-    def _cells(self, cells: Sequence[str], style: Style, *, tinted: bool = False) -> list[Segment]:
-        drawn: list[Segment] = []
-        for column, width, cell in zip(self.columns, self._widths(), cells, strict=True):
-            if width <= 0:
-                continue
-            tone = TONES.get(cell) if tinted else None
-            shown = style + self.get_component_rich_style(f"listing--{tone}", partial=True) if tone else style
-            text = cell
-            if cell_len(cell) > width:
-                text = cell[-width:] if column.tail else set_cell_size(cell, width - 1) + "~"
-            room = " " * (width - cell_len(text))
-            drawn.append(Segment(room + text if column.right else text + room, shown))
-            drawn.append(Segment(" " * GAP, style))
+    def _row(self, row: Row, is_current: bool) -> Strip:
+        is_marked = row.key in self.marked
+        looks = (row, is_marked, is_current, self.is_old)
+        drawn = self._lines.get(looks)
+        if drawn is None:
+            style = self._base
+            if self.is_old:
+                style += self._named("old")
+            elif is_marked:
+                style += self._named("marked")
+            if is_current:
+                style += self._named("cursor" if self.has_focus else "cursor-idle")
+            mark = ("* " if is_marked else "  ") if self._marks else ""
+            toned = None if self.is_old or is_current else self._named
+            drawn = line(self.columns, self._widths, row.cells, style, mark=mark, toned=toned)
+            drawn = self._lines[looks] = drawn.adjust_cell_length(self.size.width, style)
         return drawn
 
-    def _widths(self) -> list[int]:
-        """Return how wide each column is, 0 for those there is no room for."""
-        room = self.size.width - (2 if self._marks else 0)
-        shown = set(range(len(self.columns)))
-        by_drop = sorted(shown, key=lambda number: (self.columns[number].drop, number), reverse=True)
-        while len(shown) > 1 and sum(self.columns[n].width + GAP for n in shown) - GAP > room:
-            dropped = by_drop.pop(0)
-            if not self.columns[dropped].drop:
-                break
-            shown.discard(dropped)
-        left = max(0, room - (sum(self.columns[n].width + GAP for n in shown) - GAP))
-        shares = sum(self.columns[n].share for n in shown)
-        return [
-            column.width + (left * column.share // shares if shares else 0) if number in shown else 0
-            for number, column in enumerate(self.columns)
-        ]
+    def _named(self, name: str) -> Style:
+        found = self._styles_by_name.get(name)
+        if found is None:
+            found = self._styles_by_name[name] = self.get_component_rich_style(f"listing--{name}", partial=True)
+        return found

@@ -90,7 +90,7 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the connections; who waits for an answer in another thread gets :class:`Unreachable` at once."""
         self._connection.close()
 
     def health(self) -> Health:

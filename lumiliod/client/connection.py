@@ -12,7 +12,10 @@ This is the only module that knows httpx.
 import errno
 import socket
 import ssl
+import threading
+import weakref
 from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -27,6 +30,8 @@ ANSWER_S = 120.0
 """How long nothing of an answer may come."""
 _SILENCE_S = 60.0
 """Events come, or a sign of life, every 15 seconds."""
+_CLOSE_S = 1.0
+"""How long closing waits for requests that it has ended to notice."""
 
 UNLIMITED = httpx.Timeout(None, connect=_CONNECT_S)
 """For requests that take as long as they take."""
@@ -63,6 +68,10 @@ class Connection:
     def __init__(self, path: str, *, answer_s: float = ANSWER_S) -> None:
         self.socket = path
         self._answer_s = answer_s
+        self._sockets = weakref.WeakSet[socket.socket]()
+        self._is_closed = False
+        self._users: list[int] = []
+        self._changed = threading.Condition()
         self._http = httpx.Client(
             # nothing is encrypted on a socket; httpx would load every authority for it, which takes 0.1 s
             transport=httpx.HTTPTransport(uds=path, verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)),
@@ -72,8 +81,46 @@ class Connection:
         )
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the connections; who waits for an answer in another thread gets :class:`Unreachable` at once."""
+        with self._changed:
+            self._is_closed = True
+            for one in list(self._sockets):
+                with suppress(OSError):  # it is closed already
+                    one.shutdown(socket.SHUT_RDWR)
+            # whoever reads from a socket closes it; closed here, its number may be another's by the time it is read
+            own = threading.get_ident()
+            self._changed.wait_for(lambda: all(user == own for user in self._users), _CLOSE_S)
         self._http.close()
+
+    @contextmanager
+    def _in_use(self) -> Iterator[None]:
+        """Note who is asking, so that closing can wait for it.
+
+        Raises:
+            Unreachable: the connection is closed.
+        """
+        user = threading.get_ident()
+        with self._changed:
+            if self._is_closed:
+                raise Unreachable(_closed(self.socket))
+            self._users.append(user)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._users.remove(user)
+                self._changed.notify_all()
+
+    def _note(self, event: str, found: Mapping[str, Any]) -> None:
+        """Remember a socket that httpx opens, to be able to end what waits on it."""
+        if event != "connection.connect_unix_socket.complete":
+            return
+        opened: socket.socket = found["return_value"].get_extra_info("socket")
+        with self._changed:
+            self._sockets.add(opened)
+            if self._is_closed:
+                with suppress(OSError):
+                    opened.shutdown(socket.SHUT_RDWR)
 
     def _knock(self) -> None:
         """Connect once and close again: httpcore leaks its socket when nobody answers."""
@@ -90,17 +137,22 @@ class Connection:
         self, path: str, kinds: Mapping[str, Any], *, after: int | None = None, **query: object
     ) -> Generator[tuple[str, int, Any], None, None]:
         """Yield events as :meth:`events` does, with their numbers; behind the event ``after`` if that is known."""
-        headers = {} if after is None else {"Last-Event-ID": str(after)}
-        timeout = httpx.Timeout(self._answer_s, connect=_CONNECT_S, read=_SILENCE_S)
+        options: dict[str, Any] = {
+            "params": given(**query),
+            "headers": {} if after is None else {"Last-Event-ID": str(after)},
+            "timeout": httpx.Timeout(self._answer_s, connect=_CONNECT_S, read=_SILENCE_S),
+            "extensions": {"trace": self._note},
+        }
         try:
-            self._knock()
-            with self._http.stream("GET", path, params=given(**query), headers=headers, timeout=timeout) as response:
-                if not response.is_success:
-                    response.read()
-                    raise ApiError(_problem(response))
-                for event in server_sent.read(response.iter_bytes()):
-                    if event.name in kinds:
-                        yield event.name, event.number, msgspec.json.decode(event.data, type=kinds[event.name])
+            with self._in_use():
+                self._knock()
+                with self._http.stream("GET", path, **options) as response:
+                    if not response.is_success:
+                        response.read()
+                        raise ApiError(_problem(response))
+                    for event in server_sent.read(response.iter_bytes()):
+                        if event.name in kinds:
+                            yield event.name, event.number, msgspec.json.decode(event.data, type=kinds[event.name])
         except (httpx.RequestError, OSError) as error:
             raise Unreachable(_why(error, self.socket)) from error
         except msgspec.MsgspecError as error:
@@ -130,8 +182,9 @@ class Connection:
 
     def _request(self, method: str, path: str, **options: Any) -> httpx.Response:
         try:
-            self._knock()
-            response = self._asked(method, path, **options)
+            with self._in_use():
+                self._knock()
+                response = self._asked(method, path, extensions={"trace": self._note}, **options)
         except (httpx.RequestError, OSError) as error:
             if isinstance(error, OSError) and error.filename is not None:
                 raise  # the file being uploaded
@@ -145,7 +198,7 @@ class Connection:
         try:
             return self._http.request(method, path, **options)
         except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
-            if method not in _SAFE:
+            if method not in _SAFE or self._is_closed:
                 raise
             return self._http.request(method, path, **options)
 
@@ -155,6 +208,11 @@ def _problem(response: httpx.Response) -> Problem:
         return msgspec.json.decode(response.content, type=Problem)
     except msgspec.MsgspecError:
         return _odd(response.status_code, f"lumiliod answered {response.status_code} {response.reason_phrase}")
+
+
+def _closed(path: str) -> Problem:
+    detail = f"The connection to {path} is closed."
+    return Problem(title="lumiliod cannot be reached", status=503, code="unreachable", detail=detail)
 
 
 def _odd(status: int, detail: str) -> Problem:

@@ -82,3 +82,35 @@ def test_what_changes_something_is_sent_once(path: Path) -> None:
         thread.join()
         listener.close()
     assert server.asked == 1
+
+
+@pytest.mark.parametrize("way", ["ask", "follow"])
+def test_who_waits_for_an_answer_is_let_go_when_the_client_is_closed(path: Path, way: str) -> None:
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(path))
+    listener.listen()
+    client = Client(str(path))
+    failed: list[Exception] = []
+
+    def wait() -> None:
+        try:
+            client.health() if way == "ask" else list(client.feed.follow())
+        except Unreachable as error:
+            failed.append(error)
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    with listener:
+        listener.accept()[0].close()  # it only knocked
+        connection, _ = listener.accept()
+        with connection:
+            assert connection.recv(65536).startswith(b"GET ")
+            if way == "follow":
+                connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n: alive\n\n")
+            client.close()
+            waiting.join(30)
+            assert not waiting.is_alive()
+            assert failed
+            assert connection.recv(65536) == b""  # nothing is left open, and nothing is asked again
+    with pytest.raises(Unreachable, match="closed"):
+        client.health()

@@ -19,9 +19,9 @@ from PIL import Image, ImageDraw
 
 from lumiliod.contract.assets import Asset, AssetDetail, SearchPage
 from lumiliod.contract.derivatives import DerivativeKind, DerivativeStatus, FilmPieces
-from lumiliod.contract.jobs import Cause, CauseList, Job, JobError, JobPage, Progress
+from lumiliod.contract.jobs import Cause, CauseList, Job, JobError, JobPage, JobsChanged, Progress
 from lumiliod.contract.queues import Queue, QueueList
-from lumiliod.contract.repositories import Repository, RepositoryList, Watch
+from lumiliod.contract.repositories import Repository, RepositoryList, ScanTicket, Watch
 from lumiliod.contract.status import Health, JobCount, ServiceHealth, StageTime, Status
 from lumiliod.contract.sync import (
     HeldDeletions,
@@ -31,7 +31,7 @@ from lumiliod.contract.sync import (
     SyncOperationPage,
     SyncOverview,
 )
-from lumiliod.contract.trash import TrashPage, TrashSummary
+from lumiliod.contract.trash import TrashChanged, TrashPage, TrashSummary
 from lumiliod.contract.uploads import RefusedUpload, UploadList
 
 NOW = datetime(2026, 6, 1, 12, 0, tzinfo=UTC)
@@ -436,18 +436,28 @@ def answers() -> dict[str, Any]:
         "/jobs": JobPage(items=jobs()),
     }
     told |= {f"/assets/{number(of)}": detail(of) for of in range(28)}
+    told |= {f"/assets/{number(of)}/{what}": asset(of) for of in range(28) for what in ("rating", "like")}
+    told |= {f"/queues/{one.name}/{verb}": queues() for one in queues().items for verb in ("pause", "resume")}
+    told |= {f"/queues/{one.name}": queues() for one in queues().items}
+    told |= {f"/jobs/{verb}": JobsChanged(count=7) for verb in ("retry", "cancel", "discard")}
+    told |= {f"/repositories/{HOME}/{what}": ScanTicket(task_id=number(3)) for what in ("scan", "held/approve")}
+    told |= {f"/repositories/{HOME}/held/reject": held(), "POST /trash": TrashChanged(count=1)}
     told |= {f"/assets/{number(of)}/thumbnail": thumbnail(of) for of in range(28)}
     return told | {f"/jobs/{one.id}": one for one in jobs()}
 
 
 @dataclass
 class Canned:
-    """A server of fixed answers. ``instead`` is what is said to a path for a while; ``asked`` is what was asked for."""
+    """A server of fixed answers. ``instead`` is what is said to a path for a while.
+
+    ``asked`` is what was asked for, ``sent`` what came with it.
+    """
 
     socket: str
     told: dict[str, Any]
     instead: dict[str, Answer] = field(default_factory=dict[str, Answer])
     asked: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
+    sent: list[tuple[str, str, Any]] = field(default_factory=list[tuple[str, str, Any]])
     released: threading.Event = field(default_factory=threading.Event)
     """Set to let go of answers that wait."""
 
@@ -455,9 +465,9 @@ class Canned:
         """Answer nothing until the end."""
         self.released.wait(120)
 
-    def find(self, path: str, query: dict[str, list[str]]) -> Any:
+    def find(self, method: str, path: str, query: dict[str, list[str]]) -> Any:
         """Return what is said."""
-        found = self.told.get(path)
+        found = self.told.get(f"{method} {path}", self.told.get(path))
         if path == "/jobs":
             wanted = {name: values[0] for name, values in query.items() if name in ("state", "kind", "cause", "queue")}
             items = [one for one in jobs() if all(getattr(one, name) == wanted[name] for name in wanted)]
@@ -482,12 +492,15 @@ def canned(folder: Path) -> Iterator[Canned]:
             place = urlsplit(self.path)
             path = place.path.removeprefix("/api/v1")
             said.asked.append((self.command, path))
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            if self.command != "GET":
+                said.sent.append((self.command, path, msgspec.json.decode(body) if body else None))
             instead = said.instead.get(path, said.instead.get("*"))
             if callable(instead):
                 instead(self)
                 self.close_connection = True
                 return
-            found = instead if instead is not None else said.find(path, parse_qs(place.query))
+            found = instead if instead is not None else said.find(self.command, path, parse_qs(place.query))
             body = found if isinstance(found, bytes) else msgspec.json.encode(found)
             self.send_response(404 if found is None else 200)
             self.send_header("Content-Type", "application/json")
@@ -505,6 +518,7 @@ def canned(folder: Path) -> Iterator[Canned]:
 
     class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
         daemon_threads = True
+        request_queue_size = 128  # who finds no place in it is turned away, and httpcore forgets its socket
 
         def handle_error(self, request: object, client_address: object) -> None:
             """Let clients go when they like."""

@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+from textual.app import ScreenStackError
+from textual.events import Key
 from textual.pilot import Pilot
 from textual.widgets import Static
 
@@ -13,6 +15,20 @@ from lumilio_tui.desk import Look
 from lumilio_tui.widgets.listing import Listing
 
 PATIENCE_S = 60
+QUIET_TURNS = 5
+"""After so many turns of the loop without a message under way, what was sent has arrived."""
+
+CHARACTERS = {
+    "space": " ",
+    "slash": "/",
+    "colon": ":",
+    "minus": "-",
+    "plus": "+",
+    "full_stop": ".",
+    "underscore": "_",
+    "question_mark": "?",
+}
+NAMES = {character: key for key, character in CHARACTERS.items()}
 
 
 class Driven:
@@ -23,21 +39,45 @@ class Driven:
         self.pilot = pilot
 
     async def press(self, *keys: str) -> None:
-        """Press keys, each when the one before was dealt with."""
-        await self.pilot.press(*keys)
+        """Press keys, each when the one before was dealt with; not what came of it is awaited, see :meth:`until`."""
+        for key in keys:
+            self.hit(key)
+            await self.settle()
+
+    def hit(self, *keys: str) -> None:
+        """Press keys faster than anybody can answer."""
+        driver = self.console._driver
+        assert driver is not None
+        for key in keys:
+            event = Key(NAMES.get(key, key), key if len(key) == 1 else CHARACTERS.get(key))
+            event.set_sender(self.console)
+            driver.send_message(event)
+
+    async def settle(self) -> None:
+        """Let every message that is under way arrive."""
+        quiet = 0
+        async with asyncio.timeout(PATIENCE_S):
+            while quiet < QUIET_TURNS:
+                await asyncio.sleep(0)
+                try:
+                    screen = self.console.screen
+                except ScreenStackError:
+                    return  # it has ended
+                pumps = [self.console, *screen.walk_children(with_self=True)]
+                quiet = 0 if any(pump.message_queue_size for pump in pumps) else quiet + 1
 
     async def type(self, text: str) -> None:
         """Type characters."""
-        names = {" ": "space", "/": "slash", ":": "colon", "-": "minus", ".": "full_stop", "_": "underscore"}
-        await self.press(*(names.get(character, character) for character in text))
+        await self.press(*text)
 
     async def until(self, sign: Callable[[], object]) -> None:
-        """Wait until something is so."""
+        """Wait until something is so, and what follows from it at once has been done and drawn."""
         async with asyncio.timeout(PATIENCE_S):
-            await self.pilot.pause()
+            await self.settle()
             while not sign():
-                await asyncio.sleep(0.02)
-            await self.pilot.pause()
+                await asyncio.sleep(0.01)
+            await self.settle()
+            self.console.screen._on_timer_update()
 
     def listing(self, name: str) -> Listing:
         """Return a table of the console."""

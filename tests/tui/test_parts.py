@@ -14,6 +14,7 @@ from lumilio_tui import log_source
 from lumilio_tui.job_filter import JobWanted, NotUnderstood, parse
 from lumilio_tui.screens.overview import Stage
 from lumilio_tui.text import LEFT_TO_RIGHT, safe, span, sparkline
+from lumilio_tui.widgets.rows import cropped
 from lumilio_tui.widgets.window import PAGES, Page, Window
 
 
@@ -29,6 +30,13 @@ def test_letters_from_right_to_left_end_where_they_end() -> None:
     assert safe("שלום.jpg") == "שלום.jpg" + LEFT_TO_RIGHT
     assert cell_len(safe("שלום.jpg")) == cell_len("שלום.jpg")
     assert safe("a\u202eb\x1b[2J\x07\n") == "a\\u202eb\\x1b[2J\\x07\\n"
+
+
+def test_a_name_from_right_to_left_that_is_cropped_ends_where_it_ends() -> None:
+    shown = cropped(safe("שלום" * 9), 10)
+    assert cell_len(shown) == 10
+    assert LEFT_TO_RIGHT in shown
+    assert cropped("a" * 20, 10) == "a" * 9 + "~"
 
 
 @given(

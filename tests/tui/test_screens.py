@@ -12,7 +12,7 @@ from lumilio_tui.widgets.grid import Grid
 from lumiliod.client import Client
 from lumiliod.contract.trash import RestoreRequest
 from tests.tui.conftest import BROKEN, PHOTOS, Home
-from tests.tui.driving import Driven, driving
+from tests.tui.driving import driving
 
 
 def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -32,7 +32,7 @@ def test_overview(home: Home, client: Client) -> None:
             assert stages["thumbnails"][2] == str(len(BROKEN))
             # how many at once
             before = client.queues().items[0].concurrency
-            await tui.press("plus", "plus")
+            tui.hit("plus", "plus")
             await tui.until(lambda: tui.cells("queues")[0][3] == str(before + 2))
             assert client.queues().items[0].concurrency == before + 2
             await tui.press("minus", "minus")
@@ -112,8 +112,7 @@ def test_jobs_are_retried_cancelled_and_marked(home: Home, client: Client) -> No
             await tui.press("g", "space", "space")
             assert "2 marked" in tui.text("#screen-2 #shown")
             await tui.press("x")
-            await tui.until(lambda: tui.front == "Confirm")
-            assert "End 2 jobs" in tui.text("#title")
+            await tui.until(lambda: "End 2 jobs" in tui.text("#title"))
             await tui.press("n")
             await tui.until(lambda: tui.front == "Screen")
             assert len(client.jobs(state="discarded").items) == len(BROKEN)
@@ -132,8 +131,7 @@ def test_jobs_are_retried_cancelled_and_marked(home: Home, client: Client) -> No
             await tui.press("a")
             assert "ALL MATCHING" in tui.text("#screen-2 #shown")
             await tui.press("r")
-            await tui.until(lambda: tui.front == "Confirm")
-            assert f"{len(BROKEN)} jobs" in tui.text("#title")
+            await tui.until(lambda: f"{len(BROKEN)} jobs" in tui.text("#title"))
             await tui.press("y")
             others = attempts.keys() - {job_id}
             await tui.until(lambda: all(len(client.job(one).errors) > attempts[one] for one in others))
@@ -220,12 +218,12 @@ def test_the_library_is_seen_rated_liked_and_put_into_the_trash(home: Home, clie
             tui.console.view.narrow("photo-1")
             await tui.until(lambda: len(grid.tiles) == 1)
             asset_id = UUID(grid.key)
-            await tui.press("plus", "f")
-            await tui.until(lambda: client.asset(asset_id).rating == 1 and client.asset(asset_id).liked)
+            tui.hit("plus", "plus", "f")
+            await tui.until(lambda: client.asset(asset_id).rating == 2 and client.asset(asset_id).liked)
             await tui.press("enter")
             await tui.until(lambda: tui.front == "AssetView")
             assert "photo-1.jpg" in tui.text("#title")
-            await tui.press("escape", "minus")
+            await tui.press("escape", "minus", "minus")
             await tui.until(lambda: client.asset(asset_id).rating == 0)
             # into the trash, and out of it
             await tui.press("t")
@@ -253,7 +251,7 @@ def test_pages_of_the_library(home: Home) -> None:
         async with driving(home.socket, size=(80, 24)) as tui:
             grid = tui.console.screen.query_one(Grid)
             await tui.press("5")
-            await tui.until(lambda: len(grid.tiles) == grid.capacity)
+            await tui.until(lambda: grid.capacity and len(grid.tiles) == grid.capacity)
             assert 1 < grid.capacity < PHOTOS + len(BROKEN)
             first = [tile.key for tile in grid.tiles]
             await tui.press("pagedown")
@@ -335,36 +333,3 @@ def test_verbs_of_the_palette(home: Home, client: Client, verb: str) -> None:
 
     run(main)
     client.resume_queue("*")
-
-
-def test_nothing_is_changed_in_read_only_mode(home: Home, client: Client) -> None:
-    async def main() -> None:
-        before = [(queue.name, queue.paused_at) for queue in client.queues().items]
-        jobs = [(job.id, job.state, len(job.errors)) for job in client.jobs(limit=500).items]
-        async with driving(home.socket, readonly=True) as tui:
-            await tui.until(lambda: tui.listing("queues").rows)
-            assert "READ-ONLY" in tui.text("#tabs")
-            keys = {"1": "p+-", "2": "rxdp", "3": "rxd", "4": "snax", "5": "+-ftu"}
-            for number, verbs in keys.items():
-                await tui.press(number)
-                await asyncio.sleep(0)
-                for key in verbs:
-                    tui.console.clear_notifications()
-                    await tui.press({"+": "plus", "-": "minus"}.get(key, key))
-                    if number != "5" or key != "u":
-                        await _refused(tui)
-            for verb in tui.console.verbs():
-                if verb.changes:
-                    tui.console.clear_notifications()
-                    tui.console.do(verb)
-                    await _refused(tui)
-        assert [(queue.name, queue.paused_at) for queue in client.queues().items] == before
-        assert [(job.id, job.state, len(job.errors)) for job in client.jobs(limit=500).items] == jobs
-
-    run(main)
-
-
-async def _refused(tui: Driven) -> None:
-    await tui.until(lambda: tui.told)
-    assert tui.front == "Screen"
-    assert any("Read-only" in told for told in tui.told), tui.told

@@ -81,6 +81,7 @@ async def settled(tui: Driven) -> None:
     await tui.until(lambda: known.status is not None and "storage" in tui.text("#vitals"))
     known._again_at = float("inf")
     overview = tui.console.query_one(Overview)
+    overview._stages.clear()
     for kind, rates in {
         "ingest": (21, 24, 22, 19),
         "metadata": (20, 23, 23, 18),
@@ -137,8 +138,9 @@ def test_dialogs(said: Canned, tmp_path: Path) -> None:
             await settled(tui)
 
             async def shown(name: str, front: str, *keys: str) -> None:
+                await tui.pilot.pause()
                 await tui.press(*keys)
-                await tui.until(lambda: tui.front == front)
+                await tui.until(lambda: tui.front == front and "Asking" not in tui.text("#title"))
                 await tui.pilot.pause()
                 compare(tui.console.export_screenshot(simplify=True), name, tmp_path)
                 await tui.press("escape")
