@@ -83,19 +83,30 @@ class Merged:
         return Merged(added, changed, self.known, returned, rest.left)
 
 
+def as_columns(states: Iterable[Sequence[int]]) -> "list[array[int]]":
+    """Return sizes in bytes, mtimes in ns, inodes and ctimes in ns, as they fit into bigints."""
+    fits = (fitting, fitting, signed, fitting)
+    return [_column(values, fit) for values, fit in zip(states, fits, strict=True)]
+
+
+def _column(values: Sequence[int], fit: Callable[[int], int]) -> "array[int]":
+    try:
+        return array("q", values)
+    except OverflowError:
+        return array("q", map(fit, values))
+
+
 def met(
-    stretch: Stretch, paths: Sequence[bytes], states: Sequence[Sequence[int]], left_out: Mapping[bytes, str]
+    stretch: Stretch, paths: Sequence[bytes], columns: "Sequence[array[int]]", left_out: Mapping[bytes, str]
 ) -> Met:
     """Return what a walk met, as the database holds and digests it; see ``stretch`` of ``scans.sql``.
 
     Args:
         stretch: where.
         paths: all of it, in the order of bytes.
-        states: of each, in columns: bytes, mtime in ns, inode, ctime in ns.
+        columns: the state of each, of :func:`as_columns`.
         left_out: why, of paths whose names decide.
     """
-    fits = (fitting, fitting, signed, fitting)
-    columns = [_column(values, fit) for values, fit in zip(states, fits, strict=True)]
     digest = hashlib.sha256(len(paths).to_bytes(8))
     digest.update(b"\0".join(paths))
     for column in columns:
@@ -104,13 +115,6 @@ def met(
         column.byteswap()
     digest.update(b"\0".join([path for path in paths if path in left_out]) if left_out else b"")
     return Met(stretch, paths, columns, left_out, digest.digest())
-
-
-def _column(values: Sequence[int], fit: Callable[[int], int]) -> "array[int]":
-    try:
-        return array("q", values)
-    except OverflowError:
-        return array("q", map(fit, values))
 
 
 def next_generation(conn: Connection, repository_id: RepositoryId) -> int:

@@ -2,8 +2,12 @@
 
 import os
 import stat
+from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
+
+from lumiliod.db import scans
 
 _NAME = attrgetter("name")
 _COLUMNS = [attrgetter(name) for name in ("st_mode", "st_size", "st_mtime_ns", "st_ino", "st_ctime_ns")]
@@ -21,8 +25,8 @@ class Files:
 
     names: list[bytes]
     modes: list[int]
-    states: list[list[int]]
-    """Their bytes, mtimes in ns, inodes and ctimes in ns."""
+    states: "Sequence[array[int]]"
+    """Their bytes, mtimes in ns, inodes and ctimes in ns; as objects they would take five times as much memory."""
     are_plain: bool
     """Whether none of them is a link or a special file."""
 
@@ -63,7 +67,7 @@ def read(path: bytes, *, follow: bool = False) -> Folder:
         joined = "\0".join(names)
         folder.names = joined.encode("utf-8", "surrogateescape").split(b"\0")
         modes, *columns = [list(map(column, states)) for column in _COLUMNS]
-        _arrange(folder, modes, columns, are_sorted=joined.isascii())
+        _arrange(folder, modes, scans.as_columns(columns), are_sorted=joined.isascii())
     return folder
 
 
@@ -87,7 +91,7 @@ def _looked_at(entries: list["os.DirEntry[str]"], folder: Folder) -> tuple[list[
     return names, found
 
 
-def _arrange(folder: Folder, modes: list[int], states: list[list[int]], *, are_sorted: bool) -> None:
+def _arrange(folder: Folder, modes: list[int], states: "Sequence[array[int]]", *, are_sorted: bool) -> None:
     """Cut the files where folders lie between them; the order of texts is that of their bytes only in ASCII."""
     kinds = {mode & _KIND for mode in set(modes)}
     are_plain = kinds <= {stat.S_IFREG, stat.S_IFDIR}
@@ -109,6 +113,8 @@ def _arrange(folder: Folder, modes: list[int], states: list[list[int]], *, are_s
         folder.parts.append(_picked(run, names, modes, states, are_plain))
 
 
-def _picked(run: list[int], names: list[bytes], modes: list[int], states: list[list[int]], are_plain: bool) -> Files:
-    columns = [[column[at] for at in run] for column in states]
+def _picked(
+    run: list[int], names: list[bytes], modes: list[int], states: "Sequence[array[int]]", are_plain: bool
+) -> Files:
+    columns = [array("q", [column[at] for at in run]) for column in states]
     return Files([names[at] for at in run], [modes[at] for at in run], columns, are_plain)

@@ -3,6 +3,7 @@
 import errno
 import os
 import stat
+from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -58,7 +59,7 @@ class Walk:
     too_long: int = 0
     _levels: list[_Level] = field(default_factory=list[_Level])
     _paths: list[bytes] = field(default_factory=list[bytes])
-    _states: list[list[int]] = field(default_factory=lambda: [[], [], [], []])
+    _states: "list[array[int]]" = field(default_factory=lambda: [array("q") for _ in range(4)])
     _left_out: dict[bytes, str] = field(default_factory=dict[bytes, str])
     _own: tuple[int, int] | None = None
     _above: list[tuple[int, int] | None] = field(default_factory=list["tuple[int, int] | None"])
@@ -179,7 +180,7 @@ class Walk:
             kept = [at for at, path in enumerate(paths) if fits[at] and path not in OUR_NAMES]
             self.too_long += fits.count(False)
             paths = [paths[at] for at in kept]
-            states = [[column[at] for at in kept] for column in states]
+            states = [array("q", [column[at] for at in kept]) for column in states]
         self._paths += paths
         for column, more in zip(self._states, states, strict=True):
             column += more

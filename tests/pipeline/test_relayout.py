@@ -629,7 +629,7 @@ async def test_a_scan_that_has_passed_both_names_misses_nothing(shelf: Shelf) ->
     async with relaying.working(shelf) as rt:
         generation = await rt.db.call(scans.next_generation, RepositoryId(shelf.id))
         await relaid(shelf, rt, "cas")
-        nothing = scans.met(scans.Stretch(), [], [[], [], [], []], {})
+        nothing = scans.met(scans.Stretch(), [], scans.as_columns([[]] * 4), {})
         await rt.db.call(scans.note_absent, RepositoryId(shelf.id), generation, nothing)
         assert await rt.db.call(scans.count_absent, RepositoryId(shelf.id), generation) == 0
 
