@@ -1,10 +1,12 @@
 """Unix sockets: where the API listens and who is at the other end."""
 
+import fcntl
 import grp
 import os
 import socket
 import stat
 import struct
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -22,6 +24,9 @@ _FIRST_INHERITED_FD = 3
 """``SD_LISTEN_FDS_START`` (sd_listen_fds(3))."""
 
 _BACKLOG = 1024
+
+_TURN_S, _TURN_PAUSE_S = 5.0, 0.02
+"""How long others like us may take to look who listens, and to listen."""
 
 
 class Peer(NamedTuple):
@@ -108,25 +113,50 @@ def _bound(path: str, mode: int, group: str) -> socket.socket:
         )
     try:
         Path(path).parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        _remove_stale(path)
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            # bind() creates the file with the socket's own mode less the umask
-            os.fchmod(sock.fileno(), mode if group_id is None else mode & ~0o070)
-            sock.bind(path)
-            if group_id is not None:
-                _give(path, group_id, group)
-            Path(path).chmod(mode)
-            sock.listen(_BACKLOG)
-            sock.setblocking(False)
-        except BaseException:
-            sock.close()
-            raise
+        with _turn(str(Path(path).parent)):
+            _remove_stale(path)
+            sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            try:
+                # bind() creates the file with the socket's own mode less the umask
+                os.fchmod(sock.fileno(), mode if group_id is None else mode & ~0o070)
+                sock.bind(path)
+                if group_id is not None:
+                    _give(path, group_id, group)
+                Path(path).chmod(mode)
+                sock.listen(_BACKLOG)
+                sock.setblocking(False)
+            except BaseException:
+                sock.close()
+                raise
     except PermissionError as error:
         raise ConfigError(_forbidden(path, error), code="socket_unusable") from error
     except OSError as error:
         raise ConfigError(f"Cannot listen on {path}: {error.strerror or error}.", code="socket_unusable") from error
     return sock
+
+
+@contextmanager
+def _turn(folder: str) -> Iterator[None]:
+    """Keep others like us out of a folder from looking who listens until we do: two would take the same file for stale.
+
+    Raises:
+        ConfigError: somebody else keeps it (``socket_in_use``).
+    """
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        until_s = time.monotonic() + _TURN_S
+        while True:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > until_s:
+                    message = f"Another process keeps the folder {folder} locked."
+                    raise ConfigError(message, code="socket_in_use") from None
+                time.sleep(_TURN_PAUSE_S)
+        yield
+    finally:
+        os.close(fd)
 
 
 def _forbidden(path: str, error: OSError) -> str:

@@ -21,10 +21,10 @@ def print_json(value: Any) -> None:
     click.echo(written if written.isprintable() else "".join(_in_json(c) for c in written))
 
 
-def print_line(value: Any) -> None:
+def print_line(value: Any, *, err: bool = False) -> None:
     """Print ``value`` as one JSON document on a line of its own, escaped like that of :func:`print_json`."""
     written = msgspec.json.encode(value).decode()
-    click.echo(written if written.isprintable() else "".join(_in_json(c) for c in written))
+    click.echo(written if written.isprintable() else "".join(_in_json(c) for c in written), err=err)
 
 
 def print_items(found: Sequence[object]) -> None:

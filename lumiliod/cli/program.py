@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 import msgspec
 
-from lumiliod.cli.output import visible
+from lumiliod.cli.output import print_line, visible
 from lumiliod.contract.problems import Problem
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ def _options(named: str | None) -> Options:
 def _show(problem: Problem, as_json: bool) -> None:
     """Tell the person, or the program, what went wrong."""
     if as_json:
-        click.echo(msgspec.json.encode({"error": problem}), err=True)
+        print_line({"error": problem}, err=True)
     else:
         click.echo(f"lumilio: {visible(problem.detail or problem.title)}", err=True)
 

@@ -1,5 +1,6 @@
 """Whose the socket is, and what is in its way."""
 
+import fcntl
 import grp
 import os
 import socket
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from lumiliod.api import sockets
 from lumiliod.api.sockets import listening
 from lumiliod.domain.errors import ConfigError
 
@@ -65,6 +67,48 @@ def test_a_stale_socket_of_another_in_a_shared_folder(passable: Path) -> None:
     path.chmod(0o666)
     assert "socket_unusable" in _as_nobody(path, "''")
     assert path.exists()
+
+
+def test_two_that_start_at_once_do_not_take_each_other_for_dead(short_dir: Path) -> None:
+    """Who has its turn may have looked already, and not listen yet."""
+    path = short_dir / "two"
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path))
+    program = """
+import sys
+from lumiliod.api.sockets import listening
+from lumiliod.domain.errors import ConfigError
+print("begins", flush=True)
+try:
+    with listening(sys.argv[1], 0o660):
+        print("listens")
+except ConfigError as error:
+    print(error.code)
+"""
+    turn = os.open(short_dir, os.O_RDONLY)
+    fcntl.flock(turn, fcntl.LOCK_EX)
+    with subprocess.Popen([sys.executable, "-c", program, str(path)], stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "begins\n"
+        path.unlink()
+        with socket.socket(socket.AF_UNIX) as first:
+            first.bind(str(path))
+            first.listen()
+            os.close(turn)
+            assert other.stdout.read() == "socket_in_use\n"
+            assert path.exists()
+
+
+def test_a_folder_that_somebody_keeps_locked(short_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sockets, "_TURN_S", 0.0)
+    turn = os.open(short_dir, os.O_RDONLY)
+    fcntl.flock(turn, fcntl.LOCK_EX)
+    with pytest.raises(ConfigError) as caught, listening(str(short_dir / "locked"), 0o660):
+        pass
+    os.close(turn)
+    assert caught.value.code == "socket_in_use"
+    with listening(str(short_dir / "locked"), 0o660) as [sock]:
+        sock.close()
 
 
 @as_root
