@@ -163,11 +163,20 @@ class Listing(Widget, can_focus=True):
 
     def action_move(self, by: int) -> None:
         """Go a row down or up."""
-        self.put(self.cursor + by)
+        self._go(by)
 
     def action_leap(self, by: int) -> None:
         """Go a screen down or up."""
-        self.put(self.cursor + by * max(1, self._room - 1))
+        self._go(by * max(1, self._room - 1))
+
+    def _go(self, by: int) -> None:
+        # keys that came faster than rows are not lost, unless somebody turns round
+        self.put(self.cursor + by + (self._owed if self._owed * by > 0 else 0))
+
+    def end_at(self, where: str) -> None:
+        """Go no further than the rows that are loaded: ``next`` or ``prev`` there are none."""
+        if (self._owed > 0) is (where == "next"):
+            self._owed = 0
 
     def action_first(self) -> None:
         """Go to the first row of all."""

@@ -60,7 +60,7 @@ class Pager(Generic[T]):
                 self._where = where
                 await self._moving.run()
             case _:
-                pass
+                self._listing.end_at(where)
 
     async def _load(self, load: Callable[[], Awaitable[None]], at: int | None = None) -> None:
         window = self.window

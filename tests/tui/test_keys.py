@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any, cast
+from uuid import UUID
 
 import msgspec
 import pytest
@@ -14,7 +15,9 @@ from textual.widget import Widget
 
 from lumilio_tui.desk import Look
 from lumilio_tui.screens import SCREENS
+from lumilio_tui.screens.jobs import PAGE
 from lumilio_tui.widgets.grid import Grid
+from lumilio_tui.widgets.window import PAGES
 from lumiliod.contract.jobs import JobPage
 from tests.tui.canned import HOME, Canned, canned, jobs, number
 from tests.tui.driving import CHARACTERS, Driven, driving
@@ -433,3 +436,39 @@ def test_a_console_that_ends_leaves_nothing_behind(said: Canned, tmp_path: Path)
     for one in ours:
         one.join(30)
     assert not any(one.is_alive() for one in ours)
+
+
+def test_a_million_jobs_are_a_window(said: Canned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    many, [one, *_] = 1_000_000, jobs()
+
+    def find(self: Canned, method: str, path: str, query: dict[str, list[str]]) -> Any:
+        if path != "/jobs":
+            return others(self, method, path, query)
+        limit = int(query["limit"][0])
+        at = many - limit if "last" in query else int(query.get("cursor", ["0"])[0])
+        items = [msgspec.structs.replace(one, id=number(many - of)) for of in range(at, at + limit)]
+        after = str(at + limit) if at + limit < many else None
+        return JobPage(items=items, next_cursor=after, prev_cursor=str(at - limit) if at else None)
+
+    others = Canned.find
+    monkeypatch.setattr(Canned, "find", find)
+
+    async def main() -> None:
+        async with driven(said, tmp_path) as tui:
+            await there(tui, "Jobs")
+            listing = tui.listing("jobs")
+            # down, faster than pages come
+            for key, row in (("pagedown", 10 * (listing.size.height - 2)), ("j", 30)):
+                before, keys = int(UUID(listing.key)), [key] * (10 if key == "pagedown" else 30)
+                tui.hit(*keys)
+                await tui.until(lambda: before - int(UUID(listing.key)) == row)  # noqa: B023
+            await tui.press("G")
+            await tui.until(lambda: listing.key == str(number(1)))
+            for _ in range(40):
+                await tui.press("pageup")
+            await tui.until(lambda: int(UUID(listing.key)) > int(number(40 * (listing.size.height - 2))))
+            assert len(listing.rows) <= PAGES * PAGE
+            await tui.press("g")
+            await tui.until(lambda: listing.key == str(number(many)))
+
+    run(main)
