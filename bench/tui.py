@@ -79,7 +79,7 @@ class Terminal:
                 found = [match[match.lastindex or 0] for match in sign.finditer(self.written)]
                 if found and found[-1] != but:
                     return at, found[-1]
-        raise RuntimeError(f"the console did not show {sign.pattern!r}: {self.written[-300:]!r}")
+        raise RuntimeError(f"the console did not show {sign.pattern!r}: {self.written!r}")
 
     def press(self, name: str, key: str, row: str) -> str:
         """Press a key on ``row``, and take the time until another one is shown."""

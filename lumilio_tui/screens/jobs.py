@@ -178,6 +178,7 @@ class Jobs(Vertical):
 
     @work
     async def _begin_anew(self) -> None:
+        self._pager.clear()
         self._draw_shown()
         await self._pager.begin()
 
@@ -235,7 +236,7 @@ class Jobs(Vertical):
 
     def _draw_shown(self) -> None:
         above, total = self.window.above, self._total()
-        place = count(above + self._listing.cursor + 1) if above is not None and self._listing.rows else "-"
+        place = count(above + self._listing.cursor + 1) if above is not None and self.window.items else "-"
         status = self._desk.known.status
         of = f" of {count(total)}" if total is not None else f"   {count(status.open_jobs)} open" if status else ""
         told = [

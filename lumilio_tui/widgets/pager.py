@@ -35,9 +35,12 @@ class Pager(Generic[T]):
         self._where = ""
         self._moving = OneAtATime(self._move)
 
-    async def begin(self) -> None:
-        """Load the first page of other rows."""
+    def clear(self) -> None:
+        """Forget the rows, which are no longer those that are wanted."""
         self.window = Window[T](self._fetch)
+
+    async def begin(self) -> None:
+        """Load the first page of the rows that are wanted now: :meth:`clear` comes before."""
         await self._load(self.window.first, 0)
 
     async def again(self) -> None:

@@ -19,6 +19,8 @@ The last is what exiftool keeps of a file it has edited: the edited one is the p
 OURS = frozenset({".lumilio", ".lumiliorepo"})
 """Names in a repository's root that are the library's own."""
 
+HARMLESS_MAX = 4096
+"""So many folded names are kept that no pattern can match."""
 
 _FOLDED = bytes.maketrans(ascii_uppercase.encode() + digits.encode(), ascii_lowercase.encode() + b"0" * 10)
 
@@ -28,7 +30,7 @@ class IgnoreRule:
 
     Most patterns are a word with a star before or behind it: in a folder's names, joined by NUL, such a word is
     looked for once. Only names where one was found, or all where a pattern is none of these, are looked at one by one.
-    What differs in its digits alone, as a camera's names do, is looked through once.
+    What differs in its digits alone, as a camera's names do, is looked through once for all folders.
     """
 
     def __init__(self, patterns: Iterable[str] = ()) -> None:
@@ -38,6 +40,8 @@ class IgnoreRule:
         marks = [_mark(pattern) for pattern, _ in self._patterns]
         self._marks = [b"\0.", *(mark for mark in marks if mark)]
         self._are_marks_enough = all(marks)
+        self._harmless = set[bytes]()
+        """Folded names without a mark: those of cameras differ in their digits alone."""
 
     def left_out(self, names: Sequence[bytes]) -> dict[bytes, str]:
         """Return which of a folder's ``names`` are left out, and why."""
@@ -45,9 +49,15 @@ class IgnoreRule:
         suspects: Iterable[bytes] = names
         if self._are_marks_enough and joined.isascii():
             folded = joined.translate(_FOLDED)
-            distinct = b"\0" + b"\0".join(set(folded.split(b"\0"))) + b"\0"
-            found = [mark for mark in self._marks if mark in distinct]
+            distinct = set(folded.split(b"\0")) - self._harmless
+            if not distinct:
+                return {}
+            unknown = b"\0" + b"\0".join(distinct) + b"\0"
+            found = [mark for mark in self._marks if mark in unknown]
             if not found:
+                if len(self._harmless) + len(distinct) > HARMLESS_MAX:
+                    self._harmless.clear()
+                self._harmless |= distinct
                 return {}
             suspects = {name for mark in found for name in _with(mark, folded, joined)}
         reasons = ((name, self.reason(name.decode("utf-8", "surrogateescape"))) for name in suspects)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lumiliod.domain import ignore
 from lumiliod.domain.ids import RepoPath, is_digest, path_bytes, path_from_bytes, shown, uuid7, uuid7_texts
 from lumiliod.domain.ignore import IgnoreRule
 from lumiliod.domain.sidecars import is_sidecar, owners, sidecars
@@ -77,21 +78,32 @@ def test_not_ignored(name: str) -> None:
     assert IgnoreRule().reason(name) is None
 
 
+@pytest.mark.parametrize("remembered", [ignore.HARMLESS_MAX, 2])
 @given(
     st.lists(
-        st.one_of(
-            st.text(st.sampled_from("aT~$.mp1_ ıé[\n"), min_size=1, max_size=8),
-            st.sampled_from(["Thumbs.db", "x.TMP", ".a", "._1", "lost+found", "I_1.JPG", "@eaDir", ".Spotlight-V100"]),
+        st.lists(
+            st.one_of(
+                st.text(st.sampled_from("aT~$.mp1_ ıé[\n"), min_size=1, max_size=8),
+                st.sampled_from(
+                    ["Thumbs.db", "x.TMP", ".a", "._1", "lost+found", "I_1.JPG", "@eaDir", ".Spotlight-V100"]
+                ),
+            ),
+            max_size=12,
         ),
-        max_size=12,
+        max_size=4,
     ),
     st.lists(st.sampled_from(["*.m", "1*", "*a*", "p", "?", "[am]*", "é*", "*", "a*1", "v22"]), max_size=2),
 )
-def test_a_folders_names_are_judged_like_each_by_itself(names: list[str], patterns: list[str]) -> None:
-    rule = IgnoreRule(patterns)
-    each = {name.encode(): rule.reason(name) for name in names}
-    left_out = {name: reason for name, reason in each.items() if reason}
-    assert rule.left_out([name.encode() for name in names]) == left_out
+def test_folders_names_are_judged_like_each_by_itself(
+    remembered: int, folders: list[list[str]], patterns: list[str]
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ignore, "HARMLESS_MAX", remembered)
+        rule = IgnoreRule(patterns)
+        for names in folders:
+            each = {name.encode(): rule.reason(name) for name in names}
+            left_out = {name: reason for name, reason in each.items() if reason}
+            assert rule.left_out([name.encode() for name in names]) == left_out
 
 
 def test_own_patterns_are_added() -> None:
