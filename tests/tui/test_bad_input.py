@@ -149,8 +149,8 @@ def test_what_is_no_answer_is_a_line_and_no_end(said: Canned) -> None:
                 assert "\x1b" not in tui.text("#wrong")
                 said.instead.clear()
                 await tui.press("1", "ctrl+r")
-                await tui.until(lambda: not heading.has_class("-away"))
-                assert not tui.text("#wrong")
+                # an answer that was on its way may still be told, for a while
+                await tui.until(lambda: not heading.has_class("-away") and not tui.text("#wrong"))
             await tui.press("3")
             await tui.until(lambda: tui.listing("causes").rows)
 
