@@ -11,6 +11,7 @@ from lumiliod.db import scans
 from lumiliod.db.scans import BEYOND, PATH_MAX_BYTES, Met, Stretch
 from lumiliod.domain.ids import RepoPath, path_bytes, path_from_bytes, shown
 from lumiliod.domain.ignore import OURS, IgnoreRule
+from lumiliod.storage import durable
 from lumiliod.storage.repository import Repository
 from lumiliod.watch import folder as folders
 from lumiliod.watch.folder import Files
@@ -142,6 +143,7 @@ class Walk:
             self._enter(level.prefix + part + b"/")
 
     def _enter(self, prefix: bytes) -> None:
+        durable.check_cancelled()
         if len(prefix) > PATH_MAX_BYTES:
             self.too_long += 1
             return
