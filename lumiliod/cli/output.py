@@ -1,7 +1,6 @@
 """What a person or a program sees: JSON as one document, tables on terminals, aligned text elsewhere."""
 
 import sys
-import unicodedata
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
@@ -10,34 +9,23 @@ import click
 import msgspec
 
 from lumiliod.domain import text
-from lumiliod.domain.text import HIDDEN
 
 visible = text.visible
 
 
 def print_json(value: Any) -> None:
     """Print ``value`` as one JSON document on standard output; what could control a terminal is escaped."""
-    written = msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
-    click.echo(written if written.isprintable() else "".join(_in_json(c) for c in written))
+    click.echo(text.visible_json(msgspec.json.format(msgspec.json.encode(value), indent=2).decode()))
 
 
 def print_line(value: Any, *, err: bool = False) -> None:
     """Print ``value`` as one JSON document on a line of its own, escaped like that of :func:`print_json`."""
-    written = msgspec.json.encode(value).decode()
-    click.echo(written if written.isprintable() else "".join(_in_json(c) for c in written), err=err)
+    click.echo(text.visible_json(msgspec.json.encode(value).decode()), err=err)
 
 
 def print_items(found: Sequence[object]) -> None:
     """Print what a command lists as the API does: an object with ``items``, in which more can stand one day."""
     print_json({"items": found})
-
-
-def _in_json(character: str) -> str:
-    # the line ends of the layout are the only control characters that stand in JSON outside of a text
-    if character == "\n" or unicodedata.category(character) not in HIDDEN:
-        return character
-    units = character.encode("utf-16-be")
-    return "".join(f"\\u{units[n]:02x}{units[n + 1]:02x}" for n in range(0, len(units), 2))
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[object]], *, right: Iterable[str] = ()) -> None:

@@ -12,6 +12,7 @@ from typing import Literal
 from lumiliod.daemon import journal
 from lumiliod.daemon.log_limits import Limits
 from lumiliod.domain.logged import FIELDS
+from lumiliod.domain.text import visible_json
 
 _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 
@@ -46,8 +47,7 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             entry["traceback"] = self.formatException(record.exc_info)
-        written = json.dumps(entry, default=str, ensure_ascii=False)
-        return written if written.isprintable() else "".join(map(_in_json, written))
+        return visible_json(json.dumps(entry, default=str, ensure_ascii=False))
 
 
 class JournalHandler(logging.Handler):
@@ -165,14 +165,6 @@ def one_line(value: object) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
-
-
-def _in_json(character: str) -> str:
-    """Return a character of a JSON text as it may stand there: what could control a terminal is escaped."""
-    if character.isprintable():
-        return character
-    units = character.encode("utf-16-be", "surrogatepass")
-    return "".join(f"\\u{units[n]:02x}{units[n + 1]:02x}" for n in range(0, len(units), 2))
 
 
 def _lost(count: int) -> logging.LogRecord:

@@ -27,6 +27,21 @@ def visible(value: object) -> str:
     return "".join(c.encode("unicode_escape").decode() if unicodedata.category(c) in HIDDEN else c for c in text)
 
 
+def visible_json(written: str) -> str:
+    r"""Return a JSON document that means the same and cannot control a terminal: such characters appear as ``\u001b``.
+
+    The line ends of its layout stay: they are the only control characters that stand in JSON outside of a text.
+    """
+    return written if written.isprintable() else "".join(map(_in_json, written))
+
+
+def _in_json(character: str) -> str:
+    if character == "\n" or character.isprintable():
+        return character
+    units = character.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[n]:02x}{units[n + 1]:02x}" for n in range(0, len(units), 2))
+
+
 def fold(text: str) -> str:
     """Return ``text`` without case, accents and compatibility forms (NFKD, marks removed, casefolded)."""
     return _plain(text).casefold()
