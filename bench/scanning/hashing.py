@@ -1,16 +1,21 @@
-"""Hashing new files as ingest does, beside ``b3sum`` (Debian: b3sum) of the same files, both warm in the cache."""
+"""Hashing new files as ingest does, beside ``b3sum`` (Debian: b3sum) of the same files, both warm in the cache.
+
+As in ingest, files are read in threads of trio, as many at a time as a job takes, in as many jobs as run at once.
+"""
 
 import os
 import statistics
 import subprocess
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import trio
+
 from bench.measuring.machine import version_of
 from lumiliod.config import Config
+from lumiliod.pipeline.ingest import BATCH
 from lumiliod.storage import originals
 
 FILES, FILE_BYTES = 128, 4 << 20
@@ -47,40 +52,43 @@ def measure(folder: Path, files: int, rounds: int) -> Hashed:
     for path in paths:
         Path(path).write_bytes(os.urandom(FILE_BYTES))
     ours_s, theirs_s = list[float](), list[float]()
-    with ThreadPoolExecutor(_threads()) as threads:
-
-        def ours() -> list[str]:
-            return [digest for digest, _ in threads.map(_digest, paths)]
-
-        # the first round warms both up
-        for number in range(rounds + 1):
-            took_s, digests = _timed(ours)
-            ours_s += [took_s] * (number > 0)
-            if version() is not None:
-                took_s, their_digests = _timed(lambda: _b3sum(paths))
-                theirs_s += [took_s] * (number > 0)
-                if digests != their_digests:
-                    raise RuntimeError("b3sum has other digests")
+    # the first round warms both up
+    for number in range(rounds + 1):
+        took_s, digests = trio.run(_ours, paths)
+        ours_s += [took_s] * (number > 0)
+        if version() is not None:
+            took_s, their_digests = _b3sum(paths)
+            theirs_s += [took_s] * (number > 0)
+            if digests != their_digests:
+                raise RuntimeError("b3sum has other digests")
     gigabytes = files * FILE_BYTES / 1e9
     theirs = gigabytes / statistics.median(theirs_s) if theirs_s else None
     return Hashed(gigabytes / statistics.median(ours_s), theirs)
 
 
-def _threads() -> int:
-    """Return how many files ingest reads at once."""
-    return Config().jobs.concurrency.ingest
+async def _ours(paths: Sequence[str]) -> tuple[float, list[str]]:
+    """Return how many seconds the files took, and their digests in the same order."""
+    digests = dict[str, str]()
+    groups = [paths[start : start + BATCH] for start in range(0, len(paths), BATCH)]
+    limiter = trio.CapacityLimiter(Config().jobs.concurrency.ingest)
 
+    async def read(group: Sequence[str]) -> None:
+        digests.update(await trio.to_thread.run_sync(_digests, group, limiter=limiter))
 
-def _digest(path: str) -> tuple[str, object]:
-    return originals.digest_file(path, root=os.path.dirname(path), settled=True)
-
-
-def _b3sum(paths: Sequence[str]) -> list[str]:
-    done = subprocess.run(["b3sum", "--no-names", *paths], capture_output=True, text=True, check=True)
-    return done.stdout.split()
-
-
-def _timed(run: Callable[[], list[str]]) -> tuple[float, list[str]]:
     began = time.perf_counter()
-    result = run()
-    return time.perf_counter() - began, result
+    async with trio.open_nursery() as nursery:
+        for group in groups:
+            nursery.start_soon(read, group)
+    took_s = time.perf_counter() - began
+    return took_s, [digests[path] for path in paths]
+
+
+def _digests(paths: Sequence[str]) -> dict[str, str]:
+    root = os.path.dirname(paths[0])
+    return {path: originals.digest_file(path, root=root, settled=True)[0] for path in paths}
+
+
+def _b3sum(paths: Sequence[str]) -> tuple[float, list[str]]:
+    began = time.perf_counter()
+    done = subprocess.run(["b3sum", "--no-names", *paths], capture_output=True, text=True, check=True)
+    return time.perf_counter() - began, done.stdout.split()

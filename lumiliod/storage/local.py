@@ -197,29 +197,42 @@ def folder_below(root: str, parts: list[str] | tuple[str, ...], *, create: bool 
         Permanent: one is a link (``unreadable``). Conflict: with ``create``, one is something else
             (``folder_taken``). OSError.
     """
-    fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    fd = _open_folder(root, parts, create=create)
     try:
-        for part in parts:
-            try:
-                below = os.open(part, _FOLDER, dir_fd=fd)
-            except FileNotFoundError:
-                if not create:
-                    raise
-                with suppress(FileExistsError):
-                    os.mkdir(part, 0o777, dir_fd=fd)
-                durable.fsync_folder_fd(fd)
-                below = os.open(part, _FOLDER, dir_fd=fd)
-            except NotADirectoryError as error:
-                if stat.S_ISLNK(os.stat(part, dir_fd=fd, follow_symlinks=False).st_mode):
-                    raise Permanent(f"{shown(part)} is a symbolic link", code="unreadable") from error
-                if create:
-                    raise Conflict(f"{shown(part)} is not a folder", code="folder_taken") from error
-                raise
-            os.close(fd)
-            fd = below
         yield fd
     finally:
         os.close(fd)
+
+
+def _open_folder(root: str, parts: Sequence[str], *, create: bool) -> int:
+    fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for part in parts:
+            below = _open_part(fd, part, create=create)
+            os.close(fd)
+            fd = below
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _open_part(fd: int, part: str, *, create: bool) -> int:
+    try:
+        return os.open(part, _FOLDER, dir_fd=fd)
+    except FileNotFoundError:
+        if not create:
+            raise
+        with suppress(FileExistsError):
+            os.mkdir(part, 0o777, dir_fd=fd)
+        durable.fsync_folder_fd(fd)
+        return os.open(part, _FOLDER, dir_fd=fd)
+    except NotADirectoryError as error:
+        if stat.S_ISLNK(os.stat(part, dir_fd=fd, follow_symlinks=False).st_mode):
+            raise Permanent(f"{shown(part)} is a symbolic link", code="unreadable") from error
+        if create:
+            raise Conflict(f"{shown(part)} is not a folder", code="folder_taken") from error
+        raise
 
 
 def in_folder(root: str, parts: Sequence[str], act: Callable[[int], _T]) -> _T:
@@ -268,8 +281,11 @@ def open_below(root: str, path: str) -> int:
     *folders, name = path.split("/")
     if any(part in {"", ".", ".."} for part in (*folders, name)):
         raise Shape(f"{shown(path)!r} does not lie below {shown(root)}", code="bad_path")
-    with folder_below(root, folders) as folder:
+    folder = _open_folder(root, folders, create=False)
+    try:
         return open_plain(name, folder)
+    finally:
+        os.close(folder)
 
 
 def open_plain(path: str, folder: int | None = None) -> int:

@@ -117,8 +117,9 @@ def digest_file(
         Permanent: no permission, a symbolic link, or no plain file (``unreadable``).
         NotFound: it is not there (``file_missing``).
     """
-    with durable.translated("read", path):
-        fd = local.open_plain(path) if root is None else local.open_below(root, os.path.relpath(path, root))
+    # context managers and needless calls would cost a tenth: threads that want the interpreter wait for each other
+    try:
+        fd = local.open_plain(path) if root is None else local.open_below(root, _below(root, path))
         try:
             if settled and is_being_written(fd):
                 raise Unavailable(f"{shown(path)} is being written", code="unstable", after_s=UNSTABLE_AFTER_S)
@@ -130,19 +131,27 @@ def digest_file(
         finally:
             os.close(fd)
         now = _stat_now(path)
+    except OSError as error:
+        raise durable.as_ours(error, "read", path) from error
     found = local.stat_of(before)
     if found != local.stat_of(after) or found != now or total != before.st_size:
         raise Unavailable(f"{shown(path)} changed while it was read", code="unstable", after_s=UNSTABLE_AFTER_S)
     return digest, found
 
 
+def _below(root: str, path: str) -> str:
+    """Return a path relative to a folder it lies below."""
+    return path[len(root) + 1 :] if path.startswith(f"{root}/") else os.path.relpath(path, root)
+
+
 def _digest(fd: int) -> tuple[Digest, int]:
     os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_SEQUENTIAL)
     hasher, total = blake3(), 0
     with blocks.lent() as block:
-        while count := os.readv(fd, [block]):
+        into = [block]
+        while count := os.readv(fd, into):
             durable.check_cancelled()
-            hasher.update(block[:count])
+            hasher.update(block if count == durable.BLOCK_BYTES else block[:count])
             total += count
     return Digest(hasher.hexdigest()), total
 
