@@ -11,6 +11,7 @@ given up. The last line is one JSON object; exit status 0 only when nothing was 
 """
 
 import argparse
+import bisect
 import io
 import json
 import random
@@ -25,7 +26,7 @@ from PIL import Image
 
 from bench.measuring.machine import cores, cpu_name
 from bench.restarting.activated import Activated, activated
-from bench.restarting.load import Load, film
+from bench.restarting.load import Answer, Load, film
 from lumiliod.client import Client
 from lumiliod.contract.jobs import JobSelection
 from lumiliod.contract.repositories import NewRepository
@@ -37,6 +38,8 @@ PICTURE_SIZE = (3000, 2000)
 BETWEEN_S = (0.3, 2.0)
 """How long each daemon may work, drawn by lot."""
 SETTLE_S = 600.0
+SLOWEST = 10
+"""So many of the slowest answers are told one by one."""
 
 
 def main() -> None:
@@ -60,6 +63,7 @@ def _measure(root: Path, restarts: int, lot: random.Random, is_short: bool) -> b
         folder.mkdir()
     film(folders[0] / "film.avi", 5 if is_short else 20)
     exits_s: list[float] = []
+    ended_s: list[float] = []
     statuses: set[int] = set()
     # the folder of a state folder's own socket: clients look there
     with activated(state_dir / "run" / "lumiliod.sock", state_dir, config, log) as daemon:
@@ -74,9 +78,9 @@ def _measure(root: Path, restarts: int, lot: random.Random, is_short: bool) -> b
             for _ in range(restarts):
                 time.sleep(lot.uniform(*BETWEEN_S))
                 _check(daemon, log)
-                at = time.monotonic()
+                ended_s.append(time.monotonic())
                 statuses.add(daemon.stop(signal.SIGTERM))
-                exits_s.append(time.monotonic() - at)
+                exits_s.append(time.monotonic() - ended_s[-1])
                 daemon.start()
                 # the answer means that it serves: the socket was open before
                 client.health()
@@ -84,6 +88,9 @@ def _measure(root: Path, restarts: int, lot: random.Random, is_short: bool) -> b
             load.end()
             lost = _lost(client, load, daemon, log)
     answers = load.answers
+    taken_s = [answer.took_s for answer in answers.answered]
+    for answer in sorted(answers.answered, key=lambda answer: -answer.took_s)[:SLOWEST]:
+        print(f"slow: {_when(answer, ended_s, exits_s)}")
     for reason in sorted(set(answers.unanswered)):
         print(f"not answered: {reason} ({answers.unanswered.count(reason)})")
     for reason in lost[:20]:
@@ -92,14 +99,14 @@ def _measure(root: Path, restarts: int, lot: random.Random, is_short: bool) -> b
         "bench": "restarts",
         "restarts": restarts,
         "took_s": round(took_s, 1),
-        "requests": len(answers.taken_s) + len(answers.unanswered),
+        "requests": len(taken_s) + len(answers.unanswered),
         "unanswered": len(answers.unanswered),
         "uploads": len(load.acknowledged),
         "files_placed": len(load.placed),
         "lost": len(lost),
         "exit_statuses": sorted(statuses),
-        "worst_pause_s": round(max(answers.taken_s), 2),
-        "request_p50_ms": round(statistics.median(answers.taken_s) * 1000, 1),
+        "worst_pause_s": round(max(taken_s), 2),
+        "request_p50_ms": round(statistics.median(taken_s) * 1000, 1),
         "term_to_exit_median_s": round(statistics.median(exits_s), 2),
         "term_to_exit_max_s": round(max(exits_s), 2),
         "machine": {"cores": cores(), "cpu": cpu_name()},
@@ -109,6 +116,16 @@ def _measure(root: Path, restarts: int, lot: random.Random, is_short: bool) -> b
     print(f"goals: a pause of less than {GOAL_PAUSE_S:g} s, at most {GOAL_EXIT_S:g} s from SIGTERM to the end")
     print(json.dumps(figures))
     return not (lost or answers.unanswered) and statuses == {0}
+
+
+def _when(answer: Answer, ended_s: list[float], exits_s: list[float]) -> str:
+    """Say how long an answer took, and where in the restart that was under way or came next."""
+    number = min(bisect.bisect(ended_s, answer.began_s + answer.took_s), len(ended_s)) - 1
+    since_s = answer.began_s - ended_s[number]
+    return (
+        f"{answer.took_s:.2f} s, {answer.who}: asked {since_s:+.2f} s from SIGTERM {number + 1}, "
+        f"the exit {exits_s[number]:.2f} s from it"
+    )
 
 
 def _lost(client: Client, load: Load, daemon: Activated, log: Path) -> list[str]:

@@ -17,11 +17,20 @@ FILM_SIZE, FILM_RATE = (1280, 720), 24
 REST_S = 0.02
 
 
+@dataclass(frozen=True)
+class Answer:
+    """Who asked, when by the monotonic clock, and how long the answer took."""
+
+    who: str
+    began_s: float
+    took_s: float
+
+
 @dataclass
 class Answers:
-    """What became of the requests: how long each took in seconds, and the code of each that was not answered."""
+    """What became of the requests: each that was answered, and the code of each that was not."""
 
-    taken_s: list[float] = field(default_factory=list[float])
+    answered: list[Answer] = field(default_factory=list[Answer])
     unanswered: list[str] = field(default_factory=list[str])
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -34,8 +43,9 @@ class Answers:
             with self.lock:
                 self.unanswered.append(f"{error.problem.code}: {error.problem.detail}")
             return False
+        took_s = time.monotonic() - began
         with self.lock:
-            self.taken_s.append(time.monotonic() - began)
+            self.answered.append(Answer(threading.current_thread().name, began, took_s))
         return True
 
 
@@ -62,8 +72,8 @@ class Load:
             lambda client: client.jobs(),
             lambda client: client.health(),
         ]
-        for number, look in enumerate(looks):
-            self._start(self._look, f"look {number}", look)
+        for name, look in zip(("status", "assets", "jobs", "health"), looks, strict=True):
+            self._start(self._look, name, look)
         for number in range(2):
             self._start(self._upload, f"upload {number}", number)
         self._start(self._place, "place")
