@@ -100,9 +100,6 @@ async def _serve(rt: Runtime, stop: trio.Event, started: trio.Event, hangups: Ha
     hear = partial(listen, rt.db, [CHANNEL], partial(_heard, rt.jobs), report=report)
     for name in ("api", "jobs", "listen", "repositories"):
         health.set(name, "starting")
-    systemd.status("starting: what was left in the repositories is taken up")
-    for opened_repository in rt.repositories.online():
-        await _adopted(rt, opened_repository)
     await rt.jobs.call(schedules.declare_repositories, rt.repositories)
     await rt.jobs.call(schedules.declare_trash, config.storage.trash_days)
     await rt.jobs.call(schedules.declare_scrub, config.integrity.scrub_days)
@@ -116,6 +113,7 @@ async def _serve(rt: Runtime, stop: trio.Event, started: trio.Event, hangups: Ha
                     await intake.start(partial(keep_running, health, "listen", hear))
                     attend = partial(attend_repositories, rt)
                     await intake.start(partial(keep_running, health, "repositories", attend))
+                    await intake.start(partial(keep_running, health, "staged uploads", partial(_adopt_all, rt)))
                     await intake.start(partial(keep_running, health, "missing work", partial(adopt.missing_work, rt)))
                     await intake.start(partial(keep_running, health, "uploads", partial(upload_sweep.sweep, rt)))
                     if config.watch.enabled:
@@ -322,6 +320,17 @@ async def attend_repositories(rt: Runtime, *, task_status: trio.TaskStatus[None]
             await changed.wait()
             delay_s = REOPEN_FIRST_S
         delay_s = min(delay_s * 2, REOPEN_MAX_S)
+
+
+async def _adopt_all(rt: Runtime, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+    """Take up, once after the start, what was left in the repositories; a service.
+
+    Whoever asks for something meanwhile is answered: a phone may have left thousands of uploads.
+    """
+    task_status.started()
+    for opened_repository in rt.repositories.online():
+        await _adopted(rt, opened_repository)
+    await trio.sleep_forever()
 
 
 async def _adopted(rt: Runtime, opened_repository: Opened) -> bool:

@@ -14,11 +14,14 @@ from lumiliod.storage.staging import Staged
 
 log = logging.getLogger(__name__)
 
+AT_ONCE = 200
+"""So many uploads get their jobs in one transaction."""
+
 
 async def staged(rt: Runtime, opened: Opened) -> None:
     """Give every whole staged upload of a repository its job again, and remove half ones.
 
-    Only while no upload of this repository is being ingested: at start, or when it has just come (back).
+    Uploads may come and be ingested meanwhile: what arrives is locked, and a job whose bytes are gone has been done.
 
     Raises:
         Unavailable: its staging cannot be read (``repository_offline``); it is noted as lost, and all of this is to be
@@ -26,8 +29,10 @@ async def staged(rt: Runtime, opened: Opened) -> None:
     """
     with reaching(rt.repositories, opened):
         found = await trio.to_thread.run_sync(_sweep, opened, limiter=rt.disk)
-    for upload in found:
-        await rt.jobs.call(kinds.enqueue_one, kinds.ingest_upload(upload, opened.id, rt.owner_id))
+    for start in range(0, len(found), AT_ONCE):
+        uploads = found[start : start + AT_ONCE]
+        jobs = [kinds.ingest_upload(upload, opened.id, rt.owner_id, may_be_done=True) for upload in uploads]
+        await rt.jobs.call(db_jobs.enqueue, jobs)
     await strays.tell(rt, opened)
 
 

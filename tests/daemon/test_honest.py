@@ -253,8 +253,9 @@ def test_a_repository_whose_staging_fails_at_the_start_holds_nobody_up(
     (rotten / "trash" / f"{uuid4()}.json").write_bytes(b'{"path":"\xff"}')
     daemon.start()
     with daemon.client as client:
-        assert [client.repository(name).status for name in ("good", "bad")] == ["online", "offline"]
+        wait_until(lambda: client.repository("bad").status == "offline")
         assert client.repository("bad").status_reason
+        assert client.repository("good").status == "online"
         assert Library(daemon, tmp_path / "good", "good").upload(photograph(310))["outcome"] == "asset"
         terms.rmdir()
         wait_until(lambda: client.repository("bad").status == "online")
