@@ -25,7 +25,8 @@ class EventsQuery(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 def blueprint(rt: Runtime) -> Blueprint:
     """Return the route of the stream; all its readers share one look."""
     room = Blueprint("feed", __name__)
-    feed = Feed(Looks(rt).look)
+    looks = Looks(rt)
+    feed = Feed(looks.health, looks.look)
 
     @streams(
         room,

@@ -19,6 +19,7 @@ from lumiliod.cli.output import moment, note, pairs, print_items, print_json, si
 from lumiliod.cli.program import Command, Failed, Group, Options, connected
 from lumiliod.contract.assets import Asset, AssetDetail, Stack
 from lumiliod.contract.problems import Problem
+from lumiliod.domain.text import visible_json
 
 if TYPE_CHECKING:
     from lumiliod.client import Client
@@ -181,14 +182,19 @@ def _write_json(file: IO[bytes], found: Iterable[Asset]) -> None:
     """Write one list, an asset a line, without holding it all."""
     separator = b"[\n"
     for asset in found:
-        file.write(separator + msgspec.json.encode(asset))
+        file.write(separator + _encoded(asset))
         separator = b",\n"
     file.write(b"[]\n" if separator == b"[\n" else b"\n]\n")
 
 
+def _encoded(asset: Asset) -> bytes:
+    """Return an asset as JSON that cannot control the terminal it may be printed on."""
+    return visible_json(msgspec.json.encode(asset).decode()).encode()
+
+
 def _write_jsonl(file: IO[bytes], found: Iterable[Asset]) -> None:
     for asset in found:
-        file.write(msgspec.json.encode(asset) + b"\n")
+        file.write(_encoded(asset) + b"\n")
 
 
 def _write_csv(file: IO[bytes], found: Iterable[Asset]) -> None:

@@ -25,7 +25,7 @@ _PLAIN = logging.Formatter()
 
 
 class TextFormatter(logging.Formatter):
-    """``12:00:00 warning job failed kind=ingest code=corrupt``."""
+    """``12:00:00 warning job failed kind=ingest code=corrupt reason="no picture"``."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return one line, and the traceback if there is one."""
@@ -137,7 +137,7 @@ def _handler(style: Style, program: str) -> logging.Handler:
 def _said(record: logging.LogRecord) -> str:
     """Return the message with its fields, on one line."""
     fields = {name: value for name, value in _fields(record).items() if name != FRAMES}
-    return one_line(record.getMessage()) + "".join(f" {name}={one_line(value)}" for name, value in fields.items())
+    return one_line(record.getMessage()) + "".join(f" {name}={_value(value)}" for name, value in fields.items())
 
 
 def _below(record: logging.LogRecord, formatter: logging.Formatter) -> str:
@@ -165,6 +165,14 @@ def one_line(value: object) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+
+
+def _value(value: object) -> str:
+    """Return a value as logfmt writes it: in quotes where it could be taken for the end, or for a field of its own."""
+    text = one_line(value)
+    if text and not any(c in text for c in ' "='):
+        return text
+    return '"' + text.replace('"', r"\"") + '"'
 
 
 def _lost(count: int) -> logging.LogRecord:

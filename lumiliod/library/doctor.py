@@ -31,8 +31,8 @@ async def checkup(rt: Runtime) -> Checkup:
         *await of_database(rt.db),
         *_services(rt),
     ]
-    for row in rt.repositories.rows():
-        checks += await _repository(rt, row)
+    for found in await _repositories(rt):
+        checks += found
     return Checkup(checks=checks)
 
 
@@ -100,6 +100,20 @@ def _services(rt: Runtime) -> Iterator[Check]:
         told = f"{one.state}: {one.reason}" if one.reason else one.state
         fix = "The log says more: journalctl -u lumiliod"
         yield Check(area="services", name=one.name, state=state, told=told, fix=fix)
+
+
+async def _repositories(rt: Runtime) -> list[list[Check]]:
+    """Look at all at once: of several disks that hang each would take its time."""
+    rows = rt.repositories.rows()
+    found: list[list[Check]] = [[] for _ in rows]
+
+    async def look(number: int, row: RepositoryRow) -> None:
+        found[number] = await _repository(rt, row)
+
+    async with trio.open_nursery() as nursery:
+        for number, row in enumerate(rows):
+            nursery.start_soon(look, number, row)
+    return found
 
 
 async def _repository(rt: Runtime, row: RepositoryRow) -> list[Check]:

@@ -38,11 +38,12 @@ class Feed:
     The numbers begin with the time in microseconds, so that those of a daemon that was started anew are greater.
 
     Args:
-        look: what has happened since the last look, of the topics that are read.
+        looks: each tells what has happened since its last look, of the topics that are read; one that waits, for a
+            database that hangs, holds up none of the others.
     """
 
-    def __init__(self, look: Look) -> None:
-        self._look = look
+    def __init__(self, *looks: Look) -> None:
+        self._looks = looks
         self._ring: deque[Event] = deque(maxlen=RING_EVENTS)
         self._number = time.time_ns() // 1000 % FOREVER
         self._changed = trio.Event()
@@ -82,11 +83,15 @@ class Feed:
 
     async def keep(self) -> None:
         """Look now and then, or wait until it is one's turn to."""
-        async with self._looking:
-            while True:
-                for topic, content in await self._look(frozenset(+self._topics)):
-                    self.tell(topic, content)
-                await trio.sleep(PERIOD_S)
+        async with self._looking, trio.open_nursery() as nursery:
+            for look in self._looks:
+                nursery.start_soon(self._keep, look)
+
+    async def _keep(self, look: Look) -> None:
+        while True:
+            for topic, content in await look(frozenset(+self._topics)):
+                self.tell(topic, content)
+            await trio.sleep(PERIOD_S)
 
     def tell(self, topic: str, content: msgspec.Struct) -> None:
         """Add an event, encoded once for all."""

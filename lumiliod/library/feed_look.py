@@ -64,15 +64,21 @@ class Looks:
         self._told_services: dict[str, tuple[str, str | None, int]] = {}
         self._runs = _Runs()
 
+    async def health(self, topics: frozenset[str]) -> list[tuple[Topic, msgspec.Struct]]:
+        """Return what is new of the services, whatever the database does."""
+        await trio.lowlevel.checkpoint()
+        # as below, nothing waits between what is taken and what is told
+        if "health" in topics and (health := self._health()) is not None:
+            return [("health", health)]
+        return []
+
     async def look(self, topics: frozenset[str]) -> list[tuple[Topic, msgspec.Struct]]:
-        """Return what is new of ``topics``; what the database knows only while it can be asked."""
+        """Return what else is new of ``topics``; what the database knows only while it can be asked."""
         await self._listen()
         runs, scans = await self._asked("jobs" in topics, "sync" in topics)
         # from here on nothing waits: who looks for all may go at any moment, and others would miss what was taken
         gathered = self._rt.jobs.endings.take()
         told: list[tuple[Topic, msgspec.Struct]] = []
-        if "health" in topics and (health := self._health()) is not None:
-            told.append(("health", health))
         if "jobs" in topics and (jobs := self._jobs(gathered)) is not None:
             told.append(("jobs", jobs))
         if "assets" in topics and (assets := _assets(gathered)) is not None:

@@ -199,6 +199,21 @@ async def waiting(conninfo: str) -> set[tuple[int, object]]:
     return await trio.to_thread.run_sync(ask)
 
 
+async def test_a_database_that_hangs_holds_up_no_health(database: Database, socket_path: str, conninfo: str) -> None:
+    with psycopg.connect(conninfo) as blocking:
+        async with working(database, socket_path, []) as library, library.events("/events") as reading:
+            await reading.next()
+            lock = partial(blocking.execute, "LOCK sync_operations IN ACCESS EXCLUSIVE MODE")
+            await trio.to_thread.run_sync(lock)
+            with trio.fail_after(20):
+                while not await waiting(conninfo):
+                    await trio.sleep(0.01)
+            for reason in ("it hums", "it smokes"):
+                library.health.set("disk", "degraded", reason)
+                await reading.until(partial(is_sick, reason=reason))
+            await trio.to_thread.run_sync(blocking.rollback)
+
+
 async def test_who_goes_in_the_middle_of_a_look_takes_nothing_along(
     database: Database, socket_path: str, conninfo: str
 ) -> None:
@@ -218,7 +233,7 @@ async def test_who_goes_in_the_middle_of_a_look_takes_nothing_along(
                 with trio.fail_after(20):
                     while not (first := await waiting(conninfo)):
                         await trio.sleep(0.01)
-                # both are seen by the next look, which does not get to its end
+                # what has ended is seen by the next look, which does not get to its end
                 library.health.set("disk", "degraded", "it hums")
                 await library.enqueue(job())
                 await until_done(library)

@@ -76,10 +76,29 @@ def test_a_line_is_one_line(root: logging.Logger, capsys: pytest.CaptureFixture[
         logging.getLogger("a").warning("it failed", extra={"path": ODD, "kind": "its own"})
     [line] = said(capsys)
     assert line.split(" ", 1)[1] == (
-        r"warning it failed request=r1 job=j1 kind=its own path=two\nlines \x1b[31m \u202e \udcff"
+        r'warning it failed request=r1 job=j1 kind="its own" path="two\nlines \x1b[31m \u202e \udcff"'
     )
     logging.getLogger("a").info("outside")
     assert said(capsys)[0].endswith(" info outside")
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ("a.jpg", "a.jpg"),
+        ("a job=j2", '"a job=j2"'),
+        ("a=b", '"a=b"'),
+        ('say "a"', r'"say \"a\""'),
+        ("", '""'),
+        (7, "7"),
+    ],
+)
+def test_a_value_is_no_other_field(
+    root: logging.Logger, capsys: pytest.CaptureFixture[str], value: object, told: str
+) -> None:
+    logs.configure("info", "text")
+    logging.getLogger("a").info("met", extra={"path": value, "code": 7})
+    assert said(capsys)[0].endswith(f"info met path={told} code=7")
 
 
 def test_frames_are_lines(root: logging.Logger, capsys: pytest.CaptureFixture[str]) -> None:
@@ -142,7 +161,7 @@ def test_the_journal_gets_fields(root: logging.Logger, journald: Journald) -> No
     with logged(job="j1"):
         logging.getLogger("lumiliod.a").warning("it failed", extra={"path": ODD, "odd name é": 1})
     told = journald.take()
-    assert told["MESSAGE"].startswith("it failed job=j1 path=two\\nlines")
+    assert told["MESSAGE"].startswith('it failed job=j1 path="two\\nlines')
     assert (told["PRIORITY"], told["SYSLOG_IDENTIFIER"], told["LOGGER"]) == ("4", "lumilio-test", "lumiliod.a")
     assert (told["LUMILIO_JOB"], told["LUMILIO_ODD_NAME__"]) == ("j1", "1")
     assert told["LUMILIO_PATH"] == "two\nlines \x1b[31m \u202e \\udcff"
