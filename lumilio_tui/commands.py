@@ -3,7 +3,9 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from lumilio_tui import queue_words
 from lumilio_tui.desk import Desk, Question, Verb
+from lumilio_tui.queue_words import EVERY
 from lumilio_tui.text import age, clock, count, size
 from lumiliod.client import Client
 from lumiliod.contract.integrity import VerifyRequest
@@ -32,24 +34,18 @@ def _verb(desk: Desk, name: str, told: str, does: Callable[[Client], str], quest
 
 
 def _queues(desk: Desk) -> list[Verb]:
-    def pause(client: Client, name: str) -> str:
-        client.pause_queue(name)
-        return "Every queue is paused." if name == "*" else f"Queue {name} is paused."
-
-    def resume(client: Client, name: str) -> str:
-        client.resume_queue(name)
-        return "Every queue goes on." if name == "*" else f"Queue {name} goes on."
-
     queues = desk.known.queues.items if desk.known.queues is not None else []
     found = [
-        _verb(desk, "Queues: pause all", "nothing begins, what runs goes on", partial(pause, name="*")),
-        _verb(desk, "Queues: let all go on", "what was said of all at once", partial(resume, name="*")),
+        _verb(desk, "Queues: pause all", "nothing begins, what runs goes on", partial(queue_words.pause, name=EVERY)),
+        _verb(desk, "Queues: let all go on", "what was said of all at once", partial(queue_words.resume, name=EVERY)),
     ]
     for queue in queues:
         if queue.paused_at is None:
-            found.append(_verb(desk, f"Queue {queue.name}: pause", "nothing begins", partial(pause, name=queue.name)))
+            does = partial(queue_words.pause, name=queue.name)
+            found.append(_verb(desk, f"Queue {queue.name}: pause", "nothing begins", does))
         else:
-            found.append(_verb(desk, f"Queue {queue.name}: go on", "paused now", partial(resume, name=queue.name)))
+            does = partial(queue_words.resume, name=queue.name)
+            found.append(_verb(desk, f"Queue {queue.name}: go on", "paused now", does))
     return found
 
 

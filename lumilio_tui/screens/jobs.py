@@ -12,7 +12,7 @@ from textual.containers import Vertical
 from textual.widget import Widget
 from textual.widgets import Static
 
-from lumilio_tui import job_words
+from lumilio_tui import job_words, queue_words
 from lumilio_tui.asking import OneAtATime
 from lumilio_tui.desk import Desk, Verb
 from lumilio_tui.job_filter import JobWanted, NotUnderstood, parse
@@ -306,13 +306,8 @@ class Jobs(Vertical):
         if job is None or queues is None:
             return
         paused = {queue.name for queue in queues.items if queue.paused_at is not None}
-        name, is_paused = job.queue, job.queue in paused
-
-        def does(client: Client) -> str:
-            (client.resume_queue if is_paused else client.pause_queue)(name)
-            return f"Queue {name} {'goes on' if is_paused else 'is paused: what runs goes on, nothing begins'}."
-
-        await self._desk.act(does)
+        does = queue_words.resume if job.queue in paused else queue_words.pause
+        await self._desk.act(partial(does, name=job.queue))
 
     def copy(self) -> None:
         """Copy the id of the current job."""

@@ -5,6 +5,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 from typing import ClassVar
 
@@ -15,6 +16,7 @@ from textual.containers import Vertical
 from textual.widget import Widget
 from textual.widgets import Static
 
+from lumilio_tui import queue_words
 from lumilio_tui.asking import OneAtATime
 from lumilio_tui.desk import Desk, Verb
 from lumilio_tui.text import age, count, safe, size, span, sparkline
@@ -141,11 +143,8 @@ class Overview(Vertical):
         """Pause the current queue, or let it go on."""
         if (queue := self._current()) is None:
             return
-        name, is_paused = queue.name, queue.paused_at is not None
-        if is_paused:
-            await self._desk.act(lambda client: _resumed(client, name))
-        else:
-            await self._desk.act(lambda client: _paused(client, name))
+        does = queue_words.pause if queue.paused_at is None else queue_words.resume
+        await self._desk.act(partial(does, name=queue.name))
 
     async def widen(self, by: int) -> None:
         """Let more, or fewer, jobs of the current queue run at once."""
@@ -296,16 +295,6 @@ def _storage(client: Client) -> str:
         f"storage: originals {size(originals)} in {len(repositories)} repositories, "
         f"derivatives {size(sum(kind.size_bytes for kind in made.items) + made.film_pieces.size_bytes)}"
     )
-
-
-def _paused(client: Client, name: str) -> str:
-    client.pause_queue(name)
-    return f"Queue {name} is paused: what runs goes on, nothing begins."
-
-
-def _resumed(client: Client, name: str) -> str:
-    client.resume_queue(name)
-    return f"Queue {name} goes on."
 
 
 def _widened(client: Client, name: str, by: int) -> str:
