@@ -4,8 +4,11 @@ import argparse
 import locale
 import os
 import sys
+from typing import NoReturn
 
 DEFAULT_SOCKET = "/run/lumilio/lumiliod.sock"
+USAGE = 64
+"""Exit status of bad usage, as of all commands (sysexits.h)."""
 
 
 def main() -> None:
@@ -29,7 +32,7 @@ def main() -> None:
     )
     if options.theme is not None:
         if options.theme not in console.available_themes:
-            sys.exit(f"lumilio-tui: there is no theme {options.theme}; there are {', '.join(console.available_themes)}")
+            _refuse(f"there is no theme {options.theme}; there are {', '.join(console.available_themes)}")
         console.theme = options.theme
     console.run()
 
@@ -39,8 +42,20 @@ def is_unicode() -> bool:
     return locale.getencoding().lower().replace("-", "") == "utf8"
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong, and how it is used."""
+        self.print_usage(sys.stderr)
+        _refuse(message)
+
+
+def _refuse(message: str) -> NoReturn:
+    sys.stderr.write(f"lumilio-tui: {message}\n")
+    sys.exit(USAGE)
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="lumilio-tui", description="The console of a Lumilio library.")
+    parser = _Parser(prog="lumilio-tui", description="The console of a Lumilio library.")
     parser.add_argument(
         "--socket",
         metavar="PATH",

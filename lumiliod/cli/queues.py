@@ -41,10 +41,13 @@ def pause(options: Options, name: str) -> None:
 @_NAME
 @click.pass_obj
 def resume(options: Options, name: str) -> None:
-    """Let a paused queue go on."""
+    """Let a paused queue go on; one that was paused by its own name goes on by that alone."""
     with connected(options) as client:
         found = client.resume_queue(name)
     _print(options, found)
+    for still in [queue.name for queue in found.items if queue.paused_at is not None]:
+        if not options.json:
+            note(f"{still} was paused by itself: lumilio queues resume {still}")
 
 
 @queues.command("set")
@@ -107,8 +110,8 @@ def _print(options: Options, found: QueueList) -> None:
     if options.json:
         print_json(found)
         return
-    headers = ("Name", "Running", "Waiting", "Discarded", "Allowed", "Configured", "", "Quiet hours")
-    table(headers, [_row(queue) for queue in found.items], right=headers[1:6])
+    headers = ("Name", "Running", "Waiting", "Discarded", "Allowed", "At once", "Configured", "", "Quiet hours")
+    table(headers, [_row(queue) for queue in found.items], right=headers[1:7])
     if found.paused_at is not None:
         note(f"Everything is paused since {moment(found.paused_at)}: lumilio queues resume all")
     if found.quiet is not None:
@@ -119,4 +122,5 @@ def _row(queue: Queue) -> tuple[object, ...]:
     waiting = sum(queue.counts.get(state, 0) for state in ("available", "scheduled", "retryable"))
     quiet = f"{queue.quiet.hours} {queue.quiet.time_zone}" if queue.quiet else None
     running, discarded = queue.counts.get("running", 0), queue.counts.get("discarded", 0)
-    return queue.name, running, waiting, discarded, queue.allowed, queue.configured, queue.reason or "", quiet
+    limits = (queue.allowed, queue.concurrency, queue.configured)
+    return queue.name, running, waiting, discarded, *limits, queue.reason or "", quiet

@@ -14,7 +14,9 @@ from lumiliod.contract.uploads import RefusedUpload, UploadList, UploadUnderWay
 if TYPE_CHECKING:
     from lumiliod.client import Client
 
-REFUSED_HELP = "Try one again: lumilio jobs retry JOB. Forget it and its bytes: lumilio uploads remove ID."
+REFUSED_HELP = (
+    "Try one again: lumilio jobs retry JOB, which --refused names. Forget it and its bytes: lumilio uploads remove ID."
+)
 
 
 @click.group(cls=Group, short_help="Look at uploads that are not complete.")

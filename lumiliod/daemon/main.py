@@ -26,7 +26,10 @@ LAST_S = 75.0
 """On top of the grace periods: PostgreSQL alone may take a minute."""
 
 _config_option = click.option(
-    "--config", "config_path", type=click.Path(), help="Configuration file; else $LUMILIO_CONFIG, else /etc/lumilio."
+    "--config",
+    "config_path",
+    type=click.Path(),
+    help="Configuration file; else $LUMILIO_CONFIG, else /etc/lumilio/lumiliod.toml.",
 )
 _state_option = click.option("--state-dir", type=click.Path(), help="Folder of everything the daemon owns.")
 

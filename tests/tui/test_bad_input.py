@@ -3,6 +3,8 @@
 import asyncio
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -32,6 +34,20 @@ def said(short_dir: Path, request: pytest.FixtureRequest) -> Iterator[Canned]:
 
 def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
     asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("args", "told"),
+    [
+        (["--bogus"], "unrecognized arguments: --bogus"),
+        (["--images", "ink"], "--images"),
+        (["--theme", "x"], "no theme x"),
+    ],
+)
+def test_bad_usage_has_the_exit_status_of_all_commands(args: list[str], told: str) -> None:
+    command = [sys.executable, "-m", "lumilio_tui", *args]
+    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
+    assert (done.returncode, told in done.stderr) == (64, True)
 
 
 def test_a_daemon_that_is_not_there() -> None:
