@@ -14,7 +14,6 @@ from lumiliod.db.pool import Connection
 from lumiliod.db.repositories import RepositoryRow
 from lumiliod.domain.errors import Conflict, NotFound, Permanent
 from lumiliod.domain.ids import RepoPath, shown
-from lumiliod.domain.jobs import JobFilter
 from lumiliod.domain.repositories import RepositoryStatus, checked_name
 from lumiliod.library import repositories, task_control
 from lumiliod.pipeline import adopt, kinds, purge, schedules
@@ -70,7 +69,7 @@ async def detach(rt: Runtime, ref: str) -> None:
         await rt.db.call(db_repositories.set_status, row.id, away.status, None)
         rt.repositories.put(away, None)
         rt.repositories.announce()
-    await task_control.cancel(rt, JobFilter(repository_id=row.id))
+    await task_control.put_away(rt, row.id)
     await rt.jobs.call(schedules.declare_repositories, rt.repositories)
 
 

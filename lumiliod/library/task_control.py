@@ -80,6 +80,16 @@ async def cancel(rt: Runtime, wanted: JobFilter, *, everything: bool = False, dr
     return await _act(rt, _Act("cancelled", TABLED, _cancel, first=RUNNING), wanted, everything, dry_run)
 
 
+async def put_away(rt: Runtime, repository_id: UUID) -> JobsChanged:
+    """End the jobs of a repository that run or wait; those that were given up stay among the failures.
+
+    Raises:
+        Retryable: the database is away; what was done until then stays done.
+    """
+    act = _Act("cancelled", (*RUNNING, *WAITING), _cancel, first=RUNNING)
+    return await _act(rt, act, JobFilter(repository_id=repository_id), everything=False, dry_run=False)
+
+
 async def discard(rt: Runtime, wanted: JobFilter, *, everything: bool = False, dry_run: bool = False) -> JobsChanged:
     """Give up jobs that wait: they are kept among the failures. Raises as :func:`cancel`."""
     return await _act(rt, _Act("discarded", WAITING, partial(_discard, rt.jobs.kinds)), wanted, everything, dry_run)

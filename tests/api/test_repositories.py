@@ -261,6 +261,26 @@ def test_put_away_and_taken_back_elsewhere(home: Home, tmp_path: Path) -> None:
     assert ask(home.daemon, "GET", f"/assets/{asset}/original")[0] == 200
 
 
+def test_what_failed_stays_among_the_failures_while_it_is_put_away(home: Home, tmp_path: Path) -> None:
+    def failed() -> list[tuple[UUID, str]]:
+        return [(job.id, job.state) for job in home.client.jobs(repository=str(home.id), state="discarded").items]
+
+    def refused() -> list[UUID]:
+        return [one.task_id for one in home.client.uploads.under_way().refused if one.task_id is not None]
+
+    note = tmp_path / "note.txt"
+    note.write_text(f"no picture {home.id}")
+    job_id = home.client.upload(str(note), repository=home.name).task_id
+    home.daemon.cli("wait", "--timeout", "60", check=False)
+    assert failed() == [(job_id, "discarded")]
+    home.client.repos.detach(home.name)
+    assert failed() == [(job_id, "discarded")]
+    home.client.repos.attach(Attachment(path=str(home.root)))
+    home.daemon.cli("wait", "--timeout", "60", check=False)
+    assert failed() == [(job_id, "discarded")]
+    assert job_id in refused()
+
+
 def test_what_was_put_away_is_not_looked_for(make_daemon: Callable[..., Daemon], tmp_path: Path) -> None:
     daemon = make_daemon().start()
     with daemon.client as client:
