@@ -69,7 +69,7 @@ def test_a_running_daemon(make_daemon: Callable[..., Daemon]) -> None:
         assert ingesting(daemon) == 9
         with daemon.client as client:
             assert client.health().status == "ok"
-        assert "changed=jobs.concurrency.ingest, watch.debounce_ms, log.level" in daemon.log
+        assert 'changed="jobs.concurrency.ingest, watch.debounce_ms, log.level"' in daemon.log
 
         path.write_text("")
         assert "restart" not in hung_up(daemon, manager)
