@@ -41,7 +41,10 @@ def pause(options: Options, name: str) -> None:
 @_NAME
 @click.pass_obj
 def resume(options: Options, name: str) -> None:
-    """Let a paused queue go on; one that was paused by its own name goes on by that alone."""
+    """Let a paused queue go on.
+
+    One that was paused by its own name goes on by that name alone.
+    """
     with connected(options) as client:
         found = client.resume_queue(name)
     _print(options, found)
