@@ -1,6 +1,7 @@
 """Taking up what was left: staged uploads of a killed daemon, and work that has no job."""
 
 import logging
+from collections.abc import Sequence
 
 import trio
 
@@ -29,10 +30,7 @@ async def staged(rt: Runtime, opened: Opened) -> None:
     """
     with reaching(rt.repositories, opened):
         found = await trio.to_thread.run_sync(_sweep, opened, limiter=rt.disk)
-    for start in range(0, len(found), AT_ONCE):
-        uploads = found[start : start + AT_ONCE]
-        jobs = [kinds.ingest_upload(upload, opened.id, rt.owner_id, may_be_done=True) for upload in uploads]
-        await rt.jobs.call(db_jobs.enqueue, jobs)
+    await _enqueue(rt, opened, found)
     await strays.tell(rt, opened)
 
 
@@ -58,9 +56,18 @@ async def missing(rt: Runtime, kind: str | None = None) -> dict[str, int]:
     added = {name: await backfill(rt.jobs, name, query) for name, query in wanted}
     if kinds.INGEST.kind in added:
         for opened in rt.repositories.online():
-            for upload in await trio.to_thread.run_sync(staging.waiting, opened.repository, limiter=rt.disk):
-                job = kinds.ingest_upload(upload, opened.id, rt.owner_id, may_be_done=True)
-                added[kinds.INGEST.kind] += len(await rt.jobs.call(db_jobs.enqueue, [job]))
+            found = await trio.to_thread.run_sync(staging.waiting, opened.repository, limiter=rt.disk)
+            added[kinds.INGEST.kind] += await _enqueue(rt, opened, found)
+    return added
+
+
+async def _enqueue(rt: Runtime, opened: Opened, uploads: Sequence[Staged]) -> int:
+    """Give uploads their jobs but those that have one; return how many were added."""
+    added = 0
+    for start in range(0, len(uploads), AT_ONCE):
+        some = uploads[start : start + AT_ONCE]
+        jobs = [kinds.ingest_upload(upload, opened.id, rt.owner_id, may_be_done=True) for upload in some]
+        added += len(await rt.jobs.call(db_jobs.enqueue, jobs))
     return added
 
 
