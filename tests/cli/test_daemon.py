@@ -35,7 +35,7 @@ def test_a_whole_day(daemon: "Daemon", tmp_path: Path) -> None:
     ]  # fmt: skip
 
     one = picture(tmp_path / "one.jpg", "red")
-    odd = picture(tmp_path / 'a "b"\n%41ü.jpg', "blue")
+    odd = picture(tmp_path / 'a "b"\n%41ü\u202e\x9b.jpg', "blue")
     text = tmp_path / "notes.txt"
     text.write_text("not a picture")
     done = daemon.cli("upload", str(one), str(tmp_path / "none"), str(odd), str(text), "--json", check=False)
@@ -74,6 +74,8 @@ def test_a_whole_day(daemon: "Daemon", tmp_path: Path) -> None:
     assert json.loads(exported) == said(daemon, "assets", "list", "--all")["items"]
     lines = daemon.cli("assets", "export", "--format", "jsonl").stdout.splitlines()
     assert [json.loads(line)["id"] for line in lines] == [asset["id"] for asset in assets]
+    # names turn no text round and control no terminal
+    assert all(line.isprintable() for line in [*lines, *exported.split("\n")])
     target = tmp_path / "assets.csv"
     assert said(daemon, "assets", "export", "--format", "csv", "--output", str(target))["assets"] == 2
     rows = list(csv.DictReader(io.StringIO(target.read_text())))

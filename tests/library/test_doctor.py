@@ -3,6 +3,7 @@
 import datetime as dt
 import threading
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -127,6 +128,17 @@ async def test_a_repository_that_is_gone_meanwhile(database: Database, tmp_path:
     put(rt, tmp_path / "none")
     found = of((await doctor.checkup(rt)).checks, "repositories")
     assert (found.state, "may not be written to" in found.told) == ("fail", True)
+
+
+async def test_several_repositories_are_told_in_one_order(database: Database, tmp_path: Path) -> None:
+    rt = runtime(database, tmp_path)
+    for number, status in enumerate((RepositoryStatus.ONLINE, RepositoryStatus.DETACHED, RepositoryStatus.OFFLINE)):
+        id_ = RepositoryId(UUID(int=number))
+        opened = cast(Opened, SimpleNamespace(id=id_)) if status == RepositoryStatus.ONLINE else None
+        rt.repositories.put(replace(row(tmp_path, status), id=id_, name=f"{number}"), opened)
+    told = [one.name for one in (await doctor.checkup(rt)).checks if one.area == "repositories"]
+    # the first is looked at by a thread, and is the last to be known
+    assert list(dict.fromkeys(told)) == [one.name for one in rt.repositories.rows()] == ["0", "1", "2"]
 
 
 async def test_a_disk_that_hangs(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
