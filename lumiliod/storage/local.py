@@ -278,28 +278,41 @@ def stat_of(found: os.stat_result) -> FileStat:
 
 def open_below(root: str, path: str) -> int:
     """Open a plain file for reading, by its path relative to ``root``, following no link below the root."""
+    return opened_below(root, path)[0]
+
+
+def opened_below(root: str, path: str) -> tuple[int, os.stat_result]:
+    """Open a file as :func:`open_below`; return its state, too."""
     *folders, name = path.split("/")
     if any(part in {"", ".", ".."} for part in (*folders, name)):
         raise Shape(f"{shown(path)!r} does not lie below {shown(root)}", code="bad_path")
+    if not folders:
+        return opened_plain(f"{root}/{name}")
     folder = _open_folder(root, folders, create=False)
     try:
-        return open_plain(name, folder)
+        return opened_plain(name, folder)
     finally:
         os.close(folder)
 
 
 def open_plain(path: str, folder: int | None = None) -> int:
     """Open a plain file for reading; links, pipes, sockets and devices are refused."""
+    return opened_plain(path, folder)[0]
+
+
+def opened_plain(path: str, folder: int | None = None) -> tuple[int, os.stat_result]:
+    """Open a file as :func:`open_plain`; return its state, too."""
     try:
         fd = os.open(path, _FILE, dir_fd=folder)
     except OSError as error:
         if error.errno == errno.ENXIO:  # a socket, or a device without a driver
             raise Permanent(f"{shown(path)} is not a plain file", code="unreadable") from error
         raise
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
+    found = os.fstat(fd)
+    if not stat.S_ISREG(found.st_mode):
         os.close(fd)
         raise Permanent(f"{shown(path)} is not a plain file", code="unreadable")
-    return fd
+    return fd, found
 
 
 def _exists(name: str, folder: int) -> bool:

@@ -119,22 +119,24 @@ def digest_file(
     """
     # context managers and needless calls would cost a tenth: threads that want the interpreter wait for each other
     try:
-        fd = local.open_plain(path) if root is None else local.open_below(root, _below(root, path))
+        fd, before = local.opened_plain(path) if root is None else local.opened_below(root, _below(root, path))
         try:
             if settled and is_being_written(fd):
                 raise Unavailable(f"{shown(path)} is being written", code="unstable", after_s=UNSTABLE_AFTER_S)
             if uncached:
                 os.fdatasync(fd)
-            before = os.fstat(fd)
-            digest, total = uncached_digest(fd) if uncached else _digest(fd)
-            after = os.fstat(fd)
+                before = os.fstat(fd)
+                digest, total = uncached_digest(fd)
+            else:
+                digest, total = _digest(fd, before.st_size)
         finally:
             os.close(fd)
+        # what has its name now is the same file, so this is how it is after reading, too
         now = _stat_now(path)
     except OSError as error:
         raise durable.as_ours(error, "read", path) from error
     found = local.stat_of(before)
-    if found != local.stat_of(after) or found != now or total != before.st_size:
+    if now is None or now.st_dev != before.st_dev or local.stat_of(now) != found or total != before.st_size:
         raise Unavailable(f"{shown(path)} changed while it was read", code="unstable", after_s=UNSTABLE_AFTER_S)
     return digest, found
 
@@ -144,7 +146,8 @@ def _below(root: str, path: str) -> str:
     return path[len(root) + 1 :] if path.startswith(f"{root}/") else os.path.relpath(path, root)
 
 
-def _digest(fd: int) -> tuple[Digest, int]:
+def _digest(fd: int, size_bytes: int) -> tuple[Digest, int]:
+    """Return the digest of an open file and how many bytes that were; not asked for more than its size for nothing."""
     os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_SEQUENTIAL)
     hasher, total = blake3(), 0
     with blocks.lent() as block:
@@ -153,6 +156,8 @@ def _digest(fd: int) -> tuple[Digest, int]:
             durable.check_cancelled()
             hasher.update(block if count == durable.BLOCK_BYTES else block[:count])
             total += count
+            if total == size_bytes:
+                break
     return Digest(hasher.hexdigest()), total
 
 
@@ -224,9 +229,9 @@ def _nameless(item: Placing) -> Placing:
     return replace(item, filename=f"{item.digest}{item.extension}")
 
 
-def _stat_now(path: str) -> FileStat | None:
-    """Return what ``path`` names now; None when it is gone."""
+def _stat_now(path: str) -> os.stat_result | None:
+    """Return the state of what ``path`` names now; None when it is gone."""
     try:
-        return local.stat_of(os.stat(path, follow_symlinks=False))  # noqa: PTH116
+        return os.stat(path, follow_symlinks=False)  # noqa: PTH116
     except FileNotFoundError:
         return None
