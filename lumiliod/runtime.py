@@ -27,6 +27,7 @@ from lumiliod.media.media import Media
 from lumiliod.storage import repository as storage
 from lumiliod.storage.backend import Backend
 from lumiliod.storage.backend import named as backend_named
+from lumiliod.storage.hashers import Hashers
 from lumiliod.storage.layout import Layout
 from lumiliod.storage.layout import named as layout_named
 from lumiliod.storage.repository import Repository
@@ -391,6 +392,8 @@ class Runtime:
     media: Media
     owner_id: UserId
     health: HealthBoard
+    hashers: Hashers = field(default_factory=lambda: Hashers(0))
+    """Processes that hash, while there is much; with none of them files are hashed here."""
     digests: DigestLocks = field(default_factory=DigestLocks)
     streaming: SharedWork = field(default_factory=SharedWork)
     """Pieces of films that are being made, for whoever waits for them."""

@@ -1,6 +1,7 @@
 """Hashing new files as ingest does, beside ``b3sum`` (Debian: b3sum) of the same files, both warm in the cache.
 
-As in ingest, files are read in threads of trio, as many at a time as a job takes, in as many jobs as run at once.
+As in ingest, files are read in threads of trio, as many at a time as a job takes, in as many jobs as run at once, and
+hashed by processes once that is much.
 """
 
 import os
@@ -15,12 +16,16 @@ import trio
 
 from bench.measuring.machine import version_of
 from lumiliod.config import Config
+from lumiliod.domain.errors import LumilioError
 from lumiliod.pipeline.ingest import BATCH
-from lumiliod.storage import originals
+from lumiliod.storage import hashers
+from lumiliod.storage.digesting import digest_files
 
 FILES, FILE_BYTES = 128, 4 << 20
 """Photographs of an ordinary size."""
 SHORT_FILES = 8
+WARMING_ROUNDS = 2
+"""What runs is in the cache then, and processes that hash are running."""
 
 
 @dataclass(frozen=True)
@@ -51,29 +56,33 @@ def measure(folder: Path, files: int, rounds: int) -> Hashed:
     paths = [str(folder / f"{number}.jpg") for number in range(files)]
     for path in paths:
         Path(path).write_bytes(os.urandom(FILE_BYTES))
+    return trio.run(_measured, paths, rounds)
+
+
+async def _measured(paths: Sequence[str], rounds: int) -> Hashed:
     ours_s, theirs_s = list[float](), list[float]()
-    # the first round warms both up
-    for number in range(rounds + 1):
-        took_s, digests = trio.run(_ours, paths)
-        ours_s += [took_s] * (number > 0)
-        if version() is not None:
-            took_s, their_digests = _b3sum(paths)
-            theirs_s += [took_s] * (number > 0)
-            if digests != their_digests:
-                raise RuntimeError("b3sum has other digests")
-    gigabytes = files * FILE_BYTES / 1e9
+    async with hashers.opened() as hashing:
+        for number in range(WARMING_ROUNDS + rounds):
+            took_s, digests = await _ours(hashing, paths)
+            ours_s += [took_s] * (number >= WARMING_ROUNDS)
+            if version() is not None:
+                took_s, their_digests = _b3sum(paths)
+                theirs_s += [took_s] * (number >= WARMING_ROUNDS)
+                if digests != their_digests:
+                    raise RuntimeError("b3sum has other digests")
+    gigabytes = len(paths) * FILE_BYTES / 1e9
     theirs = gigabytes / statistics.median(theirs_s) if theirs_s else None
     return Hashed(gigabytes / statistics.median(ours_s), theirs)
 
 
-async def _ours(paths: Sequence[str]) -> tuple[float, list[str]]:
+async def _ours(hashing: hashers.Hashers, paths: Sequence[str]) -> tuple[float, list[str]]:
     """Return how many seconds the files took, and their digests in the same order."""
     digests = dict[str, str]()
     groups = [paths[start : start + BATCH] for start in range(0, len(paths), BATCH)]
     limiter = trio.CapacityLimiter(Config().jobs.concurrency.ingest)
 
     async def read(group: Sequence[str]) -> None:
-        digests.update(await trio.to_thread.run_sync(_digests, group, limiter=limiter))
+        digests.update(await trio.to_thread.run_sync(_digests, hashing, group, limiter=limiter))
 
     began = time.perf_counter()
     async with trio.open_nursery() as nursery:
@@ -83,9 +92,15 @@ async def _ours(paths: Sequence[str]) -> tuple[float, list[str]]:
     return took_s, [digests[path] for path in paths]
 
 
-def _digests(paths: Sequence[str]) -> dict[str, str]:
-    root = os.path.dirname(paths[0])
-    return {path: originals.digest_file(path, root=root, settled=True)[0] for path in paths}
+def _digests(hashing: hashers.Hashers, paths: Sequence[str]) -> dict[str, str]:
+    digests = dict[str, str]()
+    with hashing.lent([FILE_BYTES] * len(paths)) as hasher:
+        read = digest_files(paths, root=os.path.dirname(paths[0]), hasher=hasher)
+        for path, found in zip(paths, read, strict=True):
+            if isinstance(found, LumilioError):
+                raise found
+            digests[path] = found[0]
+    return digests
 
 
 def _b3sum(paths: Sequence[str]) -> tuple[float, list[str]]:

@@ -43,6 +43,7 @@ from lumiliod.media import media
 from lumiliod.media.settings import MediaSettings
 from lumiliod.pipeline import adopt, kinds, purge, schedules
 from lumiliod.runtime import HealthBoard, InForce, Opened, Repositories, Runtime, opened_repositories, reopen
+from lumiliod.storage import hashers
 from lumiliod.watch import service as watching
 
 log = logging.getLogger(__name__)
@@ -151,9 +152,10 @@ async def opened(config: Config, environ: Mapping[str, str], health: HealthBoard
         async with (
             opened_database(config, environ, health) as database,
             opened_repositories(database) as repositories,
+            hashers.opened() as hashing,
         ):
             room = await take.receive()
-            yield await _runtime(config, database, repositories, room, health)
+            yield await _runtime(config, database, repositories, room, hashing, health)
             until_closed.cancel()
 
 
@@ -169,7 +171,12 @@ async def _hold(
 
 
 async def _runtime(
-    config: Config, database: Database, repositories: Repositories, room: media.Media, health: HealthBoard
+    config: Config,
+    database: Database,
+    repositories: Repositories,
+    room: media.Media,
+    hashing: hashers.Hashers,
+    health: HealthBoard,
 ) -> Runtime:
     """Return what all of it makes, its job kinds bound; says on ``health`` what is lacking."""
     engine = Engine(database, [], lease_s=float(config.jobs.lease_s), history_days=config.jobs.history_days)
@@ -181,6 +188,7 @@ async def _runtime(
         media=room,
         owner_id=await database.call(users.ensure_admin),
         health=health,
+        hashers=hashing,
     )
     for kind in job_kinds(rt):
         engine.kinds[kind.name] = kind

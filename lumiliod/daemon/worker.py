@@ -29,6 +29,7 @@ from lumiliod.jobs import service as jobs_service
 from lumiliod.jobs.engine import Engine
 from lumiliod.media import media
 from lumiliod.runtime import HealthBoard, InForce, Repositories, Runtime
+from lumiliod.storage import hashers
 
 log = logging.getLogger(__name__)
 
@@ -102,6 +103,7 @@ async def opened(config: Config, environ: Mapping[str, str], health: HealthBoard
         await trio.to_thread.run_sync(_check_migrated, database)
         repositories = stack.enter_context(contextlib.closing(Repositories(owner=False)))
         room = await stack.enter_async_context(media.opened(appliance.media_settings(config), appliance.media_types()))
+        hashing = await stack.enter_async_context(hashers.opened())
         rt = Runtime(
             in_force=InForce(config),
             db=database,
@@ -110,6 +112,7 @@ async def opened(config: Config, environ: Mapping[str, str], health: HealthBoard
             media=room,
             owner_id=await database.call(users.ensure_admin),
             health=health,
+            hashers=hashing,
         )
         for kind in appliance.job_kinds(rt):
             rt.jobs.kinds[kind.name] = kind

@@ -3,9 +3,10 @@
 import math
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, closing
 from dataclasses import dataclass
 from functools import partial
+from itertools import takewhile
 from uuid import UUID
 
 import msgspec
@@ -26,7 +27,8 @@ from lumiliod.pipeline.look_back import Written, look_back
 from lumiliod.pipeline.new_asset import file_clock, new_asset
 from lumiliod.pipeline.settlement import NewFile
 from lumiliod.runtime import Opened, Runtime, reaching
-from lumiliod.storage import originals, repository
+from lumiliod.storage import repository
+from lumiliod.storage.digesting import digest_files
 
 READ_S = 1.0
 """How long files are read before those that were are looked at."""
@@ -123,7 +125,7 @@ async def _read(rt: Runtime, opened: Opened, files: Sequence[_File]) -> list["_R
     found: list[_Read | _Verdict] = []
     limit_s = SLOW_S if len(files) > 1 and not _is_large(files[0]) else math.inf
     with trio.move_on_after(limit_s):
-        await trio.to_thread.run_sync(_read_some, opened, files, found, abandon_on_cancel=True, limiter=rt.disk)
+        await trio.to_thread.run_sync(_read_some, rt, opened, files, found, abandon_on_cancel=True, limiter=rt.disk)
     return list(found)
 
 
@@ -251,22 +253,30 @@ async def _is_there(rt: Runtime, opened: Opened, record: FileRecord, known: Asse
 _Verdict = tuple[_File, LumilioError, FileStat]
 
 
-def _read_some(opened: Opened, files: Sequence[_File], found: "list[_Read | _Verdict]") -> None:
+def _read_some(rt: Runtime, opened: Opened, files: Sequence[_File], found: "list[_Read | _Verdict]") -> None:
     """Read files until that takes long, large ones by themselves; note what came of each."""
     ends_s = time.monotonic() + READ_S
-    for file in files:
-        if found and _is_large(file):
-            break
-        stat = file.record.stat
-        try:
-            path = opened.repository.absolute(file.record.path)
-            digest, stat = originals.digest_file(path, root=opened.repository.root, settled=True)
-            _check_size(opened, stat)
-            found.append(_Read(file, digest, stat))
-        except LumilioError as error:
-            found.append((file, error, stat))
-        if time.monotonic() >= ends_s or _is_large(file):
-            break
+    together = files[:1] if _is_large(files[0]) else list(takewhile(lambda file: not _is_large(file), files))
+    paths = [opened.repository.absolute(file.record.path) for file in together]
+    with (
+        rt.hashers.lent([file.record.stat.size_bytes for file in together]) as hasher,
+        closing(digest_files(paths, root=opened.repository.root, hasher=hasher)) as digested,
+    ):
+        for file, read in zip(together, digested, strict=True):
+            if isinstance(read, LumilioError):
+                found.append((file, read, file.record.stat))
+            else:
+                found.append(_allowed(opened, file, *read))
+            if time.monotonic() >= ends_s:
+                break
+
+
+def _allowed(opened: Opened, file: _File, digest: Digest, stat: FileStat) -> "_Read | _Verdict":
+    try:
+        _check_size(opened, stat)
+    except LumilioError as error:
+        return file, error, stat
+    return _Read(file, digest, stat)
 
 
 def _is_large(file: _File) -> bool:

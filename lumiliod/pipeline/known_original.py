@@ -15,9 +15,10 @@ from lumiliod.domain.trash import TrashState
 from lumiliod.pipeline import trash as removal
 from lumiliod.pipeline.examine import HEALED_UNASKED
 from lumiliod.runtime import Opened, Runtime, reaching
-from lumiliod.storage import check, originals, repository
+from lumiliod.storage import check, repository
 from lumiliod.storage import trash as trash_storage
 from lumiliod.storage.check import Checked, Verdict
+from lumiliod.storage.digesting import digest_file
 from lumiliod.storage.throttle import UNLIMITED
 
 AWAY_CODES = frozenset({"repository_offline", "repository_detached"})
@@ -159,4 +160,4 @@ async def _check_reached(rt: Runtime, opened: Opened) -> None:
 
 
 def _read_at(opened: Opened, path: str) -> tuple[Digest, FileStat]:
-    return originals.digest_file(path, root=opened.repository.root, uncached=True)
+    return digest_file(path, root=opened.repository.root, uncached=True)

@@ -21,6 +21,7 @@ _Folder = list[tuple[bytes, os.DirEntry[bytes]]]
 TRIES = 8
 """How often a folder is made anew that somebody removes before anything lies in it."""
 UNSTABLE_AFTER_S = 2.0
+"""How long to leave a file or a folder alone that changed in the middle."""
 
 TEMP = (".lumilio", "temp")
 """Where a copy lies while it is made."""

@@ -6,26 +6,19 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 
-from blake3 import blake3
-
 from lumiliod import plugins
 from lumiliod.domain.assets import FileStat
 from lumiliod.domain.errors import ConfigError, Conflict, NotFound, Permanent, Shape, Unavailable
 from lumiliod.domain.ids import Digest, RepoPath, shown
 from lumiliod.domain.naming import candidates
 from lumiliod.domain.repositories import DuplicateNames
-from lumiliod.storage import blocks, durable, local
+from lumiliod.storage import durable, local
 from lumiliod.storage.backend import Backend
 from lumiliod.storage.layout import GROUP, Layout, Placing, named
 from lumiliod.storage.repository import Repository, check_identity
-from lumiliod.storage.settled import is_being_written
-from lumiliod.storage.uncached import uncached_digest
 
 NAMES = 50
 """Names of a kind that are compared with records; beyond them only the disk says what is taken."""
-
-UNSTABLE_AFTER_S = 2.0
-"""How long to leave a file alone that changed while it was read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,66 +94,6 @@ def first_choice(repo: Repository, layout: Layout, item: Placing) -> RepoPath:
     return layout.place(item if repo.marker.local_settings.preserve_original_filename else _nameless(item))
 
 
-def digest_file(
-    path: str, *, root: str | None = None, uncached: bool = False, settled: bool = False
-) -> tuple[Digest, FileStat]:
-    """Return the digest of a plain file and its stat, both of the same state of it.
-
-    With ``root``, an ancestor folder of ``path``, no symbolic link below it is followed; without,
-    none at the last part. Reads with a 1 MiB buffer: a memory map of a file that shrinks would
-    kill the process (SIGBUS). ``uncached`` reads it from the disk itself, as whoever lets other bytes go for it
-    must. With ``settled`` a file that somebody is writing counts as unstable even while it rests. In a thread of
-    trio it ends within a block when its caller is cancelled.
-
-    Raises:
-        Unavailable: it changed while it was read (``unstable``), or the disk failed (``io_error``).
-        Permanent: no permission, a symbolic link, or no plain file (``unreadable``).
-        NotFound: it is not there (``file_missing``).
-    """
-    # context managers and needless calls would cost a tenth: threads that want the interpreter wait for each other
-    try:
-        fd, before = local.opened_plain(path) if root is None else local.opened_below(root, _below(root, path))
-        try:
-            if settled and is_being_written(fd):
-                raise Unavailable(f"{shown(path)} is being written", code="unstable", after_s=UNSTABLE_AFTER_S)
-            if uncached:
-                os.fdatasync(fd)
-                before = os.fstat(fd)
-                digest, total = uncached_digest(fd)
-            else:
-                digest, total = _digest(fd, before.st_size)
-        finally:
-            os.close(fd)
-        # what has its name now is the same file, so this is how it is after reading, too
-        now = _stat_now(path)
-    except OSError as error:
-        raise durable.as_ours(error, "read", path) from error
-    found = local.stat_of(before)
-    if now is None or now.st_dev != before.st_dev or local.stat_of(now) != found or total != before.st_size:
-        raise Unavailable(f"{shown(path)} changed while it was read", code="unstable", after_s=UNSTABLE_AFTER_S)
-    return digest, found
-
-
-def _below(root: str, path: str) -> str:
-    """Return a path relative to a folder it lies below."""
-    return path[len(root) + 1 :] if path.startswith(f"{root}/") else os.path.relpath(path, root)
-
-
-def _digest(fd: int, size_bytes: int) -> tuple[Digest, int]:
-    """Return the digest of an open file and how many bytes that were; not asked for more than its size for nothing."""
-    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_SEQUENTIAL)
-    hasher, total = blake3(), 0
-    with blocks.lent() as block:
-        into = [block]
-        while count := os.readv(fd, into):
-            durable.check_cancelled()
-            hasher.update(block if count == durable.BLOCK_BYTES else block[:count])
-            total += count
-            if total == size_bytes:
-                break
-    return Digest(hasher.hexdigest()), total
-
-
 def _commit(
     backend: Backend,
     first: RepoPath,
@@ -174,7 +107,7 @@ def _commit(
         with suppress(NotFound):  # its folder was removed, or renamed, with it: the staged bytes are here
             return Placed(path, backend.stat(path), created)
     message = f"{shown(first)} is removed as often as it is stored"
-    raise Unavailable(message, code="folder_unstable", after_s=UNSTABLE_AFTER_S)
+    raise Unavailable(message, code="folder_unstable", after_s=local.UNSTABLE_AFTER_S)
 
 
 def _put(
@@ -227,11 +160,3 @@ def _linked_before(
 
 def _nameless(item: Placing) -> Placing:
     return replace(item, filename=f"{item.digest}{item.extension}")
-
-
-def _stat_now(path: str) -> os.stat_result | None:
-    """Return the state of what ``path`` names now; None when it is gone."""
-    try:
-        return os.stat(path, follow_symlinks=False)  # noqa: PTH116
-    except FileNotFoundError:
-        return None

@@ -25,7 +25,8 @@ from lumiliod.domain.ids import Digest, RepoPath, shown
 from lumiliod.storage import durable, local
 from lumiliod.storage.backend import parts_of
 from lumiliod.storage.check import recorded
-from lumiliod.storage.originals import UNSTABLE_AFTER_S, digest_file
+from lumiliod.storage.digesting import digest_file
+from lumiliod.storage.local import UNSTABLE_AFTER_S
 from lumiliod.storage.relayout_copy import Copy, make
 from lumiliod.storage.repository import Repository, check_identity
 

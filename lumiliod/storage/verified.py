@@ -4,8 +4,9 @@ from blake3 import blake3
 
 from lumiliod.domain.errors import NotFound, Permanent, Unavailable
 from lumiliod.domain.ids import Digest, RepoPath, shown
-from lumiliod.storage import durable, originals
+from lumiliod.storage import durable
 from lumiliod.storage.backend import Backend
+from lumiliod.storage.digesting import digest_file
 from lumiliod.storage.uncached import uncached_digest
 
 LOST_AFTER_S = 60.0
@@ -34,7 +35,7 @@ def put_verified(backend: Backend, source: str, target: RepoPath, digest: Digest
         Unavailable: what the store took is not there (``store_lost``), and whatever a backend raises.
         Conflict: other bytes are there (``name_taken``).
     """
-    ours, stat = originals.digest_file(source)
+    ours, stat = digest_file(source)
     if (ours, stat.size_bytes) != (digest, size_bytes):
         raise Permanent(f"{shown(source)} is not what it was", code="corrupt")
     stored = backend.put_new(source, target)

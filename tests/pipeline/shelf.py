@@ -37,6 +37,7 @@ from lumiliod.media.settings import MediaSettings
 from lumiliod.pipeline import ingest, kinds, purge, retire
 from lumiliod.runtime import HealthBoard, InForce, Runtime, opened_repositories
 from lumiliod.storage import derivatives, repository
+from lumiliod.storage.hashers import Hashers
 from lumiliod.storage.local import stat_of
 from lumiliod.watch import plan, scan
 from lumiliod.watch.walk import Walk
@@ -172,7 +173,9 @@ def _add_thumbnail(conn: Connection, shelf: Shelf, asset_id: AssetId, digest: Di
 
 
 @asynccontextmanager
-async def opened(shelf: Shelf, *, with_media: bool = False, statement_timeout_s: float = 20) -> AsyncIterator[Runtime]:
+async def opened(
+    shelf: Shelf, *, with_media: bool = False, statement_timeout_s: float = 20, hashing: Hashers | None = None
+) -> AsyncIterator[Runtime]:
     """Open the library as the daemon does, its API left out; without media nothing new can be identified."""
     database = Database(shelf.conninfo, pool_size=6, statement_timeout_s=statement_timeout_s)
     try:
@@ -186,6 +189,7 @@ async def opened(shelf: Shelf, *, with_media: bool = False, statement_timeout_s:
                 media=cast(Media, None),
                 owner_id=await database.call(users.ensure_admin),
                 health=HealthBoard(),
+                hashers=hashing or Hashers(0),
             )
             if with_media:
                 async with media.opened(MediaSettings(workers=1, exiftool="/nonexistent/exiftool")) as room:
@@ -210,9 +214,9 @@ def _with_kinds(rt: Runtime) -> Runtime:
 
 
 @asynccontextmanager
-async def working(shelf: Shelf, *, with_media: bool = False) -> AsyncIterator[Runtime]:
+async def working(shelf: Shelf, *, with_media: bool = False, hashing: Hashers | None = None) -> AsyncIterator[Runtime]:
     """Open the library and let its engine work."""
-    async with opened(shelf, with_media=with_media) as rt, serving(rt, QUEUES):
+    async with opened(shelf, with_media=with_media, hashing=hashing) as rt, serving(rt, QUEUES):
         yield rt
 
 

@@ -1,7 +1,6 @@
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -13,7 +12,7 @@ import trio
 from blake3 import blake3
 
 from lumiliod.domain.assets import FileStat
-from lumiliod.domain.errors import Conflict, NotFound, Permanent, Retryable, Shape, Unavailable
+from lumiliod.domain.errors import Conflict, NotFound, Unavailable
 from lumiliod.domain.ids import Digest, RepoPath
 from lumiliod.domain.naming import digest_uuid
 from lumiliod.domain.repositories import DuplicateNames
@@ -206,50 +205,6 @@ def test_killed_at_every_step_and_done_again(repo: Repository, links: str) -> No
     pytest.fail("never ran to its end")
 
 
-def test_digest_file(tmp_path: Path) -> None:
-    for size in (0, 1, 1 << 20, (1 << 20) + 1, 3_000_000):
-        path = tmp_path / os.fsdecode(b"a\xff\nb")
-        path.write_bytes(bytes(size))
-        digest, found = originals.digest_file(str(path))
-        assert digest == blake3(bytes(size)).hexdigest()
-        assert found == FileStat(size, path.stat().st_mtime_ns, path.stat().st_ino)
-        assert originals.digest_file(str(path), root=str(tmp_path)) == (digest, found)
-
-
-def test_digest_file_refuses_what_it_must_not_read(tmp_path: Path) -> None:
-    root, outside = tmp_path / "root", tmp_path / "outside"
-    root.mkdir()
-    outside.mkdir()
-    (outside / "secret").write_bytes(b"secret")
-    (root / "folder").symlink_to(outside)
-    (root / "file").symlink_to(outside / "secret")
-    os.mkfifo(root / "pipe")
-    for name in ("file", "pipe", "folder"):
-        with pytest.raises(Permanent) as caught:
-            originals.digest_file(str(root / name))
-        assert caught.value.code == "unreadable"
-    for name in ("file", "pipe", "folder", "folder/secret", "../outside/secret"):
-        with pytest.raises((Permanent, Shape)):
-            originals.digest_file(str(root / name), root=str(root))
-    with pytest.raises(NotFound) as missing:
-        originals.digest_file(str(root / "none"))
-    assert missing.value.code == "file_missing"
-    with pytest.raises(Permanent):
-        originals.digest_file("/dev/zero")
-
-
-async def test_digest_file_stops_when_its_caller_is_cancelled(tmp_path: Path) -> None:
-    path = tmp_path / "huge"
-    with path.open("wb") as file:
-        file.truncate(1 << 40)
-    started = trio.current_time()
-    with trio.move_on_after(0.2) as scope:
-        await trio.to_thread.run_sync(originals.digest_file, str(path))
-    assert scope.cancelled_caught
-    assert trio.current_time() - started < 5
-    assert not any(os.path.realpath(f"/proc/self/fd/{fd}") == str(path) for fd in os.listdir("/proc/self/fd"))
-
-
 async def test_storing_stops_when_its_caller_is_cancelled(repo: Repository) -> None:
     source = Path(repo.incoming, "huge")
     target = Path(repo.inbox, "huge")
@@ -263,24 +218,3 @@ async def test_storing_stops_when_its_caller_is_cancelled(repo: Repository) -> N
         assert scope.cancelled_caught
     assert os.listdir(repo.inbox) == ["huge"]
     assert os.listdir(repo.temp) == []
-
-
-def test_digest_file_says_when_the_file_changes(tmp_path: Path) -> None:
-    path = tmp_path / "growing"
-    path.write_bytes(bytes(64 << 20))
-    stop = threading.Event()
-
-    def grow() -> None:
-        with path.open("ab", buffering=0) as file:
-            while not stop.is_set():
-                file.write(b"x")
-
-    thread = threading.Thread(target=grow)
-    thread.start()
-    try:
-        with pytest.raises(Retryable) as caught:
-            originals.digest_file(str(path))
-    finally:
-        stop.set()
-        thread.join()
-    assert (caught.value.code, caught.value.after_s) == ("unstable", 2)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lumiliod.domain.errors import Unavailable
-from lumiliod.storage.originals import digest_file
+from lumiliod.storage.digesting import digest_file
 from lumiliod.storage.settled import is_being_written
 
 

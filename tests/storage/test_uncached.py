@@ -13,7 +13,7 @@ from blake3 import blake3
 from lumiliod.domain.ids import Digest, RepoPath
 from lumiliod.pipeline import known_original
 from lumiliod.runtime import Repositories
-from lumiliod.storage import originals, relayout, repository, verified
+from lumiliod.storage import digesting, relayout, repository, verified
 from lumiliod.storage.local import LocalBackend
 from tests import meanwhile
 
@@ -81,5 +81,5 @@ def test_nothing_is_believed_from_memory(root: Path, read: Callable[[Path], Path
 
 
 def test_other_readers_keep_what_stands_in_memory(root: Path) -> None:
-    assert originals.digest_file(str(root / PATH))[0] == DIGEST
+    assert digesting.digest_file(str(root / PATH))[0] == DIGEST
     assert resident(root / PATH) >= len(CONTENT)
