@@ -8,6 +8,7 @@ maps what it hashes, so there is nothing to copy; a file that is cut meanwhile, 
 
 import mmap
 import os
+import resource
 import select
 import socket
 from contextlib import suppress
@@ -24,6 +25,7 @@ REFUSED = b"-"
 
 def main() -> None:
     """Answer packets on the socket that is the standard input until it closes."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # there is nothing to learn from a file that was cut
     daemon = socket.socket(fileno=os.dup(0))
     with suppress(ConnectionError):
         while True:
@@ -32,6 +34,8 @@ def main() -> None:
                 return
             try:
                 answer = digest(descriptors[0], int.from_bytes(request, "big"), daemon)
+            except ConnectionResetError:
+                return
             except (OSError, ValueError):  # a file system that maps nothing; shorter than it was
                 answer = REFUSED
             finally:
