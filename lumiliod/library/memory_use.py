@@ -5,12 +5,16 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from lumiliod.storage import hasher
+
 PROCESSES_MAX = 1000
 
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
+_NAMES = {"postgres": "database", "perl": "exiftool", "exiftool": "exiftool", hasher.NAME: "hashing"}
+
 Use = dict[str, int]
-"""Bytes by ``daemon | database | exiftool | media``."""
+"""Bytes by ``daemon | database | exiftool | hashing | media``."""
 
 
 def memory_use() -> Use:
@@ -40,9 +44,7 @@ def _tree(root: int) -> Iterator[int]:
 
 def _what(pid: int) -> str:
     name = Path(f"/proc/{pid}/comm").read_text().strip()
-    if name == "postgres":
-        return "database"
-    return "exiftool" if name in {"perl", "exiftool"} else "media"
+    return _NAMES.get(name, "media")
 
 
 def _bytes(pid: int) -> int:

@@ -119,16 +119,20 @@ def _read(begun: _Begun, *, uncached: bool = False, hasher: Hasher | None = None
                 digest, total = answer, before.st_size
             else:
                 digest, total = _digest(fd, before.st_size)
+            # it is open still, so what has this inode is the same file, and this is how it is after reading
+            now = _stat_now(path)
         finally:
             os.close(fd)
-        # what has its name now is the same file, so this is how it is after reading, too
-        now = _stat_now(path)
     except OSError as error:
         raise durable.as_ours(error, "read", path) from error
-    found = local.stat_of(before)
-    if now is None or now.st_dev != before.st_dev or local.stat_of(now) != found or total != before.st_size:
+    # who writes may put the mtime back, but not the ctime; after a new name or new permissions it is read again
+    if now is None or _state(now) != _state(before) or total != before.st_size:
         raise Unavailable(f"{shown(path)} changed while it was read", code="unstable", after_s=local.UNSTABLE_AFTER_S)
-    return digest, found
+    return digest, local.stat_of(before)
+
+
+def _state(found: os.stat_result) -> tuple[int, ...]:
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _below(root: str, path: str) -> str:

@@ -2,7 +2,7 @@
 
 Threads that hash wait for each other between any two calls, for the interpreter, and have to copy what they hash out of
 the page cache: who maps a file that is cut, or that has a bad sector, is ended by SIGBUS. A process that does nothing
-else may map. Where the processor hashes as fast as memory copies, that spares a third of the time. Whoever gets no
+else may map. Where the processor hashes as fast as memory copies, that spares a fifth of the time. Whoever gets no
 answer from one hashes by itself: nothing depends on them.
 """
 
@@ -113,11 +113,17 @@ class Hasher:
         self._process.kill()
 
     def close(self) -> None:
-        """End the process and reap it; nobody must be waiting for it."""
+        """End the process and reap it, if it goes; nobody must be waiting for it."""
+        self.has_ended = True
         self._socket.close()
         self.kill()
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(REAP_LIMIT_S)
+
+    @property
+    def status(self) -> int | None:
+        """Return its exit status, the negative number of the signal that ended it, or None while it has not gone."""
+        return self._process.poll()
 
     def _received(self) -> bytes:
         while True:
@@ -168,7 +174,7 @@ class Hashers:
         self._close_free()
 
     def close(self) -> None:
-        """End them all; none is lent any more. A busy one is closed by who has it, at once: it gives no answer."""
+        """End them all; none is lent any more. A busy one gives no answer and is closed by who waits for that."""
         with self._lock:
             self._most = 0
             for hasher in self._all:
@@ -195,43 +201,49 @@ class Hashers:
     def _started(self) -> Hasher | None:
         try:
             with self._lock:
+                # those that hung in a disk may have gone
+                self._all = {one for one in self._all if not one.has_ended or one.status is None}
                 if len(self._all) >= self._most:
                     return None
                 hasher = Hasher()
                 self._all.add(hasher)
                 return hasher
-        except OSError:
-            self._note_failure()
+        except OSError as error:
+            self._note_failure(str(error))
             return None
 
-    def _note_failure(self) -> None:
+    def _note_failure(self, why: str) -> None:
         with self._lock:
             self._failures += 1
             if self._failures < FAILURES_MAX or not self._most:
                 return
             self._failures, self._not_before_s = 0, time.monotonic() + PAUSE_S
-        log.warning("processes that hash end by themselves: files are hashed without", extra={"pause_s": PAUSE_S})
+        extra = {"reason": why, "pause_s": PAUSE_S}
+        log.warning("processes that hash end by themselves: files are hashed without", extra=extra)
 
     def _take_back(self, hasher: Hasher) -> None:
-        if hasher.has_ended:
-            self._note_failure()
         with self._lock:
             is_kept = hasher.is_well and self._most > 0
             if is_kept:
                 self._failures = 0
                 self._free.put(hasher)
-            else:
-                self._all.discard(hasher)
         if not is_kept:
-            hasher.close()
+            is_failure = hasher.has_ended
+            self._close(hasher)
+            if is_failure:
+                self._note_failure(f"exit status {hasher.status}")
 
     def _close_free(self) -> None:
         with suppress(queue.Empty):
             while True:
-                hasher = self._free.get_nowait()
-                with self._lock:
-                    self._all.discard(hasher)
-                hasher.close()
+                self._close(self._free.get_nowait())
+
+    def _close(self, hasher: Hasher) -> None:
+        """End one; while it hangs in a disk it counts as one that there is."""
+        hasher.close()
+        if hasher.status is not None:
+            with self._lock:
+                self._all.discard(hasher)
 
 
 def _environment() -> dict[str, str]:
@@ -250,10 +262,12 @@ async def opened(*, much_bytes: int = MUCH_BYTES, idle_s: float = IDLE_S) -> Asy
         finally:
             nursery.cancel_scope.cancel()
             with trio.CancelScope(shield=True):
-                await trio.to_thread.run_sync(hashers.close)
+                await trio.to_thread.run_sync(hashers.close, limiter=trio.CapacityLimiter(1))
 
 
 async def _tend(hashers: Hashers) -> None:
+    own = trio.CapacityLimiter(1)  # other threads may all wait for disks
     while True:
         await trio.sleep(hashers.idle_s / 2)
-        await trio.to_thread.run_sync(hashers.rest)
+        with suppress(RuntimeError):  # the system gives no thread now
+            await trio.to_thread.run_sync(hashers.rest, limiter=own)

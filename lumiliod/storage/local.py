@@ -309,10 +309,13 @@ def opened_plain(path: str, folder: int | None = None) -> tuple[int, os.stat_res
         if error.errno == errno.ENXIO:  # a socket, or a device without a driver
             raise Permanent(f"{shown(path)} is not a plain file", code="unreadable") from error
         raise
-    found = os.fstat(fd)
-    if not stat.S_ISREG(found.st_mode):
+    try:
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode):
+            raise Permanent(f"{shown(path)} is not a plain file", code="unreadable")
+    except BaseException:
         os.close(fd)
-        raise Permanent(f"{shown(path)} is not a plain file", code="unreadable")
+        raise
     return fd, found
 
 

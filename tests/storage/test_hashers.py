@@ -5,7 +5,7 @@ import random
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -13,8 +13,9 @@ import pytest
 import trio
 from blake3 import blake3
 
-from lumiliod.domain.errors import NotFound, Permanent, Unavailable
+from lumiliod.domain.errors import LumilioError, NotFound, Permanent, Unavailable
 from lumiliod.domain.ids import Digest
+from lumiliod.library.memory_use import memory_use
 from lumiliod.storage import hashers
 from lumiliod.storage.digesting import digest_file, digest_files
 from lumiliod.storage.hasher import WINDOW_BYTES
@@ -41,6 +42,16 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "1-link").symlink_to(tmp_path / "0000000001")
     (tmp_path / os.fsdecode(b"9-\xff\n")).write_bytes(bytes(LEAST_BYTES))
     return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the next file asked for ahead on a slow machine, too."""
+    monkeypatch.setattr(hashers, "QUICK_S", LONG_S)
+
+
+def descriptors(pid: int) -> set[str]:
+    return set(os.listdir(f"/proc/{pid}/fd"))
 
 
 def kept(some: Hashers) -> tuple[int, ...]:
@@ -78,6 +89,7 @@ def test_files_have_the_digests_they_have_without(folder: Path, eager: Hashers) 
         assert hasher.is_quick
         assert hasher.is_well
     assert len(kept(eager)) == 1
+    assert memory_use()["hashing"] > 1 << 20
 
 
 def test_files_that_are_written_are_unstable(folder: Path, eager: Hashers) -> None:
@@ -91,16 +103,49 @@ def test_no_descriptor_stays_open(folder: Path, eager: Hashers) -> None:
     paths = sorted(str(path) for path in folder.iterdir())
     with eager.lent(LONG) as hasher:
         assert hasher is not None
-        list(digest_files(paths, root=str(folder), hasher=hasher))
-        before = len(os.listdir("/proc/self/fd"))
+        assert asked(hasher, folder / f"{LEAST_BYTES:010}")
+        ours, its = descriptors(os.getpid()), descriptors(hasher.pid)
         for count in range(1, len(paths)):
             with closing(digest_files(paths, root=str(folder), hasher=hasher)) as digested:
                 for _ in range(count):
                     next(digested)
             while not hasher.is_well:
+                assert not hasher.has_ended
                 hasher.answer()
-        assert len(os.listdir("/proc/self/fd")) == before
-        assert not [fd for fd in os.listdir(f"/proc/{hasher.pid}/fd") if int(fd) > 4]
+        assert len(descriptors(os.getpid())) == len(ours)
+        assert descriptors(hasher.pid) == its
+
+
+def test_what_changes_while_it_is_asked_for_is_unstable(
+    folder: Path, eager: Hashers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others write in it, or put another file in its place, and put size and mtime back."""
+    path = folder / f"{LEAST_BYTES:010}"
+    content, times = path.read_bytes(), (path.stat().st_atime_ns, path.stat().st_mtime_ns)
+
+    def write() -> None:
+        with path.open("r+b") as file:
+            file.write(b"other")
+
+    def replace() -> None:
+        (folder / "other").write_bytes(content[::-1])
+        (folder / "other").rename(path)
+
+    answer = Hasher.answer
+    for change in (write, replace, path.unlink):
+
+        def changed(hasher: Hasher, change: Callable[[], None] = change) -> Digest | None:
+            told = answer(hasher)
+            change()
+            if path.exists():
+                os.utime(path, ns=times)
+            return told
+
+        monkeypatch.setattr(Hasher, "answer", changed)
+        with eager.lent(LONG) as hasher:
+            [found] = digest_files([str(path)], root=str(folder), hasher=hasher)
+        assert isinstance(found, Unavailable)
+        assert found.code == "unstable"
 
 
 def test_what_is_shorter_than_it_was_has_no_digest(folder: Path, eager: Hashers) -> None:
@@ -126,13 +171,16 @@ def test_a_file_that_is_cut_meanwhile_ends_the_process_and_not_the_caller(tmp_pa
     with eager.lent(LONG) as hasher:
         assert hasher is not None
         assert asked(hasher, path) == before
+        possible = {before, blake3(bytes(size)).hexdigest(), blake3().hexdigest()}
         thread = threading.Thread(target=cut)
         thread.start()
         try:
             for _ in range(TRIES):
+                [found] = digest_files([str(path)], root=str(tmp_path), hasher=hasher)
+                if not isinstance(found, LumilioError):
+                    assert found[0] in possible
                 if hasher.has_ended:
                     break
-                asked(hasher, path, size)
             assert hasher.has_ended
         finally:
             stop.set()
@@ -174,9 +222,11 @@ def test_where_they_end_by_themselves_none_is_used_for_a_while(
             used += hasher is not None
             assert list(digest_files([path], root=str(folder), hasher=hasher)) == [digest_file(path)]
     assert used == hashers.FAILURES_MAX
-    assert [record.message for record in caplog.records] == [
-        "processes that hash end by themselves: files are hashed without"
-    ]
+    [told] = caplog.records
+    assert (told.message, vars(told)["reason"]) == (
+        "processes that hash end by themselves: files are hashed without",
+        "exit status 1",
+    )
 
 
 def test_where_none_can_be_started_files_are_hashed_without(
@@ -244,9 +294,19 @@ async def test_they_end_when_nothing_is_to_be_hashed_for_a_while(folder: Path) -
     async with hashers.opened(much_bytes=0, idle_s=0.1) as some:
         with some.lent(LONG) as hasher:
             assert hasher is not None
-            some.rest()  # it is busy
             assert asked(hasher, folder / f"{LEAST_BYTES:010}")
         await is_gone(hasher.pid)
+        assert kept(some) == ()
+
+
+def test_a_busy_one_does_not_rest(folder: Path) -> None:
+    with closing(Hashers(1, much_bytes=0, idle_s=0)) as some:
+        with some.lent(LONG) as hasher:
+            assert hasher is not None
+            some.rest()
+            assert asked(hasher, folder / f"{LEAST_BYTES:010}")
+        assert kept(some) == (hasher.pid,)
+        some.rest()
         assert kept(some) == ()
 
 
