@@ -214,7 +214,8 @@ def _show(console: Console, library: Library, status: Status, ends: dict[Path, E
     console.print(stages)
     photos = status.assets.get("photo", 0)
     console.print(f"{photos} photographs in {took_s:.1f} s: {photos / took_s * 60:.0f} a minute.\n")
-    counts = Counter(end.word for end in ends.values())
+    # of each file once: what was uploaded lies in the inbox, too
+    counts = Counter(ends.get(sample.path, End("not seen")).word for sample in library.samples)
     console.print("Outcomes: " + ", ".join(f"{count} {word}" for word, count in counts.most_common()))
     odd = Table("File", "Outcome", "Reason", title="The odd files", title_justify="left")
     for sample in library.samples:
