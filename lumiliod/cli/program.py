@@ -134,10 +134,13 @@ def exit_code(problem: Problem) -> int:
     return {400: USAGE, 401: FORBIDDEN, 403: FORBIDDEN, 503: TEMPORARY, 507: TEMPORARY}.get(problem.status, FAILURE)
 
 
+_START = "Start it: systemctl start lumiliod, or lumiliod run. --socket PATH or LUMILIO_SOCKET names another."
+
+
 def _options(named: str | None) -> Options:
     if named:
         return Options(socket=named, origin="LUMILIO_SOCKET names it; --socket PATH names another.")
-    return Options(socket=DEFAULT_SOCKET, origin="Name another with --socket PATH or LUMILIO_SOCKET.")
+    return Options(socket=DEFAULT_SOCKET, origin=_START)
 
 
 def _show(problem: Problem, as_json: bool) -> None:

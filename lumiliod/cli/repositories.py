@@ -17,6 +17,9 @@ from lumiliod.contract.repositories import NewRepository, Repository, Repository
 if TYPE_CHECKING:
     from lumiliod.client import Client
 
+_DAY_S = 86_400
+"""What is to be once a day is when it is quiet."""
+
 
 @click.group(cls=Group)
 def repos() -> None:
@@ -175,8 +178,11 @@ def _settings(found: RepositorySettings | None) -> list[tuple[str, object]]:
         ("Names", f"{names}; one that is taken: {found.handle_duplicate_filenames}"),
         ("Largest file", size(found.max_file_size_kb * 1024) if found.max_file_size_kb else None),
         ("Left out", ", ".join(found.ignore_patterns) or None),
-        (
-            "Scanned",
-            f"every {duration_text(int(found.full_scan_interval_s))}" if found.full_scan_interval_s else "never",
-        ),
+        ("Scanned", _how_often(int(found.full_scan_interval_s))),
     ]
+
+
+def _how_often(interval_s: int) -> str:
+    if interval_s == _DAY_S:
+        return "every night"
+    return f"every {duration_text(interval_s)}" if interval_s else "never by itself"

@@ -30,6 +30,7 @@ def test_a_whole_day(daemon: "Daemon", tmp_path: Path) -> None:
     assert (added["name"], added["storage_strategy"]) == ("home", "flat")
     assert [found["name"] for found in said(daemon, "repos", "list")["items"]] == ["home"]
     assert said(daemon, "repos", "show", "home")["id"] == added["id"]
+    assert "every night" in daemon.cli("repos", "show", "home").stdout
     assert daemon.cli("repos", "list").stdout.splitlines()[0].split() == [
         "Name", "Status", "Changes", "Layout", "Assets", "Files", "Size", "Path",
     ]  # fmt: skip

@@ -91,7 +91,12 @@ def test_the_socket_stands_anywhere(runner: CliRunner, line: str) -> None:
 @pytest.mark.parametrize(
     ("named", "args", "told"),
     [
-        (None, [], "no socket /nonexistent/s. Name another with --socket PATH or LUMILIO_SOCKET."),
+        (
+            None,
+            [],
+            "no socket /nonexistent/s. Start it: systemctl start lumiliod, or lumiliod run."
+            " --socket PATH or LUMILIO_SOCKET names another.",
+        ),
         ("/x/y", [], "no socket /x/y. LUMILIO_SOCKET names it; --socket PATH names another."),
         ("/x/y", ["--socket", "/x/z"], "no socket /x/z. --socket names it."),
     ],
