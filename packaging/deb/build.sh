@@ -45,7 +45,7 @@ date=$(git log -1 --format=%cs 2>/dev/null || date +%F)
 .venv/bin/python -m scripts.deb.manual "$tree/generated" "$date"
 
 cp -R packaging/deb/debian "$tree/debian"
-cp -R systemd README.md docs "$tree/"
+cp -R systemd README.md ARCHITECTURE.md CHANGELOG.md docs "$tree/"
 cp config/lumiliod.toml "$tree/"
 for name in service socket; do
     cp "systemd/lumiliod.$name" "$tree/debian/lumilio.lumiliod.$name"
@@ -57,7 +57,7 @@ rm -- "$tree/debian/control.in"
 cat >"$tree/debian/changelog" <<END
 lumilio ($version) unstable; urgency=medium
 
-  * See /usr/share/doc/lumilio/README.md and the project's CHANGELOG.md.
+  * See /usr/share/doc/lumilio/CHANGELOG.md.
 
  -- The Lumilio developers <lumilio@example.org>  $(date -R -d "$date")
 END

@@ -29,6 +29,7 @@ def main() -> None:
     steps.part(f"the package {package.name}")
     steps.step("lintian finds no error", lambda: _lint(package))
     steps.step("it needs no network, compiler or root of its own", lambda: _look_inside(package))
+    steps.step("what its units and its README name is in it", lambda: _documents(package))
     if os.geteuid() == 0 and _can_boot():
         newer = _newer(package)
         made = machines.base(WORK, _suite(), _mirror())
@@ -72,6 +73,23 @@ def _look_inside(package: Path) -> str:
     )
     assert not needless, str(needless)
     return f"{len(names)} files"
+
+
+def _documents(package: Path) -> str:
+    with tempfile.TemporaryDirectory(prefix="lumilio-deb-") as folder:
+        root = Path(folder)
+        subprocess.run(["dpkg-deb", "-x", package, folder], check=True)
+        units = "".join(unit.read_text() for unit in root.glob("*/lib/systemd/system/lumilio*"))
+        units += "".join(unit.read_text() for unit in root.glob("lib/systemd/system/lumilio*"))
+        named = {root / path for path in re.findall(r"file:///(\S+)", units)}
+        assert named, "no unit names a document"
+        own = root / "usr/share/doc/lumilio"
+        for page in (own / "README.md", *own.glob("docs/*.md")):
+            links = re.findall(r"\]\(([^)#:]+)\)", page.read_text())
+            named |= {place for link in links if (place := (page.parent / link).resolve()).is_relative_to(own / "docs")}
+        missing = sorted(str(place.relative_to(root)) for place in named if not place.exists())
+        assert not missing, f"not there: {', '.join(missing)}"
+        return f"{len(named)} documents and pictures"
 
 
 def _newer(package: Path) -> Path:
