@@ -17,7 +17,7 @@ import msgspec
 from lumiliod import __version__
 from lumiliod.cli.output import print_json, visible
 from lumiliod.cli.polling import progress
-from lumiliod.cli.program import Command, Options
+from lumiliod.cli.program import START, Command, Options
 from lumiliod.contract.doctor import EXIT_STATUS, Check, CheckState, Checkup
 
 GROUP = "lumilio-admin"
@@ -74,7 +74,7 @@ def of_socket(path: str) -> Check:
     def check(state: CheckState, told: str, fix: str | None = None) -> Check:
         return Check(area="socket", name="daemon", state=state, told=told, fix=fix)
 
-    start = "Start the daemon: systemctl start lumiliod, or lumiliod run."
+    start = f"Start the daemon: {START}."
     try:
         found = os.stat(path)  # noqa: PTH116  as the person wrote it
     except FileNotFoundError:

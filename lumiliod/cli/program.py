@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from lumiliod.client import Client
 
 DEFAULT_SOCKET = "/run/lumilio/lumiliod.sock"
+START = "systemctl start lumiliod, or lumiliod run"
 
 FAILURE = 1
 USAGE = 64
@@ -134,13 +135,10 @@ def exit_code(problem: Problem) -> int:
     return {400: USAGE, 401: FORBIDDEN, 403: FORBIDDEN, 503: TEMPORARY, 507: TEMPORARY}.get(problem.status, FAILURE)
 
 
-_START = "Start it: systemctl start lumiliod, or lumiliod run. --socket PATH or LUMILIO_SOCKET names another."
-
-
 def _options(named: str | None) -> Options:
     if named:
         return Options(socket=named, origin="LUMILIO_SOCKET names it; --socket PATH names another.")
-    return Options(socket=DEFAULT_SOCKET, origin=_START)
+    return Options(socket=DEFAULT_SOCKET, origin=f"Start it: {START}. --socket PATH or LUMILIO_SOCKET names another.")
 
 
 def _show(problem: Problem, as_json: bool) -> None:

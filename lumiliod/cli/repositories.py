@@ -13,12 +13,10 @@ from lumiliod.cli.words import FILE_OUTCOMES, SCAN_RESULT, said, sentence
 from lumiliod.contract.jobs import Job
 from lumiliod.contract.problems import Problem
 from lumiliod.contract.repositories import NewRepository, Repository, RepositorySettings, ScanTicket, Watch
+from lumiliod.domain.sync import NIGHTLY_S
 
 if TYPE_CHECKING:
     from lumiliod.client import Client
-
-_DAY_S = 86_400
-"""What is to be once a day is when it is quiet."""
 
 
 @click.group(cls=Group)
@@ -183,6 +181,6 @@ def _settings(found: RepositorySettings | None) -> list[tuple[str, object]]:
 
 
 def _how_often(interval_s: int) -> str:
-    if interval_s == _DAY_S:
+    if interval_s == NIGHTLY_S:
         return "every night"
     return f"every {duration_text(interval_s)}" if interval_s else "never by itself"

@@ -15,6 +15,9 @@ HOLD_SHARE, HOLD_FILES = 0.20, 50
 SLACK_SHARE = 0.10
 """So much more than was approved, and no more than ``HOLD_FILES``, may be missing by the time it is looked at again."""
 
+NIGHTLY_S = 86_400
+"""An interval of full scans of just a day: they are done when most people sleep."""
+
 
 class SyncType(StrEnum):
     """Why a scan ran: a watcher's event, a schedule or polling, a start or a repository that is back, a person."""

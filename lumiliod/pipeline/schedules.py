@@ -7,7 +7,7 @@ from lumiliod.db.pool import Connection
 from lumiliod.domain.errors import Shape
 from lumiliod.domain.repositories import RepositoryStatus
 from lumiliod.domain.schedules import MAX_EVERY_S, MAX_JITTER_S, Schedule, Timing, zone_named
-from lumiliod.domain.sync import SyncType
+from lumiliod.domain.sync import NIGHTLY_S, SyncType
 from lumiliod.jobs import schedule
 from lumiliod.pipeline import kinds
 from lumiliod.runtime import Opened, Repositories
@@ -87,7 +87,7 @@ def full_scan(opened: Opened) -> Schedule | None:
     if interval_s <= 0:
         return None
     every_s = int(min(max(1.0, interval_s), MAX_EVERY_S))
-    if every_s == DAY_S:
+    if every_s == NIGHTLY_S:
         timing = Timing(cron=QUIET, time_zone=local_zone(), jitter_s=QUIET_S)
     else:
         timing = Timing(every_s=every_s, jitter_s=min(int(every_s * JITTER_SHARE), MAX_JITTER_S))

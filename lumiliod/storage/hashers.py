@@ -45,7 +45,10 @@ _DIGEST_BYTES = 32
 
 
 class Hasher:
-    """One process and the socket to it; it serves one thread at a time. Its making raises OSError."""
+    """One process and the socket to it; it serves one thread at a time. Its making raises OSError.
+
+    It ``has_ended`` when it cannot answer any more, and ``is_quick`` when its last answer was there within ``QUICK_S``.
+    """
 
     def __init__(self) -> None:
         self._socket, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -94,7 +97,7 @@ class Hasher:
     def answer(self) -> Digest | None:
         """Wait for the next digest; None where a file cannot be mapped, or the process has ended.
 
-        It :attr:`is_quick` from then on, or not. In a thread of trio it ends soon when its caller is cancelled: the
+        In a thread of trio it ends soon when its caller is cancelled: the
         answer is left to come then.
         """
         if self.has_ended:

@@ -10,8 +10,8 @@ from lumiliod.client import ApiError, Client
 from lumiliod.contract.repositories import NewRepository
 from lumiliod.contract.trash import PurgeRequest, Removal, RemoveRequest, RestoreRequest
 from tests.conftest import Daemon
-from tests.daemon.test_bad_input import UnixConnection
 from tests.daemon.test_kill import photograph
+from tests.raw_http import ask
 
 
 @pytest.fixture(scope="module")
@@ -41,15 +41,6 @@ def uploaded(served: Daemon, client: Client, folder: Path, seed: int) -> UUID:
 
 def root_of(client: Client) -> Path:
     return Path(client.repository("home").path)
-
-
-def ask(served: Daemon, method: str, path: str, body: bytes = b"") -> tuple[int, bytes]:
-    connection = UnixConnection(served.socket)
-    connection.request(method, f"/api/v1{path}", body=body)
-    answer = connection.getresponse()
-    told = answer.read()
-    connection.close()
-    return answer.status, told
 
 
 def test_there_and_back(served: Daemon, client: Client, tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """Whatever is thrown at it ends in one clear error with a stable code; the daemon stays up, nothing is left behind."""
 
-import http.client
 import io
 import json
 import os
@@ -17,17 +16,7 @@ from PIL import Image
 from lumiliod.client import ApiError
 from tests.conftest import Daemon
 from tests.daemon.test_kill import photograph
-
-
-class UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: str) -> None:
-        super().__init__("lumilio", timeout=30)
-        self.path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(30)
-        self.sock.connect(self.path)
+from tests.raw_http import UnixConnection
 
 
 @pytest.fixture(scope="module")

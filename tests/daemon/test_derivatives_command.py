@@ -14,8 +14,8 @@ from lumiliod.db import embedded
 from lumiliod.domain.derivatives import place
 from lumiliod.domain.ids import Digest
 from tests.conftest import Daemon
-from tests.daemon.test_bad_input import UnixConnection
 from tests.media.test_web_video import film
+from tests.raw_http import UnixConnection
 
 
 def told(daemon: Daemon, *command: str) -> dict[str, object]:

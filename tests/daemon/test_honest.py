@@ -12,8 +12,9 @@ import pytest
 from lumiliod.client import ApiError
 from lumiliod.contract.repositories import NewRepository
 from tests.conftest import Daemon
-from tests.daemon.test_bad_input import UnixConnection, post, wait_until
+from tests.daemon.test_bad_input import post, wait_until
 from tests.daemon.test_kill import photograph
+from tests.raw_http import UnixConnection
 
 
 @pytest.fixture(scope="module")

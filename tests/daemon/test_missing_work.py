@@ -10,8 +10,9 @@ import psycopg
 
 from lumiliod.db import embedded
 from tests.conftest import Daemon
-from tests.daemon.test_bad_input import UnixConnection, wait_until
+from tests.daemon.test_bad_input import wait_until
 from tests.daemon.test_kill import photograph
+from tests.raw_http import UnixConnection
 
 
 def test_an_emptied_job_table_is_made_again(daemon: Daemon, tmp_path: Path) -> None:

@@ -15,11 +15,12 @@ import pytest
 from av.filter import Graph
 
 from tests.conftest import CORPUS, Daemon
-from tests.daemon.test_bad_input import UnixConnection, wait_until
+from tests.daemon.test_bad_input import wait_until
 from tests.daemon.test_missing_work import media_processes
 from tests.daemon.test_web_videos import ingested, played
 from tests.media.test_film_pieces import counting, frames, sound
 from tests.media.test_web_video import film
+from tests.raw_http import UnixConnection
 
 
 @pytest.fixture

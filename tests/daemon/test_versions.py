@@ -10,7 +10,8 @@ from PIL import Image
 
 from lumiliod.contract.assets import AssetDetail
 from tests.conftest import Daemon
-from tests.daemon.test_bad_input import UnixConnection, wait_until
+from tests.daemon.test_bad_input import wait_until
+from tests.raw_http import UnixConnection
 
 
 def draw(path: Path, colour: str, size: tuple[int, int]) -> None:

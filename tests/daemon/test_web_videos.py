@@ -13,8 +13,9 @@ from PIL import Image
 
 from lumiliod.db import embedded
 from tests.conftest import Daemon
-from tests.daemon.test_bad_input import UnixConnection, wait_until
+from tests.daemon.test_bad_input import wait_until
 from tests.media.test_web_video import film
+from tests.raw_http import UnixConnection
 
 
 def played(daemon: Daemon, asset_id: UUID, path: str = "video/web", **headers: str) -> tuple[int, bytes, str | None]:

@@ -12,6 +12,7 @@ from lumiliod.storage.repository import Repository, create
 from lumiliod.storage.s3 import S3Backend
 from lumiliod.testing import proxy
 from lumiliod.testing.proxy import Proxy
+from tests.disks import tmpfs
 
 # One request after the other: what the server checks and then does is one step, as it is in S3.
 SERVER = """
@@ -45,12 +46,8 @@ def repo(tmp_path: Path) -> Repository:
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 4 MiB; skipped where none can be mounted."""
-    path = tmp_path / "disk"
-    path.mkdir()
-    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "none", path]).returncode:
-        pytest.skip("cannot mount a small file system here")
-    yield path
-    subprocess.run(["umount", "-l", path], check=True)
+    with tmpfs(tmp_path / "disk", "4m") as path:
+        yield path
 
 
 @pytest.fixture(scope="session")

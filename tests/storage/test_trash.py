@@ -2,7 +2,6 @@ import errno
 import json
 import os
 import socket
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -23,6 +22,7 @@ from lumiliod.storage.local import stat_of
 from lumiliod.storage.repository import Repository
 from lumiliod.storage.trash_note import Note
 from tests import meanwhile
+from tests.disks import tmpfs
 
 BYTES = b"bytes of a picture"
 
@@ -74,13 +74,8 @@ def put(repo: Repository, path: str = "inbox/a.jpg") -> tuple[Path, Note, FileSt
 @pytest.fixture
 def other_disk(repo: Repository) -> Iterator[Path]:
     """Another file system mounted in the user area; skipped where none can be mounted."""
-    path = Path(repo.root, "Trip")
-    path.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "none", str(path)]
-    if os.geteuid() != 0 or subprocess.run(mount, check=False).returncode:
-        pytest.skip("cannot mount a small file system here")
-    yield path
-    subprocess.run(["umount", "-l", str(path)], check=True)
+    with tmpfs(Path(repo.root, "Trip"), "4m") as path:
+        yield path
 
 
 def test_there_and_back(repo: Repository) -> None:

@@ -10,7 +10,6 @@ import pytest
 from lumiliod.client import ApiError, Client
 from lumiliod.contract.repositories import NewRepository, Repository
 from tests.conftest import Daemon
-from tests.daemon.test_bad_input import UnixConnection
 from tests.daemon.test_kill import photograph
 
 
@@ -60,12 +59,3 @@ def code(act: Callable[[], object]) -> str:
     with pytest.raises(ApiError) as caught:
         act()
     return f"{caught.value.problem.status} {caught.value.problem.code}"
-
-
-def ask(served: Daemon, method: str, path: str, body: bytes = b"") -> tuple[int, bytes]:
-    connection = UnixConnection(served.socket)
-    connection.request(method, f"/api/v1{path}", body=body)
-    answer = connection.getresponse()
-    told = answer.read()
-    connection.close()
-    return answer.status, told

@@ -9,8 +9,9 @@ import pytest
 import yaml
 
 from lumiliod.contract.repositories import Attachment, NewRepository, RepositoryChange
-from tests.api.repositories.homes import Home, ask, code, files_below
+from tests.api.repositories.homes import Home, code, files_below
 from tests.conftest import Daemon
+from tests.raw_http import ask
 
 
 @pytest.mark.parametrize("copied", [False, True], ids=["renamed", "copied to another disk"])

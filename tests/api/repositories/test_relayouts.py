@@ -1,7 +1,10 @@
 """Re-layouts over the API."""
 
-from tests.api.repositories.homes import Home, ask, code
+from functools import partial
+
+from tests.api.repositories.homes import Home, code
 from tests.daemon.test_bad_input import wait_until
+from tests.raw_http import ask
 
 
 def test_a_relayout_over_the_api(home: Home) -> None:
@@ -27,7 +30,7 @@ def test_a_relayout_over_the_api(home: Home) -> None:
 
 def test_what_a_relayout_refuses(home: Home) -> None:
     for to in ("", "tree", "../x", "CAS"):
-        assert code(lambda to=to: home.client.repos.relayout(home.name, to)) == "400 bad_storage_strategy"  # type: ignore[misc]
+        assert code(partial(home.client.repos.relayout, home.name, to)) == "400 bad_storage_strategy"
     assert code(lambda: home.client.repos.plan_relayout("nobody", "cas")) == "404 repository_not_found"
     assert code(lambda: home.client.repos.last_relayout(home.name)) == "404 relayout_not_found"
     assert code(lambda: home.client.repos.undo_relayout("..")).startswith("404")

@@ -7,7 +7,8 @@ import msgspec
 
 from lumiliod.client import Client
 from lumiliod.contract.repositories import NewRepository
-from tests.api.repositories.homes import Home, ask, code
+from tests.api.repositories.homes import Home, code
+from tests.raw_http import ask
 
 
 def test_removing_asks_for_the_name_and_touches_nothing(home: Home, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from lumiliod.client import Client
 from lumiliod.contract.repositories import Attachment, NewRepository
 from tests.api.repositories.homes import Home, code
 from tests.conftest import Daemon
+from tests.disks import tmpfs
 
 
 def test_a_root_that_is_not_what_it_was(make_daemon: Callable[..., Daemon], tmp_path: Path) -> None:
@@ -64,12 +65,8 @@ def test_one_daemon_for_a_repository(home: Home, make_daemon: Callable[..., Daem
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    path = tmp_path / "disk"
-    path.mkdir()
-    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2g", "none", path]).returncode:
-        pytest.skip("cannot mount a file system here")
-    yield path
-    subprocess.run(["umount", "-l", path], check=True)
+    with tmpfs(tmp_path / "disk", "2g") as path:
+        yield path
 
 
 def test_a_disk_that_is_read_only(served: Daemon, client: Client, disk: Path) -> None:

@@ -5,8 +5,9 @@ from pathlib import Path
 import yaml
 
 from lumiliod.contract.repositories import NewRepository, RepositoryChange
-from tests.api.repositories.homes import Home, ask, code
+from tests.api.repositories.homes import Home, code
 from tests.daemon.test_bad_input import wait_until
+from tests.raw_http import ask
 
 
 def test_settings_hold_at_once_and_stand_in_the_marker(home: Home) -> None:
