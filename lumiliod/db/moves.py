@@ -1,14 +1,18 @@
 """Files that were moved within a repository by somebody: told by their inodes, without being read."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
+from psycopg.rows import class_row
+
 from lumiliod.db import trash
 from lumiliod.db.encoding import bytes_array, plain_array
+from lumiliod.db.file_stat import fitting, unsigned
 from lumiliod.db.pool import Connection
 from lumiliod.db.scans import Met
 from lumiliod.db.sql import Queries
+from lumiliod.domain.assets import FileStat
 from lumiliod.domain.ids import AssetId, RepositoryId
 
 Q = Queries(__file__)
@@ -28,8 +32,38 @@ class Move:
     inode: int
     mtime_ns: int
     ctime_ns: int
-    is_taken: bool = False
-    """Whether another file lies where it was."""
+    taken_by: FileStat | None = None
+    """The file that lies where it was, if one does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """What became of moves."""
+
+    followed: list[tuple[bytes, AssetId]]
+    """Where records have followed their files to, and their assets."""
+    to_read: list[UUID]
+    """Records that are to be looked at."""
+    absent: int = 0
+    """Records whose place another's file has taken, and whose own was not met yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Occupant:
+    """A record at a place to which another's file was moved."""
+
+    id: UUID
+    asset_id: AssetId | None
+    path: bytes
+    inode: int
+    size_bytes: int
+    mtime_ns: int
+
+    def is_at(self, found: FileStat | None) -> bool:
+        """Tell whether a file is the one on record."""
+        if found is None or found.inode != unsigned(self.inode):
+            return False
+        return (found.size_bytes, fitting(found.mtime_ns)) == (self.size_bytes, self.mtime_ns)
 
 
 def moved_here(conn: Connection, repository_id: RepositoryId, page: Met) -> list[Move]:
@@ -51,41 +85,77 @@ def moved_here(conn: Connection, repository_id: RepositoryId, page: Met) -> list
     return [Move(*row) for row in conn.execute(Q["moved_here"], params)]
 
 
-def move(
-    conn: Connection, repository_id: RepositoryId, generation: int, moves: Sequence[Move]
-) -> tuple[list[tuple[bytes, AssetId]], list[UUID]]:
+def move(conn: Connection, repository_id: RepositoryId, generation: int, moves: Sequence[Move]) -> Moved:
     """Have records say where their files lie now, those of a folder in one statement.
 
-    What changed since is left to the scan, as is a place where another file has its record still.
-
-    Returns:
-        The places of those that followed, and their assets; the records of those that could not, and are to be looked
-        at.
+    A record that is in the way, and whose own file was not met, makes way: the file at its place is another's for
+    certain. What changed since is left to the scan. Where times are of whole seconds, as from a card, other files may
+    have the same: then the content is to be read after all.
     """
-    trash.hold(conn, *(one.asset_id for one in moves))
-    held = {"ids": [one.record_id for one in moves], "before": [one.before for one in moves]}
-    rows = conn.execute(Q["hold_moving"], held | {"inodes": [one.inode for one in moves]})
-    unchanged = {row[0] for row in rows}
-    moves = [one for one in moves if one.record_id in unchanged]
     where = {"repository_id": repository_id, "paths": [one.path for one in moves]}
+    with conn.cursor(row_factory=class_row(_Occupant)) as cursor:
+        yielding = {one.id: one for one in cursor.execute(Q["in_the_way"], where)}
+    trash.hold(conn, *(one.asset_id for one in moves), *(one.asset_id for one in yielding.values()))
+    places = {one.id: (one.path, one.inode) for one in yielding.values()}
+    places |= {one.record_id: (one.before, one.inode) for one in moves}
+    before, inodes = (list(column) for column in zip(*places.values(), strict=True))
+    rows = conn.execute(Q["hold_moving"], {"ids": list(places), "before": before, "inodes": inodes})
+    unchanged: dict[UUID, bool] = dict(rows.fetchall())
+    moves = [one for one in moves if unchanged.get(one.record_id)]
     occupied: dict[bytes, UUID] = dict(conn.execute(Q["at_paths"], where).fetchall())
-    following = possible(moves, occupied)
-    if left := {one.record_id for one in moves if one.is_taken} - {one.record_id for one in following}:
-        conn.execute(Q["doubt"], {"ids": list(left)})
-    moves = following
-    if not moves:
-        return [], list(left)
-    moving = {one.record_id for one in moves}
-    if in_the_way := [occupied[one.path] for one in moves if one.path in occupied]:
-        assert moving.issuperset(in_the_way)
+    following = possible(moves, occupied, yielding.keys() & unchanged.keys())
+    doubted = {one.record_id for one in moves if one.taken_by} - {one.record_id for one in following}
+    conn.execute(Q["doubt"], {"ids": list(doubted)})
+    if not following:
+        return Moved([], list(doubted))
+    if in_the_way := [occupied[one.path] for one in following if one.path in occupied]:
         conn.execute(Q["park"], {"ids": in_the_way})
     params = {
         "generation": generation,
-        "ids": [one.record_id for one in moves],
-        "paths": [one.path for one in moves],
-        "ctimes": [one.ctime_ns for one in moves],
+        "ids": [one.record_id for one in following],
+        "paths": [one.path for one in following],
+        "ctimes": [one.ctime_ns for one in following],
     }
-    return [(path, AssetId(asset_id)) for path, asset_id in conn.execute(Q["move"], params)], list(left)
+    followed = [(path, AssetId(asset_id)) for path, asset_id in conn.execute(Q["move"], params)]
+    unsure = [one.record_id for one in following if _is_whole(one.mtime_ns)]
+    made_way = [(yielding[record_id], first) for record_id, first in left_to(following, occupied).items()]
+    home = [(one, first) for one, first in made_way if one.is_at(first.taken_by)]
+    if made_way:
+        _make_way(conn, repository_id, generation, made_way)
+    followed += [(first.before, one.asset_id) for one, first in home if one.asset_id]
+    unsure += [one.id for one, _ in home if _is_whole(one.mtime_ns)]
+    return Moved(followed, [*doubted, *unsure], len(made_way) - len(home))
+
+
+def _make_way(
+    conn: Connection, repository_id: RepositoryId, generation: int, made_way: Sequence[tuple[_Occupant, Move]]
+) -> None:
+    params = {
+        "repository_id": repository_id,
+        "generation": generation,
+        "ids": [one.id for one, _ in made_way],
+        "paths": [first.before for _, first in made_way],
+        "are_home": [one.is_at(first.taken_by) for one, first in made_way],
+        "are_taken": [first.taken_by is not None for _, first in made_way],
+    }
+    conn.execute(Q["make_way"], params)
+
+
+def _is_whole(time_ns: int) -> bool:
+    return time_ns % 1_000_000_000 == 0
+
+
+def left_to(moves: Sequence[Move], occupied: Mapping[bytes, UUID]) -> dict[UUID, Move]:
+    """Return to whose former place each record goes that makes way: the first one's of those that follow each other."""
+    moving = {one.record_id for one in moves}
+    to = {occupied[one.path]: one for one in moves if one.path in occupied}
+    left = dict[UUID, Move]()
+    for record_id in to.keys() - moving:
+        first = to[record_id]
+        while first.record_id in to:
+            first = to[first.record_id]
+        left[record_id] = first
+    return left
 
 
 def unrecorded(conn: Connection, repository_id: RepositoryId, paths: Sequence[bytes]) -> list[bytes]:
@@ -95,10 +165,12 @@ def unrecorded(conn: Connection, repository_id: RepositoryId, paths: Sequence[by
     return [path for path in paths if path not in recorded]
 
 
-def possible(moves: Sequence[Move], occupied: dict[bytes, UUID]) -> list[Move]:
-    """Return those whose place is free, or becomes so by another of them."""
+def possible(
+    moves: Sequence[Move], occupied: Mapping[bytes, UUID], yielding: Collection[UUID] = frozenset()
+) -> list[Move]:
+    """Return those whose place is free, or becomes so by another of them, or by a record that makes way."""
     while True:
-        moving = {one.record_id for one in moves}
+        moving = {one.record_id for one in moves}.union(yielding)
         possible = [one for one in moves if one.path not in occupied or occupied[one.path] in moving]
         if len(possible) == len(moves):
             return possible

@@ -20,10 +20,17 @@ FROM unknown w CROSS JOIN LATERAL (
     LIMIT %(links)s::int) AS f
 WHERE NOT EXISTS (SELECT 1 FROM findings n WHERE n.file_id = f.id AND n.state = 'open')
 
+-- name: in_the_way
+-- Records at places to which others moved, such as may make way: they are in no trash, and nobody's but a person's to move.
+SELECT id, asset_id, path, inode, size_bytes, mtime_ns FROM file_records f
+WHERE repository_id = %(repository_id)s::uuid AND path = ANY (%(paths)s::bytea[]) AND outcome <> 'trashed'
+  AND NOT EXISTS (SELECT 1 FROM findings n WHERE n.file_id = f.id AND n.state = 'open')
+
 -- name: hold_moving
--- those of the records that are still what they were when the file was looked for
-SELECT f.id FROM unnest(%(ids)s::uuid[], %(before)s::bytea[], %(inodes)s::bigint[]) AS m (id, path, inode)
-JOIN file_records f ON f.id = m.id AND f.path = m.path AND f.inode = m.inode AND f.outcome IN ('asset', 'duplicate')
+-- those of the records that are still what they were when the file was looked for, and whether they are an asset's
+SELECT f.id, f.outcome IN ('asset', 'duplicate')
+FROM unnest(%(ids)s::uuid[], %(before)s::bytea[], %(inodes)s::bigint[]) AS m (id, path, inode)
+JOIN file_records f ON f.id = m.id AND f.path = m.path AND f.inode = m.inode AND f.outcome <> 'trashed'
 ORDER BY f.id FOR NO KEY UPDATE OF f
 
 -- name: at_paths
@@ -44,3 +51,20 @@ UPDATE file_records f SET path = m.path, ctime_ns = m.ctime_ns, missing_since = 
     scan_generation = %(generation)s::bigint
 FROM unnest(%(ids)s::uuid[], %(paths)s::bytea[], %(ctimes)s::bigint[]) AS m (id, path, ctime_ns)
 WHERE f.id = m.id RETURNING f.path, f.asset_id
+
+-- name: make_way
+-- What lies where these were is another's file now. They go to the place that was left. Where their file lies there, they
+-- have followed it. Else their time of change is one that no file has: whatever lies there is looked at anew, and is no
+-- version of theirs; the end of the scan says whether it is missing, or has it looked for where something lies.
+WITH moved AS (
+    UPDATE file_records f SET path = m.path, ctime_ns = CASE WHEN NOT m.is_home THEN -1 END, updated_at = now(),
+        missing_since = CASE WHEN NOT m.is_home THEN f.missing_since END,
+        scan_generation = CASE WHEN m.is_home THEN %(generation)s::bigint ELSE f.scan_generation END
+    FROM unnest(%(ids)s::uuid[], %(paths)s::bytea[], %(are_home)s::bool[], %(are_taken)s::bool[])
+        AS m (id, path, is_home, is_taken)
+    WHERE f.id = m.id
+    RETURNING f.id, f.updated_at, m.is_home, m.is_taken)
+INSERT INTO scan_absences (repository_id, generation, file_id, updated_at)
+SELECT %(repository_id)s::uuid, %(generation)s::bigint, id, CASE WHEN is_taken THEN '-infinity' ELSE updated_at END
+FROM moved WHERE NOT is_home
+ON CONFLICT (repository_id, generation, file_id) DO UPDATE SET updated_at = excluded.updated_at

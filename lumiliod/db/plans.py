@@ -8,7 +8,7 @@ from uuid import UUID
 from psycopg.rows import class_row
 
 from lumiliod.db.encoding import bytes_array, plain_array
-from lumiliod.db.moves import Move, possible
+from lumiliod.db.moves import Move, left_to, possible
 from lumiliod.db.pool import Connection
 from lumiliod.db.scans import STEP, Met, below
 from lumiliod.db.sql import Queries
@@ -75,7 +75,7 @@ def compare(
         moves: records of files that were moved there, as far as an earlier page has not taken them.
         keeps_inodes: whether another inode is another file; some file systems make them up whenever they are mounted.
     """
-    moves = _possible(conn, plan_id, repository_id, moves) if moves else moves
+    moves, made_way = _possible(conn, plan_id, repository_id, moves) if moves else (moves, {})
     params = _where(plan_id, repository_id, page)
     params |= {"paths": bytes_array(page.paths), "left_out": bytes_array(page.left_out), "keeps_inodes": keeps_inodes}
     for name, column in zip(("sizes", "mtimes", "inodes", "ctimes"), page.columns, strict=True):
@@ -83,14 +83,23 @@ def compare(
     row = conn.execute(Q["compare"], params).fetchone()
     if moves:
         conn.execute(Q["move"], {"plan_id": plan_id} | _moving(moves))
+    if made_way:
+        firsts, befores = zip(*((one.record_id, one.before) for one in made_way.values()), strict=True)
+        params = {"plan_id": plan_id, "ids": list(made_way), "firsts": list(firsts), "before": list(befores)}
+        conn.execute(Q["make_way"], params)
     return int(row[0]) if row else 0
 
 
-def _possible(conn: Connection, plan_id: UUID, repository_id: RepositoryId, moves: Sequence[Move]) -> Sequence[Move]:
+def _possible(
+    conn: Connection, plan_id: UUID, repository_id: RepositoryId, moves: Sequence[Move]
+) -> tuple[Sequence[Move], dict[UUID, Move]]:
     movable = {row[0] for row in conn.execute(Q["movable"], {"plan_id": plan_id} | _moving(moves))}
     moves = [one for one in moves if one.record_id in movable]
     where = {"plan_id": plan_id, "repository_id": repository_id, "paths": [one.path for one in moves]}
-    return possible(moves, dict(conn.execute(Q["occupied"], where).fetchall()))
+    rows = conn.execute(Q["occupied"], where).fetchall()
+    occupied = {path: record_id for path, record_id, _ in rows}
+    moves = possible(moves, occupied, {record_id for _, record_id, makes_way in rows if makes_way})
+    return moves, left_to(moves, occupied)
 
 
 def _moving(moves: Sequence[Move]) -> dict[str, object]:

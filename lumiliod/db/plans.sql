@@ -21,12 +21,14 @@ WITH walked AS MATERIALIZED (
     LEFT JOIN file_records f ON f.repository_id = %(repository_id)s::uuid AND f.path = w.path
                             AND f.path > %(after)s::bytea AND f.path <= %(until)s::bytea),
 told AS (
-    INSERT INTO sync_plan_entries (plan_id, path, action, file_id, size_bytes, mtime_ns, inode)
+    INSERT INTO sync_plan_entries AS e (plan_id, path, action, file_id, size_bytes, mtime_ns, inode)
     SELECT %(plan_id)s::uuid, w.path,
            CASE WHEN w.record_id IS NULL THEN 'added' WHEN w.is_anew THEN 'updated' ELSE 'returned' END,
            w.record_id, w.size_bytes, w.mtime_ns, w.inode
     FROM walked w WHERE NOT w.is_left_out AND (w.record_id IS NULL OR w.is_anew OR w.is_back)
-    ON CONFLICT DO NOTHING)
+    -- what an earlier page has made way to there is looked at
+    ON CONFLICT (plan_id, path) DO UPDATE SET action = 'updated', size_bytes = excluded.size_bytes,
+        mtime_ns = excluded.mtime_ns, inode = excluded.inode WHERE e.action = 'retired')
 SELECT count(*) FROM walked WHERE record_id IS NOT NULL AND NOT is_back
 
 -- name: step
@@ -56,7 +58,10 @@ WHERE NOT EXISTS (SELECT 1 FROM sync_plan_entries e
                   WHERE e.plan_id = %(plan_id)s::uuid AND e.file_id = m.id AND e.action = 'moved')
 
 -- name: occupied
-SELECT f.path, f.id FROM file_records f
+-- which records lie at places, and whether they make way, as in_the_way of moves.sql tells
+SELECT f.path, f.id,
+       f.outcome <> 'trashed' AND NOT EXISTS (SELECT 1 FROM findings n WHERE n.file_id = f.id AND n.state = 'open')
+FROM file_records f
 WHERE f.repository_id = %(repository_id)s::uuid AND f.path = ANY (%(paths)s::bytea[])
   AND NOT EXISTS (SELECT 1 FROM sync_plan_entries e
                   WHERE e.plan_id = %(plan_id)s::uuid AND e.file_id = f.id AND e.action = 'moved')
@@ -65,6 +70,18 @@ WHERE f.repository_id = %(repository_id)s::uuid AND f.path = ANY (%(paths)s::byt
 UPDATE sync_plan_entries e SET action = 'moved', from_path = m.before, file_id = m.id
 FROM unnest(%(ids)s::uuid[], %(before)s::bytea[], %(paths)s::bytea[]) AS m (id, before, path)
 WHERE e.plan_id = %(plan_id)s::uuid AND e.path = m.path
+
+-- name: make_way
+-- what lies where these were is another's file: they go to where the first of those was that follow each other there
+INSERT INTO sync_plan_entries AS e (plan_id, path, action, file_id, size_bytes, mtime_ns, inode)
+SELECT %(plan_id)s::uuid,
+       coalesce((SELECT l.path FROM sync_plan_entries l
+                 WHERE l.plan_id = %(plan_id)s::uuid AND l.file_id = m.first AND l.action <> 'moved'
+                 ORDER BY l.path <> m.before DESC LIMIT 1), m.before),
+       'retired', f.id, f.size_bytes, f.mtime_ns, f.inode
+FROM unnest(%(ids)s::uuid[], %(firsts)s::uuid[], %(before)s::bytea[]) AS m (id, first, before)
+JOIN file_records f ON f.id = m.id
+ON CONFLICT (plan_id, path) DO UPDATE SET file_id = excluded.file_id WHERE e.action <> 'moved'
 
 -- name: take_over
 -- a file that lies where one that moved was is a new one: the record it was compared with has gone with the other

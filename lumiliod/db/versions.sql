@@ -7,12 +7,14 @@ SELECT EXISTS (SELECT 1 FROM jobs WHERE kind = 'scan' AND unique_key IS NOT NULL
                  AND repository_id = %(repository_id)s::uuid)
 
 -- name: renewable
--- Whether the bytes at an asset's place are a new version of it: nothing else holds the asset, and no file waits that
--- may be the one that lay there (a moved file keeps its size and its time).
+-- Whether the bytes at an asset's place are a new version of it: nothing else holds the asset, its record did not make way
+-- to there for a file that took its place (make_way of moves.sql), and no file waits that may be the one that lay there (a
+-- moved file keeps its size and its time).
 SELECT EXISTS (
     SELECT 1 FROM assets a JOIN file_records f ON f.asset_id = a.id
     WHERE a.id = %(asset_id)s::uuid AND a.deleted_at IS NULL AND a.type = %(type)s::text
       AND f.id = %(record_id)s::uuid AND f.outcome = 'asset' AND f.digest = a.digest AND f.path = %(path)s::bytea
+      AND f.ctime_ns IS DISTINCT FROM -1
       AND NOT EXISTS (SELECT 1 FROM file_records o
                       WHERE o.asset_id = a.id AND o.id <> f.id
                         -- a sidecar that is looked at anew has no digest, and holds nothing

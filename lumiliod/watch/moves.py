@@ -8,15 +8,14 @@ from uuid import UUID
 from lumiliod.db import jobs as db_jobs
 from lumiliod.db import moves
 from lumiliod.db.file_stat import unsigned
-from lumiliod.db.moves import Move
+from lumiliod.db.moves import Move, Moved
 from lumiliod.db.pool import Connection
 from lumiliod.domain.ids import RepositoryId, path_from_bytes
 from lumiliod.domain.sync import SyncType
 from lumiliod.pipeline import kinds, sidecars
 from lumiliod.storage import repository
+from lumiliod.storage.local import stat_of
 from lumiliod.storage.repository import Repository
-
-UNKNOWN = -1
 
 
 def really(repo: Repository, found: Sequence[Move]) -> list[Move]:
@@ -31,41 +30,34 @@ def really(repo: Repository, found: Sequence[Move]) -> list[Move]:
     for one in found:
         if one.record_id in gone or one.path in places:
             continue
-        inode = _inode_at(os.path.join(root, one.before))
-        if inode is None or inode not in (UNKNOWN, unsigned(one.inode)):
-            gone[one.record_id] = replace(one, is_taken=inode is not None)
+        try:
+            there = stat_of(os.lstat(os.path.join(root, one.before)))
+        except (FileNotFoundError, NotADirectoryError):
+            there = None
+        except OSError:
+            continue
+        if there is None or there.inode != unsigned(one.inode):
+            gone[one.record_id] = replace(one, taken_by=there)
             places.add(one.path)
     if gone:
         repository.check_identity(repo)
     return list(gone.values())
 
 
-def _inode_at(path: bytes) -> int | None:
-    """Return which file lies at a path, ``UNKNOWN`` where that cannot be told; None where there is none."""
-    try:
-        return os.lstat(path).st_ino
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError:
-        return UNKNOWN
+def follow(conn: Connection, repository_id: RepositoryId, generation: int, found: Sequence[Move]) -> Moved:
+    """Have records follow their files, and sidecars that lie there follow them.
 
-
-def follow(conn: Connection, repository_id: RepositoryId, generation: int, found: Sequence[Move]) -> int:
-    """Have records follow their files, and sidecars that lie there follow them; return how many did.
-
-    What has taken their places, and has no record now, is looked for by a scan: this one may have passed it. Where
-    times are of whole seconds, as from a card, other files may have the same: then the content is read after all.
+    What has taken their places, and has no record now, is looked for by a scan: this one may have passed it.
     """
-    moved, doubted = moves.move(conn, repository_id, generation, found)
-    if moved:
-        sidecars.beside(conn, [(repository_id, path_from_bytes(path), asset_id) for path, asset_id in moved])
-    places = {path for path, _ in moved}
-    unsure = [one.record_id for one in found if one.path in places and one.mtime_ns % 1_000_000_000 == 0]
-    db_jobs.enqueue(conn, [kinds.ingest_file(record_id, repository_id) for record_id in [*unsure, *doubted]])
-    taken = [one.before for one in found if one.is_taken and one.path in places]
+    moved = moves.move(conn, repository_id, generation, found)
+    if moved.followed:
+        sidecars.beside(conn, [(repository_id, path_from_bytes(path), asset_id) for path, asset_id in moved.followed])
+    db_jobs.enqueue(conn, [kinds.ingest_file(record_id, repository_id) for record_id in moved.to_read])
+    places = {path for path, _ in moved.followed}
+    taken = [one.before for one in found if one.taken_by and one.path in places]
     left = moves.unrecorded(conn, repository_id, taken) if taken else []
     folders = {path_from_bytes(path.rpartition(b"/")[0]) for path in left}
     if folders:
         parts = [(folder, False) for folder in sorted(folders)]
         db_jobs.enqueue(conn, [kinds.scan_folders(repository_id, parts, SyncType.REALTIME)])
-    return len(moved)
+    return moved

@@ -13,6 +13,7 @@ import trio
 
 from lumiliod.db import jobs as db_jobs
 from lumiliod.db import moves, scans, sync
+from lumiliod.db.moves import Moved
 from lumiliod.db.pool import Connection
 from lumiliod.db.scans import Held, Merged, Met
 from lumiliod.domain.errors import LumilioError, Retryable
@@ -201,7 +202,11 @@ class _Scan:
         found = await rt.db.once(moves.moved_here, opened.id, page) if self._keeps_inodes else []
         if found:
             found = await trio.to_thread.run_sync(moving.really, opened.repository, found, limiter=rt.disk)
-        return await rt.jobs.call(moving.follow, opened.id, generation, found) if found else 0
+        if not found:
+            return 0
+        moved: Moved = await rt.jobs.call(moving.follow, opened.id, generation, found)
+        self._absent += moved.absent
+        return len(moved.followed)
 
     async def _merge(self, page: Met, generation: int) -> Merged:
         """Record what is new or changed, also where others are at work on the records, once they are done.

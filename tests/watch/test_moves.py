@@ -271,6 +271,64 @@ async def test_any_moves_keep_every_relation(shelf: Shelf, monkeypatch: pytest.M
     assert {asset for (asset,) in live} == {bytes_of[content] for content in there.values()}
 
 
+async def test_names_exchanged_are_followed_wherever_a_page_ends(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scan, "PAGE", 1)
+    assets = fill(shelf, ["1.jpg", "2.jpg", "3.jpg"])
+    await follow(shelf)
+    step(shelf.path, ("1.jpg", "x"), ("3.jpg", "1.jpg"), ("x", "3.jpg"))
+    result = await follow(shelf)
+    assert (result["moved"], result["changed"], result["missing"]) == (2, 0, 0)
+    assert held(shelf) == {"1.jpg": assets["3.jpg"], "2.jpg": assets["2.jpg"], "3.jpg": assets["1.jpg"]}
+    assert asked_for(shelf) == set()
+
+
+@pytest.mark.parametrize(
+    ("names", "page"), [(names, 1) for names in ("abp", "apb", "bap", "bpa", "pab", "pba")] + [("abp", 5000)]
+)
+@pytest.mark.parametrize("there", ["nothing", "another", "another that is known"])
+async def test_a_copy_that_goes_over_another_file_while_the_original_is_written_over_is_the_asset_still(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch, names: str, there: str, page: int
+) -> None:
+    """Whichever is met or looked at first: the copy's bytes were never away, and what they replaced has no file."""
+    monkeypatch.setattr(scan, "PAGE", page)
+    original, copy, replaced = (f"{names.index(name)}.jpg" for name in "abp")
+    assets = fill(shelf, [original, replaced, "k.jpg"])
+    shelves.copy(shelf, assets[original], copy, (shelf.path / original).read_bytes())
+    await follow(shelf)
+    step(shelf.path, (copy, replaced))
+    match there:
+        case "another":
+            (shelf.path / copy).write_bytes(jpeg(98))
+        case "another that is known":
+            step(shelf.path, ("k.jpg", copy))
+    (shelf.path / original).write_bytes(jpeg(99))
+    async with shelves.opened(shelf, with_media=True) as rt:
+        async with shelves.serving(rt, {"maintenance": 1}):
+            await scanned(rt, shelf)
+        first = "unique_key = (SELECT 'file:' || id FROM file_records WHERE path = convert_to(%s, 'UTF8'))"
+        shelf.sql(
+            f"UPDATE jobs SET scheduled_at = now() + interval '1 h' WHERE kind = 'ingest' AND NOT {first}", original
+        )
+        async with shelves.serving(rt, {"ingest": 2}):
+            await until(lambda: shelf.sql(f"SELECT 1 FROM jobs WHERE kind = 'ingest' AND {first}", original) == [])
+        shelf.sql("UPDATE jobs SET scheduled_at = now() WHERE kind = 'ingest'")
+        async with shelves.serving(rt, shelves.QUEUES):
+            await shelves.idle(rt)
+    found = held(shelf)
+    new = found.pop(original)
+    kept = {replaced: assets[original], "k.jpg": assets["k.jpg"]}
+    match there:
+        case "another":
+            assert found.pop(copy) not in {*assets.values(), new}
+        case "another that is known":
+            kept[copy] = kept.pop("k.jpg")
+    assert found == kept
+    assert new not in assets.values()
+    assert shelf.sql("SELECT count(*) FROM asset_versions") == [(0,)]
+    live = {asset for (asset,) in shelf.sql("SELECT id FROM assets WHERE deleted_at IS NULL AND rating = 4")}
+    assert live == {assets[original], assets["k.jpg"]}
+
+
 def _move_something(root: Path, chosen: random.Random) -> None:
     files = sorted(root.glob("[a-z]*/**/*.jpg"))
     folders = sorted({path.parent for path in files})

@@ -177,6 +177,12 @@ CIRCLE = [("1.jpg", "x"), ("2.jpg", "1.jpg"), ("3.jpg", "2.jpg"), ("x", "3.jpg")
         (CIRCLE, []),
         ([*CIRCLE, ("4.jpg", "5.jpg")], []),
         ([("1.jpg", "2.jpg"), ("3.jpg", "1.jpg")], ["3.jpg"]),
+        # places of others, whose files are nowhere or elsewhere
+        ([("1.jpg", "2.jpg")], []),
+        ([("4.jpg", "1.jpg")], ["4.jpg"]),
+        ([("1.jpg", "4.jpg"), ("2.jpg", "1.jpg")], []),
+        ([("4.jpg", "x"), ("1.jpg", "4.jpg"), ("3.jpg", "1.jpg"), ("x", "m/c.jpg")], []),
+        ([("1.jpg", "x"), ("4.jpg", "1.jpg"), ("x", "4.jpg")], []),
     ],
 )
 async def test_files_that_were_moved_are_told_as_they_are_followed(
