@@ -122,8 +122,10 @@ async def _piece(rt: Runtime, source: Source, wanted: Piece) -> ServedFile:
     name = _name(source, f"{wanted.rendition}-{what}")
     file = await _kept(rt, source, name, write)
     found = os.fstat(file.fileno())
+    what = f"{source.original_filename}.{what}"
+    # weak: made again it may be other bytes of the same film, as by libx264 with several threads and a limit of its rate
     etag = f"{source.id}-{name}-{found.st_size:x}"
-    return ServedFile(file, found.st_size, modified(found), "video/mp4", f"{source.original_filename}.{what}", etag)
+    return ServedFile(file, found.st_size, modified(found), "video/mp4", what, etag, etag_is_weak=True)
 
 
 def _name(source: Source, what: str) -> str:

@@ -141,9 +141,10 @@ def test_what_is_kept_is_limited_and_made_again(make_daemon: Callable[..., Daemo
     assert kept < 2 << 20
     assert "hls-1-480-0.m4s" not in cached(root)
     assert "hls-1-480-1.m4s" in cached(root)
-    assert len(frames(played(daemon, asset_id, "video/hls/480/init.mp4")[1] + first[1])) == 150
+    beginning = played(daemon, asset_id, "video/hls/480/init.mp4")[1]
     again = played(daemon, asset_id, "video/hls/480/0.m4s")
-    assert (again[0], len(again[1])) == (200, len(first[1]))
+    # of the same film: several threads that keep to a bit rate need not write the same bytes twice
+    assert [(one[0], len(frames(beginning + one[1]))) for one in (first, again)] == [(200, 150)] * 2
     assert daemon.stop() == 0
     config.write_text("[media]\nhls_cache_mb = 0\n")
     daemon.start()
