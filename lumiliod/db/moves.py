@@ -119,23 +119,28 @@ def move(conn: Connection, repository_id: RepositoryId, generation: int, moves: 
     followed = [(path, AssetId(asset_id)) for path, asset_id in conn.execute(Q["move"], params)]
     unsure = [one.record_id for one in following if _is_whole(one.mtime_ns)]
     made_way = [(yielding[record_id], first) for record_id, first in left_to(following, occupied).items()]
-    home = [(one, first) for one, first in made_way if one.is_at(first.taken_by)]
+    # what no asset is, its name may decide
+    home = {one.id for one, first in made_way if unchanged[one.id] and one.is_at(first.taken_by)}
     if made_way:
-        _make_way(conn, repository_id, generation, made_way)
-    followed += [(first.before, one.asset_id) for one, first in home if one.asset_id]
-    unsure += [one.id for one, _ in home if _is_whole(one.mtime_ns)]
+        _make_way(conn, repository_id, generation, made_way, home)
+    followed += [(first.before, one.asset_id) for one, first in made_way if one.id in home and one.asset_id]
+    unsure += [one.id for one, _ in made_way if one.id in home and _is_whole(one.mtime_ns)]
     return Moved(followed, [*doubted, *unsure], len(made_way) - len(home))
 
 
 def _make_way(
-    conn: Connection, repository_id: RepositoryId, generation: int, made_way: Sequence[tuple[_Occupant, Move]]
+    conn: Connection,
+    repository_id: RepositoryId,
+    generation: int,
+    made_way: Sequence[tuple[_Occupant, Move]],
+    home: Collection[UUID],
 ) -> None:
     params = {
         "repository_id": repository_id,
         "generation": generation,
         "ids": [one.id for one, _ in made_way],
         "paths": [first.before for _, first in made_way],
-        "are_home": [one.is_at(first.taken_by) for one, first in made_way],
+        "are_home": [one.id in home for one, _ in made_way],
         "are_taken": [first.taken_by is not None for _, first in made_way],
     }
     conn.execute(Q["make_way"], params)

@@ -123,7 +123,7 @@ async def _piece(rt: Runtime, source: Source, wanted: Piece) -> ServedFile:
     file = await _kept(rt, source, name, write)
     found = os.fstat(file.fileno())
     what = f"{source.original_filename}.{what}"
-    # weak: made again it may be other bytes of the same film, as by libx264 with several threads and a limit of its rate
+    # weak: made again it may be other bytes of the same film, for libx264's threads share a limit of its bit rate
     etag = f"{source.id}-{name}-{found.st_size:x}"
     return ServedFile(file, found.st_size, modified(found), "video/mp4", what, etag, etag_is_weak=True)
 

@@ -282,6 +282,30 @@ async def test_names_exchanged_are_followed_wherever_a_page_ends(shelf: Shelf, m
     assert asked_for(shelf) == set()
 
 
+@pytest.mark.parametrize("page", [1, 5000])
+@pytest.mark.parametrize("names", ["a.xmp b.jpg", "b.xmp a.jpg"])
+async def test_what_no_asset_is_may_be_something_else_under_another_name(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch, names: str, page: int
+) -> None:
+    monkeypatch.setattr(scan, "PAGE", page)
+    sidecar, photo = names.split()
+    assets = fill(shelf, [photo])
+    (shelf.path / sidecar).write_bytes(b"<x:xmpmeta/>")
+    async with shelves.working(shelf, with_media=True) as rt:
+        for _ in range(2):
+            await scanned(rt, shelf)
+            await shelves.idle(rt)
+            assert shelf.sql("SELECT path FROM file_records WHERE outcome = 'sidecar'") == [(sidecar.encode(),)]
+            assert held(shelf) == {photo: assets[photo]}
+        step(shelf.path, (photo, "x"), (sidecar, photo), ("x", sidecar))
+        await scanned(rt, shelf)
+        await shelves.idle(rt)
+    assert held(shelf) == {sidecar: assets[photo]}
+    assert shelf.sql("SELECT path, outcome FROM file_records WHERE asset_id IS NULL") == [
+        (photo.encode(), "unsupported")
+    ]
+
+
 @pytest.mark.parametrize(
     ("names", "page"), [(names, 1) for names in ("abp", "apb", "bap", "bpa", "pab", "pba")] + [("abp", 5000)]
 )
