@@ -17,7 +17,7 @@ from uuid import UUID
 
 import psycopg
 
-from bench.watching.acts import Acts
+from bench.watching.acts import TREE_MAX, Acts
 from bench.watching.relations import Relations
 from bench.watching.removable import Removable
 from bench.watching.tree import is_met
@@ -25,6 +25,7 @@ from bench.watching.truth import Catalogue, OnDisk, few, on_disk
 from lumiliod.client import ApiError, Client
 from lumiliod.contract.repositories import NewRepository
 from lumiliod.db import embedded
+from lumiliod.domain.sync import HOLD_FILES, HOLD_SHARE
 from scripts.daemon_process import Daemon, running
 
 NAME = "bench"
@@ -37,7 +38,7 @@ TOLD_EVERY = 5000
 RECONCILED = 0.05
 """How often everything is scanned and waited for though nothing differs."""
 VANISHING = 0.12
-"""The share of files that may lose their names in one burst: more than a fifth is not believed without a person."""
+"""The share of files that may lose their names in one burst: much more is not believed without a person."""
 _WHOLE = ("fill", "scan", "overflow", "mount", "restart")
 """After these everything is scanned, and what is left out is known, too."""
 OVERFLOW_LOG = "events were lost"
@@ -132,7 +133,9 @@ class Fuzz:
     def _act(self, count: int) -> None:
         self._acts.vanished = 0
         # of those that the catalogue knows: most may lie in a folder that is left out
-        most = VANISHING * sum(map(is_met, self._acts.tree.files))
+        known = sum(map(is_met, self._acts.tree.files))
+        # the last act may take a whole tree
+        most = min(VANISHING * known, max(HOLD_FILES, HOLD_SHARE * known) - TREE_MAX)
         for _ in range(count):
             self._acts.act()
             self.found.operations += 1
