@@ -1,3 +1,5 @@
--- Where a plan says of a record that it is: it may have made way more than once.
+-- Plans: where a record is that made way, and whether something lies there; it may make way more than once.
+
+ALTER TABLE sync_plan_entries ADD COLUMN is_taken boolean NOT NULL DEFAULT false;
 DROP INDEX sync_plan_entries_moved;
 CREATE INDEX sync_plan_entries_files ON sync_plan_entries (plan_id, file_id) WHERE file_id IS NOT NULL;

@@ -49,8 +49,8 @@ class Moved:
 
 
 @dataclass(frozen=True, slots=True)
-class _Occupant:
-    """A record at a place to which another's file was moved."""
+class Occupant:
+    """A record at a place to which another's file was moved, and that may make way."""
 
     id: UUID
     asset_id: AssetId | None
@@ -58,10 +58,12 @@ class _Occupant:
     inode: int
     size_bytes: int
     mtime_ns: int
+    is_asset: bool
 
-    def is_at(self, found: FileStat | None) -> bool:
-        """Tell whether a file is the one on record."""
-        if found is None or found.inode != unsigned(self.inode):
+    def is_home(self, first: Move) -> bool:
+        """Tell whether its file lies where that of ``first`` was; of what is no asset, names decide what it is."""
+        found = first.taken_by
+        if found is None or not self.is_asset or found.inode != unsigned(self.inode):
             return False
         return (found.size_bytes, fitting(found.mtime_ns)) == (self.size_bytes, self.mtime_ns)
 
@@ -93,7 +95,7 @@ def move(conn: Connection, repository_id: RepositoryId, generation: int, moves: 
     have the same: then the content is to be read after all.
     """
     where = {"repository_id": repository_id, "paths": [one.path for one in moves]}
-    with conn.cursor(row_factory=class_row(_Occupant)) as cursor:
+    with conn.cursor(row_factory=class_row(Occupant)) as cursor:
         yielding = {one.id: one for one in cursor.execute(Q["in_the_way"], where)}
     trash.hold(conn, *(one.asset_id for one in moves), *(one.asset_id for one in yielding.values()))
     places = {one.id: (one.path, one.inode) for one in yielding.values()}
@@ -119,8 +121,7 @@ def move(conn: Connection, repository_id: RepositoryId, generation: int, moves: 
     followed = [(path, AssetId(asset_id)) for path, asset_id in conn.execute(Q["move"], params)]
     unsure = [one.record_id for one in following if _is_whole(one.mtime_ns)]
     made_way = [(yielding[record_id], first) for record_id, first in left_to(following, occupied).items()]
-    # what no asset is, its name may decide
-    home = {one.id for one, first in made_way if unchanged[one.id] and one.is_at(first.taken_by)}
+    home = {one.id for one, first in made_way if one.is_home(first)}
     if made_way:
         _make_way(conn, repository_id, generation, made_way, home)
     followed += [(first.before, one.asset_id) for one, first in made_way if one.id in home and one.asset_id]
@@ -132,7 +133,7 @@ def _make_way(
     conn: Connection,
     repository_id: RepositoryId,
     generation: int,
-    made_way: Sequence[tuple[_Occupant, Move]],
+    made_way: Sequence[tuple[Occupant, Move]],
     home: Collection[UUID],
 ) -> None:
     params = {

@@ -22,7 +22,7 @@ WHERE NOT EXISTS (SELECT 1 FROM findings n WHERE n.file_id = f.id AND n.state = 
 
 -- name: in_the_way
 -- Records at places to which others moved, such as may make way: they are in no trash, and nobody's but a person's to move.
-SELECT id, asset_id, path, inode, size_bytes, mtime_ns FROM file_records f
+SELECT id, asset_id, path, inode, size_bytes, mtime_ns, outcome IN ('asset', 'duplicate') AS is_asset FROM file_records f
 WHERE repository_id = %(repository_id)s::uuid AND path = ANY (%(paths)s::bytea[]) AND outcome <> 'trashed'
   AND NOT EXISTS (SELECT 1 FROM findings n WHERE n.file_id = f.id AND n.state = 'open')
 

@@ -8,7 +8,7 @@ from uuid import UUID
 from psycopg.rows import class_row
 
 from lumiliod.db.encoding import bytes_array, plain_array
-from lumiliod.db.moves import Move, left_to, possible
+from lumiliod.db.moves import Move, Occupant, left_to, possible
 from lumiliod.db.pool import Connection
 from lumiliod.db.scans import STEP, Met, below
 from lumiliod.db.sql import Queries
@@ -75,7 +75,7 @@ def compare(
         moves: records of files that were moved there, as far as an earlier page has not taken them.
         keeps_inodes: whether another inode is another file; some file systems make them up whenever they are mounted.
     """
-    moves, made_way = _possible(conn, plan_id, repository_id, moves) if moves else (moves, {})
+    moves, made_way = _possible(conn, plan_id, repository_id, moves) if moves else (moves, [])
     params = _where(plan_id, repository_id, page)
     params |= {"paths": bytes_array(page.paths), "left_out": bytes_array(page.left_out), "keeps_inodes": keeps_inodes}
     for name, column in zip(("sizes", "mtimes", "inodes", "ctimes"), page.columns, strict=True):
@@ -84,22 +84,30 @@ def compare(
     if moves:
         conn.execute(Q["move"], {"plan_id": plan_id} | _moving(moves))
     if made_way:
-        firsts, befores = zip(*((one.record_id, one.before) for one in made_way.values()), strict=True)
-        params = {"plan_id": plan_id, "ids": list(made_way), "firsts": list(firsts), "before": list(befores)}
+        params = {
+            "plan_id": plan_id,
+            "ids": [one.id for one, _ in made_way],
+            "firsts": [first.record_id for _, first in made_way],
+            "before": [first.before for _, first in made_way],
+            "are_home": [one.is_home(first) for one, first in made_way],
+            "are_taken": [first.taken_by is not None for _, first in made_way],
+        }
         conn.execute(Q["make_way"], params)
     return int(row[0]) if row else 0
 
 
 def _possible(
     conn: Connection, plan_id: UUID, repository_id: RepositoryId, moves: Sequence[Move]
-) -> tuple[Sequence[Move], dict[UUID, Move]]:
+) -> tuple[Sequence[Move], list[tuple[Occupant, Move]]]:
     movable = {row[0] for row in conn.execute(Q["movable"], {"plan_id": plan_id} | _moving(moves))}
     moves = [one for one in moves if one.record_id in movable]
     where = {"plan_id": plan_id, "repository_id": repository_id, "paths": [one.path for one in moves]}
     rows = conn.execute(Q["occupied"], where).fetchall()
-    occupied = {path: record_id for path, record_id, _ in rows}
-    moves = possible(moves, occupied, {record_id for _, record_id, makes_way in rows if makes_way})
-    return moves, left_to(moves, occupied)
+    at = {place: (Occupant(*row), makes_way) for place, makes_way, *row in rows}
+    yielding = {one.id: one for one, makes_way in at.values() if makes_way}
+    occupied = {place: one.id for place, (one, _) in at.items()}
+    moves = possible(moves, occupied, yielding)
+    return moves, [(yielding[record_id], first) for record_id, first in left_to(moves, occupied).items()]
 
 
 def _moving(moves: Sequence[Move]) -> dict[str, object]:
@@ -133,6 +141,7 @@ def forget_left(conn: Connection, plan_id: UUID) -> None:
     """Say of files that were moved nothing else, and of those that lie where they were that they are new."""
     conn.execute(Q["take_over"], {"plan_id": plan_id})
     conn.execute(Q["forget_left"], {"plan_id": plan_id})
+    conn.execute(Q["forget_taken"], {"plan_id": plan_id})
 
 
 def count_retired(conn: Connection, plan_id: UUID, repository_id: RepositoryId) -> tuple[int, int]:

@@ -58,13 +58,20 @@ WHERE NOT EXISTS (SELECT 1 FROM sync_plan_entries e
                   WHERE e.plan_id = %(plan_id)s::uuid AND e.file_id = m.id AND e.action = 'moved')
 
 -- name: occupied
--- which records lie at places, and whether they make way, as in_the_way of moves.sql tells
-SELECT f.path, f.id,
-       f.outcome <> 'trashed' AND NOT EXISTS (SELECT 1 FROM findings n WHERE n.file_id = f.id AND n.state = 'open')
-FROM file_records f
-WHERE f.repository_id = %(repository_id)s::uuid AND f.path = ANY (%(paths)s::bytea[])
-  AND NOT EXISTS (SELECT 1 FROM sync_plan_entries e
-                  WHERE e.plan_id = %(plan_id)s::uuid AND e.file_id = f.id AND e.action = 'moved')
+-- which records are at places by this plan, and whether they may make way, as in_the_way of moves.sql tells
+WITH here AS (
+    SELECT f.id, f.path AS place FROM file_records f
+    WHERE f.repository_id = %(repository_id)s::uuid AND f.path = ANY (%(paths)s::bytea[])
+      AND NOT EXISTS (SELECT 1 FROM sync_plan_entries e
+                      WHERE e.plan_id = %(plan_id)s::uuid AND e.file_id = f.id AND (e.action = 'moved' OR e.path <> f.path))
+    UNION ALL
+    SELECT e.file_id, e.path FROM sync_plan_entries e JOIN file_records f ON f.id = e.file_id
+    WHERE e.plan_id = %(plan_id)s::uuid AND e.path = ANY (%(paths)s::bytea[]) AND e.action <> 'moved' AND e.path <> f.path
+      AND NOT EXISTS (SELECT 1 FROM sync_plan_entries n
+                      WHERE n.plan_id = %(plan_id)s::uuid AND n.file_id = e.file_id AND n.action = 'moved'))
+SELECT h.place, f.outcome <> 'trashed' AND NOT EXISTS (SELECT 1 FROM findings n WHERE n.file_id = f.id AND n.state = 'open'),
+       f.id, f.asset_id, f.path, f.inode, f.size_bytes, f.mtime_ns, f.outcome IN ('asset', 'duplicate')
+FROM here h JOIN file_records f ON f.id = h.id
 
 -- name: move
 UPDATE sync_plan_entries e SET action = 'moved', from_path = m.before, file_id = m.id
@@ -72,16 +79,23 @@ FROM unnest(%(ids)s::uuid[], %(before)s::bytea[], %(paths)s::bytea[]) AS m (id, 
 WHERE e.plan_id = %(plan_id)s::uuid AND e.path = m.path
 
 -- name: make_way
--- what lies where these were is another's file: they go to where the first of those was that follow each other there
-INSERT INTO sync_plan_entries AS e (plan_id, path, action, file_id, size_bytes, mtime_ns, inode)
-SELECT %(plan_id)s::uuid,
-       coalesce((SELECT l.path FROM sync_plan_entries l
-                 WHERE l.plan_id = %(plan_id)s::uuid AND l.file_id = m.first AND l.action <> 'moved'
-                 ORDER BY l.path <> m.before DESC LIMIT 1), m.before),
-       'retired', f.id, f.size_bytes, f.mtime_ns, f.inode
-FROM unnest(%(ids)s::uuid[], %(firsts)s::uuid[], %(before)s::bytea[]) AS m (id, first, before)
-JOIN file_records f ON f.id = m.id
-ON CONFLICT (plan_id, path) DO UPDATE SET file_id = excluded.file_id WHERE e.action <> 'moved'
+-- What lies where these were is another's file: they go to where the first of those was that follow each other there. Where
+-- their file lies there, that is a move; else a page that comes by there says what it is, and if none does, nothing is known
+-- of a place where something lies.
+INSERT INTO sync_plan_entries AS e (plan_id, path, action, from_path, file_id, size_bytes, mtime_ns, inode, is_taken)
+SELECT %(plan_id)s::uuid, p.place, CASE WHEN p.is_home THEN 'moved' ELSE 'retired' END,
+       CASE WHEN p.is_home THEN f.path END, f.id, f.size_bytes, f.mtime_ns, f.inode, p.is_taken
+FROM (SELECT m.id, coalesce(l.path, m.before) AS place, m.is_home AND coalesce(l.path = m.before, true) AS is_home,
+             CASE WHEN l.path <> m.before THEN l.is_taken ELSE m.is_taken END AS is_taken
+      FROM unnest(%(ids)s::uuid[], %(firsts)s::uuid[], %(before)s::bytea[], %(are_home)s::bool[], %(are_taken)s::bool[])
+          AS m (id, first, before, is_home, is_taken)
+      LEFT JOIN LATERAL (SELECT path, is_taken FROM sync_plan_entries
+                         WHERE plan_id = %(plan_id)s::uuid AND file_id = m.first AND action <> 'moved'
+                         ORDER BY path <> m.before DESC LIMIT 1) AS l ON true) AS p
+JOIN file_records f ON f.id = p.id
+ON CONFLICT (plan_id, path) DO UPDATE SET file_id = excluded.file_id, is_taken = excluded.is_taken,
+    action = CASE WHEN excluded.action = 'moved' THEN 'moved' ELSE e.action END, from_path = excluded.from_path
+    WHERE e.action <> 'moved'
 
 -- name: take_over
 -- a file that lies where one that moved was is a new one: the record it was compared with has gone with the other
@@ -96,6 +110,9 @@ DELETE FROM sync_plan_entries e
 USING sync_plan_entries m
 WHERE e.plan_id = %(plan_id)s::uuid AND e.action = 'retired'
   AND m.plan_id = %(plan_id)s::uuid AND m.file_id = e.file_id AND m.action = 'moved'
+
+-- name: forget_taken
+DELETE FROM sync_plan_entries WHERE plan_id = %(plan_id)s::uuid AND action = 'retired' AND is_taken
 
 -- name: count_retired
 -- all of them, and those that nothing holds yet

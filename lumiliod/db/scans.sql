@@ -165,10 +165,12 @@ WHERE a.repository_id = %(repository_id)s::uuid AND a.generation = %(generation)
 ORDER BY h.file_id IS NOT NULL LIMIT %(count)s::int
 
 -- name: unsure
--- What was not met and was written since, by others than this scan: whether it is there still has to be asked again.
+-- What was not met and was written since, by others than this scan: whether it is there still has to be asked again. So it
+-- has of what made way (make_way of moves.sql) in a scan that failed then: the next one need not come by there.
 SELECT f.path FROM scan_absences a JOIN file_records f ON f.id = a.file_id
-WHERE a.repository_id = %(repository_id)s::uuid AND a.generation = %(generation)s::bigint
-  AND f.repository_id = a.repository_id AND f.updated_at <> a.updated_at
+WHERE a.repository_id = %(repository_id)s::uuid AND a.generation <= %(generation)s::bigint
+  AND CASE WHEN a.generation < %(generation)s::bigint THEN f.ctime_ns = -1 ELSE f.updated_at <> a.updated_at END
+  AND f.repository_id = a.repository_id
   AND f.missing_since IS NULL AND f.scan_generation < %(generation)s::bigint
 LIMIT %(count)s::int
 

@@ -15,6 +15,8 @@ FROM unnest(%(repository_ids)s::uuid[], %(paths)s::bytea[]) AS w (repository_id,
 CROSS JOIN LATERAL (SELECT * FROM file_records n WHERE n.repository_id = w.repository_id AND n.path = w.path OFFSET 0) AS f
 CROSS JOIN LATERAL (SELECT * FROM assets o WHERE o.id = f.asset_id OFFSET 0) AS a
 WHERE a.deleted_at IS NULL AND (f.outcome = 'asset' OR (f.outcome = 'duplicate' AND f.missing_since IS NULL))
+  -- what made way lies there by its record alone
+  AND f.ctime_ns IS DISTINCT FROM -1
 
 -- name: places
 -- where the bytes of assets lie, that they are served from first

@@ -1,6 +1,7 @@
 """Files that somebody moved: a scan knows them by their inodes and does not read them again."""
 
 import os
+import stat
 from collections.abc import Sequence
 from dataclasses import replace
 from uuid import UUID
@@ -10,6 +11,7 @@ from lumiliod.db import moves
 from lumiliod.db.file_stat import unsigned
 from lumiliod.db.moves import Move, Moved
 from lumiliod.db.pool import Connection
+from lumiliod.domain.assets import FileStat
 from lumiliod.domain.ids import RepositoryId, path_from_bytes
 from lumiliod.domain.sync import SyncType
 from lumiliod.pipeline import kinds, sidecars
@@ -31,9 +33,7 @@ def really(repo: Repository, found: Sequence[Move]) -> list[Move]:
         if one.record_id in gone or one.path in places:
             continue
         try:
-            there = stat_of(os.lstat(os.path.join(root, one.before)))
-        except (FileNotFoundError, NotADirectoryError):
-            there = None
+            there = _file_at(os.path.join(root, one.before))
         except OSError:
             continue
         if there is None or there.inode != unsigned(one.inode):
@@ -42,6 +42,15 @@ def really(repo: Repository, found: Sequence[Move]) -> list[Move]:
     if gone:
         repository.check_identity(repo)
     return list(gone.values())
+
+
+def _file_at(path: bytes) -> FileStat | None:
+    """Return which file lies at a path; None where there is none, or a folder."""
+    try:
+        found = os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return None if stat.S_ISDIR(found.st_mode) else stat_of(found)
 
 
 def follow(conn: Connection, repository_id: RepositoryId, generation: int, found: Sequence[Move]) -> Moved:

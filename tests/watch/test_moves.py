@@ -9,8 +9,11 @@ from typing import Any
 
 import pytest
 
+from lumiliod.domain.errors import Retryable
 from lumiliod.domain.ids import AssetId, RepoPath, RepositoryId
 from lumiliod.pipeline import kinds
+from lumiliod.storage import repository
+from lumiliod.storage.repository import Repository
 from lumiliod.watch import mounts, scan
 from lumiliod.watch.changes import Changes
 from tests.pipeline import shelf as shelves
@@ -280,6 +283,56 @@ async def test_names_exchanged_are_followed_wherever_a_page_ends(shelf: Shelf, m
     assert (result["moved"], result["changed"], result["missing"]) == (2, 0, 0)
     assert held(shelf) == {"1.jpg": assets["3.jpg"], "2.jpg": assets["2.jpg"], "3.jpg": assets["1.jpg"]}
     assert asked_for(shelf) == set()
+
+
+@pytest.mark.parametrize("page", [1, 5000])
+@pytest.mark.parametrize("names", ["a b", "b a"])
+async def test_a_sidecar_that_is_left_behind_is_nobodys(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch, names: str, page: int
+) -> None:
+    monkeypatch.setattr(scan, "PAGE", page)
+    moved, replaced = names.split()
+    assets = fill(shelf, [f"{moved}.jpg", f"{replaced}.jpg"])
+    for name in (moved, replaced):
+        (shelf.path / f"{name}.xmp").write_bytes(b"<x:xmpmeta/>")
+    async with shelves.working(shelf, with_media=True) as rt:
+        await scanned(rt, shelf)
+        await shelves.idle(rt)
+        step(shelf.path, (f"{moved}.jpg", f"{replaced}.jpg"))
+        await scanned(rt, shelf)
+        await shelves.idle(rt)
+    rows = shelf.sql("SELECT convert_from(path, 'UTF8'), asset_id FROM file_records WHERE outcome = 'sidecar'")
+    assert dict(rows) == {f"{replaced}.xmp": assets[f"{moved}.jpg"], f"{moved}.xmp": None}
+
+
+@pytest.mark.parametrize("is_taken", [False, True])
+async def test_what_made_way_in_a_scan_that_failed_is_looked_for_by_the_next(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch, *, is_taken: bool
+) -> None:
+    """The next one is of the same folder, and does not come by where the file was that is missing."""
+    assets = fill(shelf, ["a/1.jpg", "b/2.jpg"])
+    await follow(shelf)
+    step(shelf.path, ("b/2.jpg", "a/1.jpg"))
+    if is_taken:
+        (shelf.path / "b/2.jpg").write_bytes(jpeg(99))
+    whole, failures = repository.check_identity, [Retryable("the disk is busy", code="database_busy")]
+
+    def check_identity(repo: Repository) -> None:
+        whole(repo)
+        if failures and shelf.sql("SELECT 1 FROM scan_absences"):
+            raise failures.pop()
+
+    monkeypatch.setattr(repository, "check_identity", check_identity)
+    async with shelves.working(shelf, with_media=True) as rt:
+        await scanned(rt, shelf, "a")
+        await until(lambda: shelf.sql("SELECT 1 FROM jobs WHERE kind = 'scan'") == [])
+        await shelves.idle(rt)
+    assert failures == []
+    found = held(shelf)
+    assert found.pop("a/1.jpg") == assets["b/2.jpg"]
+    assert set(found) == ({"b/2.jpg"} if is_taken else set())
+    assert assets["a/1.jpg"] not in found.values()
+    assert shelf.sql("SELECT asset_id FROM trash") == [(assets["a/1.jpg"],)]
 
 
 @pytest.mark.parametrize("page", [1, 5000])

@@ -1,6 +1,7 @@
 """A plan says what the next scan does, and does nothing itself."""
 
 import os
+import random
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +184,12 @@ CIRCLE = [("1.jpg", "x"), ("2.jpg", "1.jpg"), ("3.jpg", "2.jpg"), ("x", "3.jpg")
         ([("1.jpg", "4.jpg"), ("2.jpg", "1.jpg")], []),
         ([("4.jpg", "x"), ("1.jpg", "4.jpg"), ("3.jpg", "1.jpg"), ("x", "m/c.jpg")], []),
         ([("1.jpg", "x"), ("4.jpg", "1.jpg"), ("x", "4.jpg")], []),
+        ([("2.jpg", "1.jpg"), ("3.jpg", "2.jpg")], []),
+        ([("2.jpg", "1.jpg"), ("3.jpg", "2.jpg")], ["3.jpg"]),
+        ([("2.jpg", "3.jpg"), ("1.jpg", "2.jpg")], []),
+        # a folder where it was is no file
+        ([("1.jpg", "4.jpg")], ["1.jpg/x.jpg"]),
+        ([("4.jpg", "1.jpg")], ["4.jpg/x.jpg"]),
     ],
 )
 async def test_files_that_were_moved_are_told_as_they_are_followed(
@@ -200,6 +207,53 @@ async def test_files_that_were_moved_are_told_as_they_are_followed(
             (shelf.path / before).rename(shelf.path / after)
         plant(shelf, *new)
         await does_just_that(rt, shelf)
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_any_moves_are_told_as_they_are_followed(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    chosen = random.Random(seed)
+    page = chosen.choice([1, 1, 2, 3, 5000])
+    monkeypatch.setattr(plan, "PAGE", page)
+    monkeypatch.setattr(scan, "PAGE", page)
+    names = [f"{number}.jpg" for number in range(8)]
+    plant(shelf, *names[1:7])
+    async with scanning.scanning(shelf) as rt:
+        await scanned(rt, shelf)
+        belongs(shelf)
+        for _ in range(chosen.randrange(1, 5)):
+            one, other = chosen.choice(sorted(shelf.path.glob("*.jpg"))), shelf.path / chosen.choice(names)
+            is_swap = other.exists() and chosen.random() < 0.4
+            one.rename(shelf.path / "x" if is_swap else other)
+            if is_swap and one != other:
+                other.rename(one)
+                (shelf.path / "x").rename(other)
+            elif is_swap:
+                (shelf.path / "x").rename(one)
+        await does_just_that(rt, shelf)
+
+
+@pytest.mark.parametrize("what", ["exchanged", "over", "over, and another there"])
+async def test_of_a_folder_it_tells_what_takes_a_place_in_it(shelf: Shelf, what: str) -> None:
+    plant(shelf, "a/1.jpg", "b/2.jpg")
+    async with scanning.scanning(shelf) as rt:
+        await scanned(rt, shelf)
+        belongs(shelf)
+        one, other = shelf.path / "a/1.jpg", shelf.path / "b/2.jpg"
+        if what == "exchanged":
+            one.rename(shelf.path / "x")
+        other.rename(one)
+        if what == "exchanged":
+            (shelf.path / "x").rename(other)
+        elif what != "over":
+            other.write_bytes(b"another")
+        of_a, _ = await planned(rt, "a")
+        result = await scanned(rt, shelf, "a")
+    assert (of_a.added, of_a.updated, of_a.moved, of_a.retired) == (
+        result["added"], result["changed"], result["moved"], result["missing"]
+    )  # fmt: skip
+    assert of_a.moved == (2 if what == "exchanged" else 1)
 
 
 @pytest.mark.parametrize("page", [1, 5000])
