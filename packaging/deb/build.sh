@@ -45,8 +45,13 @@ date=$(git log -1 --format=%cs 2>/dev/null || date +%F)
 .venv/bin/python -m scripts.deb.manual "$tree/generated" "$date"
 
 cp -R packaging/deb/debian "$tree/debian"
-cp -R systemd README.md ARCHITECTURE.md CHANGELOG.md docs "$tree/"
-cp config/lumiliod.toml "$tree/"
+cp -R systemd README.md ARCHITECTURE.md CHANGELOG.md CONTRIBUTING.md docs "$tree/"
+# what documents name, where they name it
+for named in bench/RESULTS.md bench/corpus_reasons.toml config/lumiliod.toml tests/plugins/glyph; do
+    mkdir -p -- "$tree/${named%/*}"
+    cp -R "$named" "$tree/$named"
+done
+find "$tree/tests" -name __pycache__ -prune -exec rm -rf {} +
 for name in service socket; do
     cp "systemd/lumiliod.$name" "$tree/debian/lumilio.lumiliod.$name"
 done

@@ -29,7 +29,7 @@ def main() -> None:
     steps.part(f"the package {package.name}")
     steps.step("lintian finds no error", lambda: _lint(package))
     steps.step("it needs no network, compiler or root of its own", lambda: _look_inside(package))
-    steps.step("what its units and its README name is in it", lambda: _documents(package))
+    steps.step("what its units and its documents name is in it", lambda: _documents(package))
     if os.geteuid() == 0 and _can_boot():
         newer = _newer(package)
         made = machines.base(WORK, _suite(), _mirror())
@@ -84,12 +84,11 @@ def _documents(package: Path) -> str:
         named = {root / path for path in re.findall(r"file:///(\S+)", units)}
         assert named, "no unit names a document"
         own = root / "usr/share/doc/lumilio"
-        for page in (own / "README.md", *own.glob("docs/*.md")):
-            links = re.findall(r"\]\(([^)#:]+)\)", page.read_text())
-            named |= {place for link in links if (place := (page.parent / link).resolve()).is_relative_to(own / "docs")}
-        missing = sorted(str(place.relative_to(root)) for place in named if not place.exists())
+        for page in (*own.glob("*.md"), *own.glob("docs/*.md"), *own.glob("bench/*.md")):
+            named |= {page.parent / link for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text())}
+        missing = sorted(os.path.relpath(place, root) for place in named if not place.exists())
         assert not missing, f"not there: {', '.join(missing)}"
-        return f"{len(named)} documents and pictures"
+        return f"{len(named)} documents, pictures and examples"
 
 
 def _newer(package: Path) -> Path:
