@@ -24,6 +24,29 @@ SELECT EXISTS (
                       WHERE p.outcome = 'pending' AND p.id <> f.id
                         AND p.size_bytes = f.size_bytes AND p.mtime_ns = f.mtime_ns AND p.missing_since IS NULL))
 
+-- name: overtaken
+-- Files that hold what assets were when they were met, and are no longer: who was looked at first has made other bytes a
+-- version of the asset meanwhile.
+SELECT f.id, a.id FROM unnest(%(records)s::uuid[], %(digests)s::text[]) AS w (record_id, digest)
+JOIN file_records f ON f.id = w.record_id
+JOIN asset_versions v ON v.digest = decode(w.digest, 'hex') AND v.replaced_at > f.updated_at
+JOIN assets a ON a.id = v.asset_id
+WHERE a.owner_id = %(owner_id)s::uuid AND a.deleted_at IS NULL
+  AND NOT EXISTS (SELECT 1 FROM asset_versions n WHERE n.asset_id = a.id AND n.number > v.number)
+
+-- name: forget_last
+-- the one that has these bytes
+DELETE FROM asset_versions v USING assets a
+WHERE v.asset_id = %(id)s::uuid AND v.digest = decode(%(digest)s::text, 'hex') AND a.id = v.asset_id
+  AND a.type = %(type)s::text AND a.deleted_at IS NULL
+  AND NOT EXISTS (SELECT 1 FROM asset_versions n WHERE n.asset_id = v.asset_id AND n.number > v.number)
+
+-- name: release_files
+-- those that hold what the asset is no longer are looked at anew
+UPDATE file_records SET outcome = 'pending', asset_id = NULL, digest = NULL, updated_at = now()
+WHERE asset_id = %(id)s::uuid AND outcome IN ('asset', 'duplicate') AND id <> %(except_id)s::uuid
+RETURNING id, repository_id
+
 -- name: keep
 INSERT INTO asset_versions (asset_id, number, digest, size_bytes, mime_type, taken_at, added_at)
 SELECT a.id, 1 + (SELECT count(*) FROM asset_versions v WHERE v.asset_id = a.id), a.digest, a.size_bytes, a.mime_type,

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from lumiliod.db import assets, files, findings, trash
+from lumiliod.db import assets, files, findings, trash, versions
 from lumiliod.db import jobs as db_jobs
 from lumiliod.db.files import Settled
 from lumiliod.db.findings import NewFinding
@@ -35,23 +35,31 @@ class NewFile:
 
 def admit(conn: Connection, new: Sequence[NewFile]) -> list[Result]:
     """Make assets of files whose bytes are new; another process may have admitted them in between."""
-    # a file that was another asset's is looked at by itself
-    plain = [file for file in new if file.record.asset_id is None]
+    overtaken = versions.overtaken(conn, new[0].asset.owner_id, {file.record.id: file.asset.digest for file in new})
+    # a file that was another asset's is looked at by itself, and one whose bytes were an asset's
+    plain = [file for file in new if file.record.asset_id is None and file.record.id not in overtaken]
     admitted = assets.admit_new(conn, [file.asset for file in plain])
     fresh = [file for file in plain if file.asset.id in admitted]
     # nobody else sees them yet: they are in no trash and have no other file
     _settled(conn, [(file.opened, file.record, _holds(file, file.asset.id, Outcome.ASSET)) for file in fresh])
     removal.understand_new(conn, [(file.asset, file.opened.id) for file in fresh], PRIORITY_LOW)
     return [
-        _told(file.asset.id, Outcome.ASSET) if file.asset.id in admitted else _admit_known(conn, file) for file in new
+        _told(file.asset.id, Outcome.ASSET)
+        if file.asset.id in admitted
+        else _admit_known(conn, file, overtaken.get(file.record.id))
+        for file in new
     ]
 
 
-def _admit_known(conn: Connection, file: NewFile) -> Result:
+def _admit_known(conn: Connection, file: NewFile, former: AssetId | None) -> Result:
+    trash.hold(conn, file.record.asset_id, former)
     if (kept := _kept(conn, file.record, file.stat)) is not None:
         return kept
     known = assets.by_digest(conn, file.asset.owner_id, file.asset.digest)
-    if known is None and (renewed := renewal.renew(conn, file.record, file.asset, file.stat)) is not None:
+    if known is None and former is not None and renewal.take_back(conn, former, file.record, file.asset):
+        _settled(conn, [(file.opened, file.record, _holds(file, former, Outcome.ASSET))])
+        return _told(former, Outcome.ASSET)
+    if known is None and (renewed := renewal.renew(conn, file.record, file.asset)) is not None:
         _settled(conn, [(file.opened, file.record, _holds(file, renewed, Outcome.ASSET))])
         return {**_told(renewed, Outcome.ASSET), "renewed": True}
     admitted = assets.admit(conn, file.asset)

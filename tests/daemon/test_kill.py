@@ -93,6 +93,11 @@ def test_killed_at_random_moments(make_daemon: Callable[..., Daemon], tmp_path: 
         # alone at work when the daemon died, twice, which takes a slow machine; the next start adopts what is staged
         daemon.kill()
         daemon.start()
+        # and a person asks again for what was to be made of an asset
+        with daemon.client as client:
+            others = [str(job.id) for job in client.jobs(state="discarded").items if job.kind != "ingest"]
+        if others:
+            daemon.cli("jobs", "retry", "--yes", *others)
         daemon.cli("wait", "--timeout", "180")
 
     assert_whole(daemon, root, uploader.acknowledged)

@@ -15,7 +15,7 @@ from lumiliod.pipeline import kinds, renewal, settlement
 from lumiliod.runtime import Opened
 from tests.pipeline import shelf as shelves
 from tests.pipeline.shelf import Shelf, digest_of, jpeg
-from tests.watch.scanning import rested, scanned
+from tests.watch.scanning import looked_at_first, rested, scanned
 
 OLD, NEW, OTHER = jpeg(1), jpeg(2), jpeg(3)
 
@@ -208,6 +208,51 @@ async def test_a_name_left_by_a_file_that_went_over_another_is_no_version(shelf:
     assert shelf.sql("SELECT path FROM file_records WHERE asset_id = %s", one) == [(b"b.jpg",)]
 
 
+@pytest.mark.parametrize("first", ["a.jpg", "c.jpg"])
+@pytest.mark.parametrize("place", ["new", "another's", "another's, twice"])
+@pytest.mark.parametrize("how", ["in place", "beside"])
+async def test_bytes_that_were_copied_before_they_were_written_over_are_the_assets(
+    shelf: Shelf, first: str, place: str, how: str
+) -> None:
+    """Whichever of them is looked at first: they have been there all the time."""
+    one = shelves.add(shelf, "a.jpg", OLD)
+    if place != "new":
+        shelves.add(shelf, "c.jpg", OTHER)
+    await follow(shelf)
+    write(shelf.path / "c.jpg", OLD, how)
+    if place == "another's, twice":
+        write(shelf.path / "d.jpg", OLD, how)
+    write(shelf.path / "a.jpg", NEW, how)
+    async with shelves.opened(shelf, with_media=True) as rt:
+        async with shelves.serving(rt, {"maintenance": 1}):
+            await scanned(rt, shelf)
+        await looked_at_first(rt, shelf, first)
+    found = live(shelf)
+    assert found.pop(one) == (digest_of(OLD), 4)
+    assert [digest for digest, _ in found.values()] == [digest_of(NEW)]
+    assert before(shelf, one) == []
+    rows = shelf.sql("SELECT convert_from(path, 'UTF8'), outcome FROM file_records WHERE asset_id = %s", one)
+    assert {path for path, _ in rows} == ({"c.jpg", "d.jpg"} if place == "another's, twice" else {"c.jpg"})
+    assert sorted(str(outcome) for _, outcome in rows)[0] == "asset"
+    assert len({outcome for _, outcome in rows}) == len(rows)
+    waiting = shelf.sql("SELECT count(*) FROM jobs WHERE kind = 'metadata' AND asset_id = %s", one)
+    assert waiting == [(1 if first == "a.jpg" else 0,)], "what was another for a moment is understood anew"
+
+
+async def test_what_was_a_version_before_a_file_was_met_is_another_asset(shelf: Shelf) -> None:
+    """Nobody can tell any longer where its bytes have been."""
+    one = shelves.add(shelf, "a.jpg", OLD)
+    await follow(shelf)
+    write(shelf.path / "a.jpg", NEW, "in place")
+    await follow(shelf)
+    write(shelf.path / "c.jpg", OLD, "in place")
+    await follow(shelf)
+    found = live(shelf)
+    assert found.pop(one) == (digest_of(NEW), 4)
+    assert [digest for digest, _ in found.values()] == [digest_of(OLD)]
+    assert before(shelf, one) == [digest_of(OLD)]
+
+
 def test_what_was_read_before_its_record_followed_its_file_is_not_written(shelf: Shelf) -> None:
     asset_id = shelves.add(shelf, "IMG_1.jpg", OLD)
     with psycopg.connect(shelf.conninfo) as conn:
@@ -215,7 +260,7 @@ def test_what_was_read_before_its_record_followed_its_file_is_not_written(shelf:
         assert read is not None
         conn.execute("UPDATE file_records SET path = 'kept/first.jpg' WHERE id = %s", (read.id,))
         new = shelves.new_photo(conn, NEW)
-        assert renewal.renew(conn, read, new, read.stat) is None
+        assert renewal.renew(conn, read, new) is None
         holds = files.Settled(read.id, Outcome.ASSET, read.stat, Digest(digest_of(OLD)), asset_id, read.path)
         with pytest.raises(Conflict):
             files.settle(conn, [holds])

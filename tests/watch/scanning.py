@@ -60,6 +60,20 @@ async def ended(rt: Runtime, task_id: UUID) -> dict[str, Any]:
     return dict(task.result)
 
 
+async def looked_at_first(rt: Runtime, shelf: Shelf, path: str) -> None:
+    """Let the file at a path be looked at, and everything else when that has been."""
+    its = "unique_key = (SELECT 'file:' || id FROM file_records WHERE path = convert_to(%s, 'UTF8'))"
+    put_off = (
+        "UPDATE jobs SET state = 'scheduled', scheduled_at = now() + interval '1 h' WHERE kind = 'ingest' AND NOT "
+    )
+    shelf.sql(put_off + its, path)
+    async with shelves.serving(rt, {"ingest": 2}):
+        await until(lambda: shelf.sql(f"SELECT 1 FROM jobs WHERE kind = 'ingest' AND {its}", path) == [])
+    shelf.sql("UPDATE jobs SET scheduled_at = now() WHERE kind = 'ingest'")
+    async with shelves.serving(rt, shelves.QUEUES):
+        await shelves.idle(rt)
+
+
 async def until(holds: Callable[[], bool]) -> None:
     """Wait until something holds."""
     with trio.fail_after(WAITING_S):

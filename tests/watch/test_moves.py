@@ -18,7 +18,7 @@ from lumiliod.watch import mounts, scan
 from lumiliod.watch.changes import Changes
 from tests.pipeline import shelf as shelves
 from tests.pipeline.shelf import Shelf, jpeg
-from tests.watch.scanning import asked_for, recorded, result_of, scanned, scanning, settled, until
+from tests.watch.scanning import asked_for, looked_at_first, recorded, result_of, scanned, scanning, settled, until
 
 LOCAL = "1 1 8:1 / / rw - ext4 /dev/sda rw\n"
 
@@ -382,15 +382,7 @@ async def test_a_copy_that_goes_over_another_file_while_the_original_is_written_
     async with shelves.opened(shelf, with_media=True) as rt:
         async with shelves.serving(rt, {"maintenance": 1}):
             await scanned(rt, shelf)
-        first = "unique_key = (SELECT 'file:' || id FROM file_records WHERE path = convert_to(%s, 'UTF8'))"
-        shelf.sql(
-            f"UPDATE jobs SET scheduled_at = now() + interval '1 h' WHERE kind = 'ingest' AND NOT {first}", original
-        )
-        async with shelves.serving(rt, {"ingest": 2}):
-            await until(lambda: shelf.sql(f"SELECT 1 FROM jobs WHERE kind = 'ingest' AND {first}", original) == [])
-        shelf.sql("UPDATE jobs SET scheduled_at = now() WHERE kind = 'ingest'")
-        async with shelves.serving(rt, shelves.QUEUES):
-            await shelves.idle(rt)
+        await looked_at_first(rt, shelf, original)
     found = held(shelf)
     new = found.pop(original)
     kept = {replaced: assets[original], "k.jpg": assets["k.jpg"]}
