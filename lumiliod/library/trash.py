@@ -55,11 +55,16 @@ async def remove_one(rt: Runtime, asset_id: UUID, *, delete_file: bool) -> Trash
         NotFound: there is none with this id (``asset_not_found``).
     """
     wanted = AssetId(asset_id)
-    await rt.jobs.call(_remove, [wanted], [wanted] if delete_file else [], rt.owner_id)
-    found = await rt.db.call(trash.item, wanted)
+    found = await rt.jobs.call(_remove_one, wanted, delete_file, rt.owner_id)
     if found is None:
         raise NotFound(f"there is no asset {asset_id}", code="asset_not_found")
     return _item(rt, found)
+
+
+def _remove_one(conn: Connection, wanted: AssetId, delete_file: bool, by: UserId) -> domain.TrashItem | None:
+    _remove(conn, [wanted], [wanted] if delete_file else [], by)
+    # as it is now: a moment later somebody may have brought it back
+    return trash.item(conn, wanted)
 
 
 async def remove(rt: Runtime, request: RemoveRequest) -> TrashChanged:
