@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 from psycopg.rows import class_row
@@ -94,20 +95,11 @@ def move(conn: Connection, repository_id: RepositoryId, generation: int, moves: 
     certain. What changed since is left to the scan. Where times are of whole seconds, as from a card, other files may
     have the same: then the content is to be read after all.
     """
-    where = {"repository_id": repository_id, "paths": [one.path for one in moves]}
-    with conn.cursor(row_factory=class_row(Occupant)) as cursor:
-        yielding = {one.id: one for one in cursor.execute(Q["in_the_way"], where)}
-    trash.hold(conn, *(one.asset_id for one in moves), *(one.asset_id for one in yielding.values()))
-    places = {one.id: (one.path, one.inode) for one in yielding.values()}
-    places |= {one.record_id: (one.before, one.inode) for one in moves}
-    before, inodes = (list(column) for column in zip(*places.values(), strict=True))
-    rows = conn.execute(Q["hold_moving"], {"ids": list(places), "before": before, "inodes": inodes})
-    unchanged: dict[UUID, bool] = dict(rows.fetchall())
-    moves = [one for one in moves if unchanged.get(one.record_id)]
-    occupied: dict[bytes, UUID] = dict(conn.execute(Q["at_paths"], where).fetchall())
-    following = possible(moves, occupied, yielding.keys() & unchanged.keys())
+    moves, occupied, yielding = _held(conn, repository_id, moves)
+    following = possible(moves, occupied, yielding)
     doubted = {one.record_id for one in moves if one.taken_by} - {one.record_id for one in following}
-    conn.execute(Q["doubt"], {"ids": list(doubted)})
+    if doubted:
+        conn.execute(Q["doubt"], {"ids": list(doubted)})
     if not following:
         return Moved([], list(doubted))
     if in_the_way := [occupied[one.path] for one in following if one.path in occupied]:
@@ -119,32 +111,46 @@ def move(conn: Connection, repository_id: RepositoryId, generation: int, moves: 
         "ctimes": [one.ctime_ns for one in following],
     }
     followed = [(path, AssetId(asset_id)) for path, asset_id in conn.execute(Q["move"], params)]
-    unsure = [one.record_id for one in following if _is_whole(one.mtime_ns)]
     made_way = [(yielding[record_id], first) for record_id, first in left_to(following, occupied).items()]
-    home = {one.id for one, first in made_way if one.is_home(first)}
     if made_way:
-        _make_way(conn, repository_id, generation, made_way, home)
-    followed += [(first.before, one.asset_id) for one, first in made_way if one.id in home and one.asset_id]
-    unsure += [one.id for one, _ in made_way if one.id in home and _is_whole(one.mtime_ns)]
+        where = {"repository_id": repository_id, "generation": generation}
+        conn.execute(Q["make_way"], where | to_make_way(made_way))
+    home = [(one, first) for one, first in made_way if one.is_home(first)]
+    followed += [(first.before, one.asset_id) for one, first in home if one.asset_id]
+    unsure = [one.record_id for one in following if _is_whole(one.mtime_ns)]
+    unsure += [one.id for one, _ in home if _is_whole(one.mtime_ns)]
     return Moved(followed, [*doubted, *unsure], len(made_way) - len(home))
 
 
-def _make_way(
-    conn: Connection,
-    repository_id: RepositoryId,
-    generation: int,
-    made_way: Sequence[tuple[Occupant, Move]],
-    home: Collection[UUID],
-) -> None:
-    params = {
-        "repository_id": repository_id,
-        "generation": generation,
+def _held(
+    conn: Connection, repository_id: RepositoryId, moves: Sequence[Move]
+) -> tuple[list[Move], dict[bytes, UUID], dict[UUID, Occupant]]:
+    """Lock what moves and what may make way; return those that are still what they were, and all that is in the way."""
+    where = {"repository_id": repository_id, "paths": [one.path for one in moves]}
+    with conn.cursor(row_factory=class_row(Occupant)) as cursor:
+        yielding = {one.id: one for one in cursor.execute(Q["in_the_way"], where)}
+    trash.hold(conn, *(one.asset_id for one in moves), *(one.asset_id for one in yielding.values()))
+    places = {one.id: (one.path, one.inode) for one in yielding.values()}
+    places |= {one.record_id: (one.before, one.inode) for one in moves}
+    before, inodes = (list(column) for column in zip(*places.values(), strict=True))
+    rows = conn.execute(Q["hold_moving"], {"ids": list(places), "before": before, "inodes": inodes})
+    unchanged: dict[UUID, bool] = dict(rows.fetchall())
+    occupied: dict[bytes, UUID] = dict(conn.execute(Q["at_paths"], where).fetchall())
+    return (
+        [one for one in moves if unchanged.get(one.record_id)],
+        occupied,
+        {id_: one for id_, one in yielding.items() if id_ in unchanged},
+    )
+
+
+def to_make_way(made_way: Sequence[tuple[Occupant, Move]]) -> dict[str, list[Any]]:
+    """Return what statements want to know of records that make way, each with the move whose former place it gets."""
+    return {
         "ids": [one.id for one, _ in made_way],
         "paths": [first.before for _, first in made_way],
-        "are_home": [one.id in home for one, _ in made_way],
+        "are_home": [one.is_home(first) for one, first in made_way],
         "are_taken": [first.taken_by is not None for _, first in made_way],
     }
-    conn.execute(Q["make_way"], params)
 
 
 def _is_whole(time_ns: int) -> bool:
@@ -171,9 +177,7 @@ def unrecorded(conn: Connection, repository_id: RepositoryId, paths: Sequence[by
     return [path for path in paths if path not in recorded]
 
 
-def possible(
-    moves: Sequence[Move], occupied: Mapping[bytes, UUID], yielding: Collection[UUID] = frozenset()
-) -> list[Move]:
+def possible(moves: Sequence[Move], occupied: Mapping[bytes, UUID], yielding: Collection[UUID]) -> list[Move]:
     """Return those whose place is free, or becomes so by another of them, or by a record that makes way."""
     while True:
         moving = {one.record_id for one in moves}.union(yielding)

@@ -8,7 +8,7 @@ from uuid import UUID
 from psycopg.rows import class_row
 
 from lumiliod.db.encoding import bytes_array, plain_array
-from lumiliod.db.moves import Move, Occupant, left_to, possible
+from lumiliod.db.moves import Move, Occupant, left_to, possible, to_make_way
 from lumiliod.db.pool import Connection
 from lumiliod.db.scans import STEP, Met, below
 from lumiliod.db.sql import Queries
@@ -84,15 +84,8 @@ def compare(
     if moves:
         conn.execute(Q["move"], {"plan_id": plan_id} | _moving(moves))
     if made_way:
-        params = {
-            "plan_id": plan_id,
-            "ids": [one.id for one, _ in made_way],
-            "firsts": [first.record_id for _, first in made_way],
-            "before": [first.before for _, first in made_way],
-            "are_home": [one.is_home(first) for one, first in made_way],
-            "are_taken": [first.taken_by is not None for _, first in made_way],
-        }
-        conn.execute(Q["make_way"], params)
+        firsts = [first.record_id for _, first in made_way]
+        conn.execute(Q["make_way"], {"plan_id": plan_id, "firsts": firsts} | to_make_way(made_way))
     return int(row[0]) if row else 0
 
 

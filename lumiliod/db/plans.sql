@@ -87,7 +87,7 @@ SELECT %(plan_id)s::uuid, p.place, CASE WHEN p.is_home THEN 'moved' ELSE 'retire
        CASE WHEN p.is_home THEN f.path END, f.id, f.size_bytes, f.mtime_ns, f.inode, p.is_taken
 FROM (SELECT m.id, coalesce(l.path, m.before) AS place, m.is_home AND coalesce(l.path = m.before, true) AS is_home,
              CASE WHEN l.path <> m.before THEN l.is_taken ELSE m.is_taken END AS is_taken
-      FROM unnest(%(ids)s::uuid[], %(firsts)s::uuid[], %(before)s::bytea[], %(are_home)s::bool[], %(are_taken)s::bool[])
+      FROM unnest(%(ids)s::uuid[], %(firsts)s::uuid[], %(paths)s::bytea[], %(are_home)s::bool[], %(are_taken)s::bool[])
           AS m (id, first, before, is_home, is_taken)
       LEFT JOIN LATERAL (SELECT path, is_taken FROM sync_plan_entries
                          WHERE plan_id = %(plan_id)s::uuid AND file_id = m.first AND action <> 'moved'
@@ -112,6 +112,7 @@ WHERE e.plan_id = %(plan_id)s::uuid AND e.action = 'retired'
   AND m.plan_id = %(plan_id)s::uuid AND m.file_id = e.file_id AND m.action = 'moved'
 
 -- name: forget_taken
+-- of what made way to a place where something lies that no page came by, nothing is known
 DELETE FROM sync_plan_entries WHERE plan_id = %(plan_id)s::uuid AND action = 'retired' AND is_taken
 
 -- name: count_retired
